@@ -1,0 +1,140 @@
+"""Similarity of class-token features: Procrustes, linear CKA, PWCCA, mean CCA and mean squared CCA.
+
+Shapes: `...` leading axes that agree, F features (rows), n images (columns): (..., F, n), the same images in both, as
+in the study. Each feature is centred, the whole divided by its Frobenius norm, before anything is compared. All five
+depend on the images only through the sums A A', B B', A B', so images can be streamed: see `Gram`.
+Sources: Ding, Denain & Steinhardt, NeurIPS 2021, arXiv:2108.01661 (Procrustes, linear CKA, mean and mean squared CCA);
+Morcos, Raghu & Bengio, NeurIPS 2018, arXiv:1806.05759 (PWCCA). Held against JoakimHaurum/TokenReduction@88fe07e,
+reduction_methods_analysis/compare_cls_features_models.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tokenlens.errors import BadInput
+
+Floats = NDArray[np.float64]
+NAMES = ("procrustes", "cka", "pwcca", "mean_cca", "mean_squared_cca")
+
+
+def procrustes(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Squared Procrustes distance |A|^2 + |B|^2 - 2 |A B'|_nuclear, 0 (equal up to rotation) .. 2."""
+    return gram(a, b).procrustes()
+
+
+def cka(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Linear CKA distance 1 - |A B'|^2 / (|A A'| |B B'|), Frobenius norms, 0 (equal up to rotation and scale) .. 1."""
+    return gram(a, b).cka()
+
+
+def pwcca(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Projection-weighted CCA distance, 0 (equal up to a linear map) .. 1; not symmetric: weighted by features of `a`.
+
+    One minus the canonical correlations weighted by how much of A each canonical direction carries. Where A has more
+    features than B, directions without a partner count with correlation 0, as published.
+    """
+    return gram(a, b).pwcca()
+
+
+def mean_cca(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Mean canonical correlation, 0 .. 1 (equal up to a linear map)."""
+    return gram(a, b).correlations().mean(axis=-1)
+
+
+def mean_squared_cca(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Mean squared canonical correlation, 0 .. 1 (equal up to a linear map)."""
+    return (gram(a, b).correlations() ** 2).mean(axis=-1)
+
+
+def canonical_correlations(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Canonical correlations, largest first: (..., F, n) x (..., G, n) -> (..., min(F, G)) float64 in 0..1."""
+    return gram(a, b).correlations()
+
+
+def gram(a: ArrayLike, b: ArrayLike) -> Gram:
+    """Sum up two feature sets: (..., F, n) x (..., G, n) -> Gram, from which all five measures follow at once.
+
+    Raises BadInput where the images do not agree. float32 is multiplied in float32; everything after in float64.
+    """
+    x, y = np.asarray(a), np.asarray(b)
+    if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-1]:
+        raise BadInput(
+            f"features of shape {x.shape} and {y.shape} are not of the same images; "
+            "pass (feature, image) arrays with the same images in the same order"
+        )
+    x, y = (_centred(v if v.dtype in (np.float32, np.float64) else v.astype(np.float64)) for v in (x, y))
+    return Gram(*(np.asarray(v @ w.mT, dtype=np.float64) for v, w in ((x, x), (y, y), (x, y))))
+
+
+@dataclass(frozen=True)
+class Gram:
+    """Sums over images of centred features: aa (..., F, F), bb (..., G, G), ab (..., F, G), float64."""
+
+    aa: Floats
+    bb: Floats
+    ab: Floats
+
+    def scaled(self) -> Gram:
+        """Divide by the Frobenius norms, so that both traces are 1; features that never vary stay 0."""
+        a, b = (np.sqrt(np.trace(x, axis1=-2, axis2=-1))[..., None, None] for x in (self.aa, self.bb))
+        a, b = (np.where(x > 0, x, 1) for x in (a, b))
+        return Gram(self.aa / a**2, self.bb / b**2, self.ab / (a * b))
+
+    def procrustes(self) -> Floats:
+        """Squared Procrustes distance, (...)."""
+        one = self.scaled()
+        norms = np.trace(one.aa, axis1=-2, axis2=-1) + np.trace(one.bb, axis1=-2, axis2=-1)
+        return np.asarray(norms - 2 * np.linalg.svdvals(one.ab).sum(axis=-1))
+
+    def cka(self) -> Floats:
+        """Linear CKA distance, (...); 1 where one of the two never varies."""
+        one = self.scaled()
+        a, b, ab = (np.linalg.norm(x, axis=(-2, -1)) for x in (one.aa, one.bb, one.ab))
+        return np.asarray(1 - ab**2 / np.where(a * b > 0, a * b, 1))
+
+    def correlations(self) -> Floats:
+        """Canonical correlations, largest first, (..., min(F, G)), never above 1."""
+        one = self.scaled()
+        return np.minimum(np.linalg.svdvals(power(one.aa, -0.5) @ one.ab @ power(one.bb, -0.5)), 1)
+
+    def pwcca(self) -> Floats:
+        """PWCCA distance weighted by the features of a, (...); for those of b take `swapped` first."""
+        one = self.scaled()
+        left, rho, _ = np.linalg.svd(power(one.aa, -0.5) @ one.ab @ power(one.bb, -0.5))
+        # the canonical vectors are left' aa^-1/2 A; their products with the features of A are left' aa^1/2
+        weight = np.abs(left.mT @ power(one.aa, 0.5)).sum(axis=-1)
+        weight = weight / np.maximum(weight.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
+        return np.asarray(1 - (weight[..., : rho.shape[-1]] * np.minimum(rho, 1)).sum(axis=-1))
+
+    def swapped(self) -> Gram:
+        """The same with a and b in each other's place."""
+        return Gram(self.bb, self.aa, self.ab.mT)
+
+    def measures(self) -> dict[str, Floats]:
+        """All five by name, each (...)."""
+        rho = self.correlations()
+        values: tuple[Any, ...] = (
+            self.procrustes(),
+            self.cka(),
+            self.pwcca(),
+            rho.mean(axis=-1),
+            (rho**2).mean(axis=-1),
+        )
+        return dict(zip(NAMES, values, strict=True))
+
+
+def _centred(features: NDArray[Any]) -> NDArray[Any]:
+    return features - features.mean(axis=-1, keepdims=True, dtype=np.float64).astype(features.dtype)
+
+
+def power(symmetric: Floats, exponent: float) -> Floats:
+    """Raise a positive semi-definite matrix to a power; directions without variance stay 0."""
+    values, vectors = np.linalg.eigh(symmetric)
+    floor = values[..., -1:] * values.shape[-1] * np.finfo(np.float64).eps
+    powered = np.where(values > floor, np.maximum(values, np.finfo(float).tiny), 1.0) ** exponent
+    return np.asarray((vectors * np.where(values > floor, powered, 0)[..., None, :]) @ vectors.mT)

@@ -1,0 +1,148 @@
+"""Global patterns: the mean depth at which each patch is dropped, and seven ways to compare two such heat maps.
+
+Shapes: `...` leading axes that broadcast, S stages, P patches. A heat map is float (..., P), not negative; it is read
+as a distribution (divided by its sum; a map of zeros counts as uniform) where a measure needs one. Logarithms are to
+base 2.
+Source: Haurum et al., 2023, arXiv:2308.04657; held against JoakimHaurum/TokenReduction@88fe07e,
+reduction_methods_analysis/{compute_token_statistics,compare_heatmaps}.py. Departs: constant maps have a stated value,
+and the Jensen-Shannon divergence is given beside what is published under that name. EMD is exact, theirs is
+quantised.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import rel_entr, xlogy
+
+from tokenlens.errors import BadInput
+
+from .ranks import pearson, spearman
+
+Floats = NDArray[np.float64]
+_LOG2 = np.log(2)
+
+
+def depth(kept: ArrayLike, stages: ArrayLike, survived: int) -> NDArray[np.int16]:
+    """Block at which each patch was dropped, `survived` if it never was: bool (..., S, P), (S,) -> int16 (..., P)."""
+    kept, blocks = np.asarray(kept, dtype=bool), np.asarray(stages, dtype=np.int16)
+    out = np.full((*kept.shape[:-2], kept.shape[-1]), survived, dtype=np.int16)
+    for stage in range(len(blocks) - 1, -1, -1):  # the first stage that drops a patch has the last word
+        np.copyto(out, blocks[stage], where=~kept[..., stage, :])
+    return out
+
+
+def mean_depth(kept: ArrayLike, stages: ArrayLike, survived: int) -> Floats:
+    """Mean token depth of each patch over images, in blocks: bool (image, S, P), (S,) -> float64 (P,)."""
+    return depth(kept, stages, survived).mean(axis=0, dtype=np.float64)
+
+
+def kl(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Kullback-Leibler divergence D(b || a) in bits, 0 up: the published order. Infinite where b needs what a lacks."""
+    p, q = distribution(a), distribution(b)
+    return np.asarray(rel_entr(q, p).sum(axis=-1)) / _LOG2
+
+
+def js(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Jensen-Shannon divergence in bits, 0..1: mean of D(a || m) and D(b || m), m their mean."""
+    p, q = distribution(a), distribution(b)
+    mean = (p + q) / 2
+    return np.asarray((rel_entr(p, mean) + rel_entr(q, mean)).sum(axis=-1)) / (2 * _LOG2)
+
+
+def js_published(a: ArrayLike, b: ArrayLike) -> Floats:
+    """What the published tables call JS, in bits, 0 up: mean of D(m || a) and D(m || b), m their mean."""
+    p, q = distribution(a), distribution(b)
+    mean = (p + q) / 2
+    return np.asarray((rel_entr(mean, p) + rel_entr(mean, q)).sum(axis=-1)) / (2 * _LOG2)
+
+
+def pcc(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Pearson correlation, -1..1; 0 where a map is constant."""
+    return pearson(a, b)
+
+
+def scc(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Spearman correlation, -1..1; 0 where a map is constant."""
+    return spearman(a, b)
+
+
+def sim(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Histogram intersection, 0..1: both maps stretched to 0..1, made to sum to 1, smaller of the two, summed.
+
+    A constant map, which cannot be stretched, counts as uniform (published: NaN).
+    """
+    return np.minimum(_stretched(a), _stretched(b)).sum(axis=-1)
+
+
+def emd(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> Floats:
+    """Earth mover's distance in patches, 0 up, exact: (..., P) x (..., P) -> (...).
+
+    The ground is the Euclidean distance on a grid of `columns` columns; a square grid if not told.
+    Raises BadInput where P is no multiple of the columns.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own docstrings warn when they are compiled for the first time
+        import ot  # takes a second, and only this measure needs it
+
+    p, q = np.broadcast_arrays(distribution(a), distribution(b))
+    ground = _ground(p.shape[-1], columns or math.isqrt(p.shape[-1]))
+    flat_p, flat_q = (np.ascontiguousarray(x).reshape(-1, x.shape[-1]) for x in (p, q))
+    moved = [
+        0.0 if np.array_equal(x, y) else float(ot.emd2(x, y, ground, numItermax=1_000_000))
+        for x, y in zip(flat_p, flat_q, strict=True)
+    ]
+    return np.array(moved).reshape(p.shape[:-1])
+
+
+def expected(metric: str, a: ArrayLike, b: ArrayLike) -> Floats:
+    """Mean of a measure when the patches of one map are shuffled: its chance level, exact; NaN for `emd` (none known).
+
+    For sums over patches of f(a, b) the mean is the sum of f over all P x P pairs, divided by P. Correlations: 0.
+    """
+    p, q = (_stretched(x) if metric == "sim" else distribution(x) for x in (a, b))
+    if metric in ("pcc", "scc", "emd"):
+        return np.full(np.broadcast_shapes(p.shape, q.shape)[:-1], np.nan if metric == "emd" else 0.0)
+    p, q = p[..., :, None], q[..., None, :]
+    mean = (p + q) / 2
+    terms = {
+        "kl": lambda: rel_entr(q, p),
+        "js": lambda: (rel_entr(p, mean) + rel_entr(q, mean)) / 2,
+        "js_published": lambda: (rel_entr(mean, p) + rel_entr(mean, q)) / 2,
+        "sim": lambda: np.minimum(p, q) * _LOG2,
+    }[metric]()
+    return np.asarray(terms.sum(axis=(-2, -1))) / p.shape[-2] / _LOG2
+
+
+def distribution(heat: ArrayLike) -> Floats:
+    """Divide a map by its sum: (..., P) -> (..., P); a map of zeros becomes uniform. BadInput where it is negative."""
+    heat = np.asarray(heat, dtype=np.float64)
+    if heat.size and not heat.min() >= 0:
+        raise BadInput("a heat map holds a negative number or NaN, and is to be read as a distribution; pass depths")
+    total = heat.sum(axis=-1, keepdims=True)
+    return np.where(total > 0, heat, 1.0) / np.where(total > 0, total, max(heat.shape[-1], 1))
+
+
+def entropy(heat: ArrayLike) -> Floats:
+    """Entropy of a map in bits, 0..log2 P: how evenly depth is spread over the patches."""
+    p = distribution(heat)
+    return -np.asarray(xlogy(p, p).sum(axis=-1)) / _LOG2
+
+
+def _stretched(heat: ArrayLike) -> Floats:
+    heat = np.asarray(heat, dtype=np.float64)
+    low, high = heat.min(axis=-1, keepdims=True), heat.max(axis=-1, keepdims=True)
+    return distribution((heat - low) / np.where(high > low, high - low, 1))
+
+
+@lru_cache(maxsize=8)
+def _ground(patches: int, columns: int) -> Floats:
+    """Distances between all patches of a grid, (P, P), in patches."""
+    if columns <= 0 or patches % columns:
+        raise BadInput(f"{patches} patches do not fill rows of {columns}; pass columns= as the run's grid has them")
+    row, column = np.divmod(np.arange(patches), columns)
+    return np.hypot(row[:, None] - row, column[:, None] - column)

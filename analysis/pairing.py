@@ -1,0 +1,172 @@
+"""Which runs are compared with which: pairs that differ along one axis and agree in the rest.
+
+method     the same data set, split, model, blocks, keep rate and seed; another method, or other options of it.
+           Methods whose pattern does not follow the rate (ATS is adaptive, contiguous rings are continuous, the
+           un-reduced model has none) are compared with every rate, as in the study.
+capacity   the same method, options, data set, blocks, rate and seed.
+keep_rate  the same method, options, data set, model, blocks and seed; run a has the higher rate.
+dataset    the same method, options, capacity, blocks, rate and seed: only global patterns can be compared.
+seed       all the same but the seed.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import xarray as xr
+
+from tokenlens.errors import BadInput, UnknownName
+
+AXES = ("method", "capacity", "keep_rate", "dataset", "seed")
+CAPACITIES = ("nano", "tiny", "small", "base", "large", "huge", "giant")
+CHOOSES = ("kmedoids", "dpcknn")  # mergers whose tokens are centres: they keep patches as pruning does
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a run says about itself, in the words of its attributes; `rate` is None where it follows none."""
+
+    run: str
+    dataset: str
+    split: str
+    model: str
+    capacity: str
+    method: str
+    family: str
+    keep_rate: float | None
+    rates: tuple[float, ...]
+    blocks: tuple[int, ...]
+    seed: int
+    options: str
+    grid: tuple[int, ...]
+    free: bool
+
+    @property
+    def keeps(self) -> bool:
+        """Whether its patterns are sets of kept patches."""
+        return self.family in ("pruning", "radial", "random") or self.method in CHOOSES
+
+    @property
+    def merges(self) -> bool:
+        """Whether its patterns are partitions."""
+        return self.family in ("merging", "soft")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs, by name, that differ along `axis`."""
+
+    a: str
+    b: str
+    axis: str
+
+
+def card(run: xr.Dataset) -> Card:
+    """Read a run's attributes into a Card; BadInput names what is missing."""
+    attrs = run.attrs
+    needed = ("run", "method", "family")
+    lacking = [name for name in needed if name not in attrs]
+    if lacking:
+        raise BadInput(
+            f"run {attrs.get('run', '(unnamed)')!r} does not say its {', '.join(lacking)}; "
+            "write runs with `tokenlens extract`, or set these attributes"
+        )
+    options = dict(attrs.get("options") or {})
+    rate = attrs.get("keep_rate")
+    rates = tuple(round(float(r), 6) for r in attrs.get("keep_rates") or () if r is not None)
+    free = attrs["method"] in ("ats", "none") or bool(options.get("contiguous")) or (rate is None and not rates)
+    return Card(
+        run=str(attrs["run"]), dataset=str(attrs.get("dataset", "")), split=str(attrs.get("split", "")),
+        model=str(attrs.get("model", "")), capacity=str(attrs.get("capacity", attrs.get("model", ""))),
+        method=str(attrs["method"]), family=str(attrs["family"]),
+        keep_rate=None if rate is None else round(float(rate), 6), rates=rates,
+        blocks=tuple(int(b) for b in attrs.get("blocks") or ()), seed=int(attrs.get("seed") or 0),
+        options=json.dumps(options, sort_keys=True, default=str), grid=tuple(int(g) for g in attrs.get("grid") or ()),
+        free=free,
+    )  # fmt: skip
+
+
+def pair(cards: Iterable[Card], axis: str) -> list[Pair]:
+    """List all pairs of runs along one axis, each once, in a fixed order; warns of pairs left out, on other grids."""
+    if axis not in AXES:
+        raise UnknownName("axis", axis, AXES)
+    found, grids = [], 0
+    for a, b in combinations(sorted(cards, key=lambda c: c.run), 2):
+        if not _belong(a, b, axis):
+            continue
+        if a.grid != b.grid:
+            grids += 1
+            continue
+        a, b = sorted((a, b), key=lambda c: _order(c, axis))
+        found.append(Pair(a.run, b.run, axis))
+    if grids:
+        warnings.warn(
+            f"{grids} pairs along {axis} have different grids of patches and are left out; "
+            "extract them at the same image and patch size to compare them",
+            stacklevel=2,
+        )
+    return found
+
+
+def select(runs: Sequence[xr.Dataset], where: Mapping[str, Sequence[str]]) -> list[xr.Dataset]:
+    """Keep runs whose attributes have one of the values named: {"method": ["topk", "tome"], "keep_rate": ["0.5"]}."""
+    known = sorted({str(name) for run in runs for name in run.attrs})
+    for name in where:
+        if runs and name not in known:
+            raise UnknownName("run attribute", name, known)
+    return [run for run in runs if all(any(_same(run.attrs.get(k), v) for v in vs) for k, vs in where.items())]
+
+
+def _same(value: Any, wanted: str) -> bool:
+    try:
+        return abs(float(value) - float(wanted)) < 1e-9
+    except (TypeError, ValueError):
+        return str(value).lower() == str(wanted).lower()
+
+
+def _order(one: Card, axis: str) -> tuple[Any, ...]:
+    if axis == "keep_rate":
+        return (-_height(one), one.run)
+    if axis == "capacity":
+        place = CAPACITIES.index(one.capacity) if one.capacity in CAPACITIES else len(CAPACITIES)
+        return (place, one.capacity, one.run)
+    return (one.run,)
+
+
+def _height(one: Card) -> float:
+    return one.keep_rate if one.keep_rate is not None else sum(one.rates) / max(len(one.rates), 1)
+
+
+def _rate(one: Card) -> tuple[float, ...]:
+    return one.rates if one.keep_rate is None else (one.keep_rate,)
+
+
+def _belong(a: Card, b: Card, axis: str) -> bool:
+    variant = a.method == b.method and a.options == b.options
+    data = a.dataset == b.dataset and a.split == b.split
+    rate = _rate(a) == _rate(b)
+    if axis == "method":
+        other = a.method != b.method
+        loose = other and (a.free or b.free)
+        blocks = a.blocks == b.blocks or (other and any(c.method == "none" or c.family == "radial" for c in (a, b)))
+        return (
+            not variant
+            and data
+            and a.model == b.model
+            and a.capacity == b.capacity
+            and a.seed == b.seed
+            and (blocks and (loose or rate))
+        )
+    if not variant or a.blocks != b.blocks:
+        return False
+    return {
+        "capacity": a.capacity != b.capacity and data and rate and a.seed == b.seed,
+        "keep_rate": not rate and _height(a) != _height(b) and data and a.model == b.model and a.seed == b.seed,
+        "dataset": a.dataset != b.dataset and a.capacity == b.capacity and rate and a.seed == b.seed,
+        "seed": a.seed != b.seed and data and a.model == b.model and a.capacity == b.capacity and rate,
+    }[axis]

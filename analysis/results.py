@@ -1,0 +1,73 @@
+"""From a folder of runs to a folder of tables: what `tokenlens compare` does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tokenlens import store, table
+from tokenlens.errors import BadInput
+
+from . import accuracy as proxies
+from . import findings as study
+from .compare import Comparison, compare
+from .pairing import select
+
+
+def compare_folder(
+    runs: Path,
+    out: Path,
+    *,
+    where: Mapping[str, Sequence[str]],
+    axes: Sequence[str],
+    metrics: Sequence[str],
+    chunk: int,
+    workers: int,
+    resamples: int,
+    seed: int,
+    csv: bool,
+    accuracy: Path | None,
+    anchors: Sequence[str],
+    findings: bool,
+    strict: bool,
+) -> Iterator[str]:
+    """Compare the runs in a folder, write all tables, and yield what to tell the user, line by line."""
+    if not Path(runs).is_dir():
+        raise BadInput(
+            f"there is no folder {runs}; write runs with `tokenlens extract`, or name the folder that holds them"
+        )
+    opened = store.open_runs(runs, strict=strict)
+    if not opened:
+        raise BadInput(f"{runs} holds no run that can be read; write some with `tokenlens extract`")
+    chosen = select(opened, where)
+    if not chosen:
+        raise BadInput(f"none of the {len(opened)} runs in {runs} fits --where; leave it out to see them all compared")
+    given = proxies.read(accuracy) if accuracy else {}
+    found = compare(
+        chosen,
+        axes or None,
+        metrics or None,
+        chunk=chunk,
+        workers=workers,
+        resamples=resamples,
+        seed=seed,
+        progress=sys.stderr.isatty(),
+    )
+    if given:
+        found = Comparison(found.comparison, proxies.join(found.runs, given), found.heatmap)
+    proxy = proxies.proxy(found.comparison, found.runs, anchors or proxies.ANCHORS, resamples=resamples, seed=seed)
+    tables = {"comparison": found.comparison, "runs": found.runs, "heatmap": found.heatmap, "proxy": proxy}
+    if findings:
+        tables["findings"] = study.findings(found.comparison, found.runs, proxy)
+    for name, frame in tables.items():
+        path = table.write(frame, out, name, csv)
+        yield f"{path}: {len(frame)} rows"
+    if not len(found.comparison):
+        yield (
+            f"The {len(chosen)} runs form no pair: runs are paired when they differ along one axis only "
+            "(method, capacity, keep_rate, dataset, seed) and agree in all else."
+        )
+    if findings:
+        yield ""
+        yield study.report(tables["findings"])

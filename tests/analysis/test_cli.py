@@ -1,0 +1,102 @@
+"""`tokenlens compare` from end to end."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from click.testing import CliRunner, Result
+
+from tokenlens import table
+from tokenlens.analysis.cli import compare, parse_where
+from tokenlens.errors import BadInput
+
+MakeRun = Callable[..., xr.Dataset]
+WriteRun = Callable[..., Path]
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(compare, [*map(str, words), "--resamples", "20"], catch_exceptions=False)
+
+
+@pytest.fixture()
+def runs(make_run: MakeRun, write_run: WriteRun, tmp_path: Path) -> Path:
+    for method in ("topk", "evit", "tome", "sit"):
+        write_run(make_run(method), tmp_path / "runs")
+    write_run(make_run("topk", rate=0.7), tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_as_typed_it_compares_everything(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call().exit_code == 0
+    found = table.read("results", "comparison")
+    assert set(found["axis"]) == {"method", "keep_rate", "radial"}
+    assert {p.name for p in (tmp_path / "results").iterdir()} == {
+        f"{name}.parquet" for name in ("comparison", "runs", "heatmap", "proxy")}  # fmt: skip
+
+
+def test_options_choose(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--axis", "method", "--metric", "iou", "--where", "keep_rate=0.5", "--chunk", 7, "--workers", 1, "--csv"]
+    assert call(runs, "--out", out, *words).exit_code == 0
+    found = table.read(out / "comparison.csv", "comparison")
+    assert set(found["metric"]) == {"iou"}
+    assert set(found["run_a"]) == {"evit-0.5-0"}
+    assert len(table.read(out, "runs")) == 4
+
+
+def test_findings_are_printed_and_written(runs: Path, tmp_path: Path) -> None:
+    result = call(runs, "--out", tmp_path / "out", "--findings")
+    assert result.output.count("not enough runs") >= 5
+    assert len(table.read(tmp_path / "out", "findings")) == 5
+
+
+def test_accuracies_of_a_file_are_joined(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("run,accuracy\ntopk-0.5-0,71.5\n")
+    call(runs, "--out", tmp_path / "out", "--metric", "iou", "--accuracy", tmp_path / "a.csv")
+    assert 71.5 in table.read(tmp_path / "out", "runs")["accuracy"].to_list()
+
+
+def test_runs_may_still_be_growing(make_run: MakeRun, write_run: WriteRun, tmp_path: Path) -> None:
+    write_run(make_run("topk"), tmp_path / "runs", written=25)
+    write_run(make_run("evit"), tmp_path / "runs")
+    with pytest.warns(UserWarning, match=r"images left out: evit-0.5-0 \(15\) and topk-0.5-0 \(0\)"):
+        call(tmp_path / "runs", "--out", tmp_path / "out", "--metric", "iou")
+    assert set(table.read(tmp_path / "out", "comparison")["n"]) == {25}
+
+
+def test_a_broken_store_is_named_and_skipped_or_refused(runs: Path, tmp_path: Path) -> None:
+    (runs / "torn").mkdir()
+    (runs / "torn" / "zarr.json").write_text("{")
+    with pytest.warns(UserWarning, match="torn cannot be read"):
+        assert call(runs, "--out", tmp_path / "out", "--metric", "iou").exit_code == 0
+    with pytest.raises(BadInput, match="torn cannot be read"):
+        call(runs, "--out", tmp_path / "out", "--strict")
+
+
+def test_what_cannot_be_done_is_said(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="there is no folder"):
+        call(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="holds no run"):
+        call(tmp_path / "empty")
+    with pytest.raises(BadInput, match="none of the 5 runs"):
+        call(runs, "--where", "method=ats")
+    with pytest.raises(BadInput, match="is no condition"):
+        call(runs, "--where", "topk")
+    assert "form no pair" in call(runs, "--out", tmp_path / "o", "--axis", "seed").output
+
+
+def test_conditions_are_read() -> None:
+    assert parse_where(("method=topk|tome, keep_rate = 0.5", "method=sit")) == {
+        "method": ["topk", "tome", "sit"], "keep_rate": ["0.5"]}  # fmt: skip
+
+
+def test_help_is_quick_to_import_and_the_wing_never_needs_torch() -> None:
+    light = "import sys, tokenlens.analysis.cli; assert not {'numba', 'pandas', 'torch', 'xarray'} & set(sys.modules)"
+    whole = "import sys, tokenlens.analysis.results; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    for code in (light, whole):
+        subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,93 @@
+"""Which runs are paired along which axis."""
+
+from collections.abc import Callable
+
+import pytest
+import xarray as xr
+
+from tokenlens.analysis.pairing import AXES, card, pair, select
+from tokenlens.errors import BadInput, UnknownName
+
+MakeRun = Callable[..., xr.Dataset]
+
+
+def pairs(runs: list[xr.Dataset], axis: str) -> set[tuple[str, str]]:
+    return {(p.a, p.b) for p in pair([card(run) for run in runs], axis)}
+
+
+def test_runs_that_differ_in_one_thing_are_paired_along_it(make_run: MakeRun) -> None:
+    base = make_run("topk", run="base")
+    others = {
+        "method": make_run("evit", run="other"), "capacity": make_run("topk", capacity="small", run="other"),
+        "keep_rate": make_run("topk", rate=0.7, run="other"), "dataset": make_run("topk", dataset="x", run="other"),
+        "seed": make_run("topk", seed=1, run="other"),
+    }  # fmt: skip
+    for changed, other in others.items():
+        for axis in AXES:
+            assert len(pairs([base, other], axis)) == (changed == axis), (changed, axis)
+
+
+def test_runs_that_differ_in_two_things_are_not_paired(make_run: MakeRun) -> None:
+    base = make_run("topk", run="base")
+    for other in (
+        make_run("evit", rate=0.7, run="o"), make_run("evit", dataset="x", run="o"),
+        make_run("evit", capacity="small", run="o"), make_run("topk", stages=(3, 9), run="o"),
+        make_run("topk", options={"fused": True}, rate=0.7, run="o"),
+    ):  # fmt: skip
+        assert not any(pairs([base, other], axis) for axis in AXES)
+
+
+def test_what_follows_no_rate_meets_every_rate_of_other_methods(make_run: MakeRun) -> None:
+    runs = [
+        make_run("topk", rate=0.5, run="topk5"), make_run("topk", rate=0.7, run="topk7"),
+        make_run("ats", rate=0.5, run="ats5"), make_run("ats", rate=0.7, run="ats7"),
+        make_run("l2", rate=None, stages=(3, 4, 5, 6), run="ring", options={"contiguous": True}),
+        make_run("none", rate=None, stages=(), run="vit"),
+    ]  # fmt: skip
+    found = pairs(runs, "method")
+    for free in ("ats5", "ats7", "ring", "vit"):
+        for other in ("topk5", "topk7"):
+            assert {(free, other), (other, free)} & found
+    assert ("ring", "vit") in found
+    assert ("ats5", "ats7") not in found
+    assert ("topk5", "topk7") not in found
+    assert pairs(runs, "keep_rate") == {("topk7", "topk5"), ("ats7", "ats5")}
+
+
+def test_order_of_a_pair(make_run: MakeRun) -> None:
+    rates = [make_run("topk", rate=r, run=f"r{r}") for r in (0.25, 0.9)]
+    assert pairs(rates, "keep_rate") == {("r0.9", "r0.25")}  # the higher rate first: the other's area divides in IoA
+    sizes = [make_run("topk", capacity=c, run=c) for c in ("base", "nano", "unheard-of")]
+    assert pairs(sizes, "capacity") == {("nano", "base"), ("base", "unheard-of"), ("nano", "unheard-of")}
+
+
+def test_variants_of_one_method_are_paired_as_methods(make_run: MakeRun) -> None:
+    runs = [make_run("tome", run=k, options={"linkage": k}) for k in ("single", "average")]
+    assert pairs(runs, "method") == {("average", "single")}
+
+
+def test_other_grids_are_left_out_and_named(make_run: MakeRun) -> None:
+    runs = [make_run("topk", run="a"), make_run("evit", side=4, run="b")]
+    with pytest.warns(UserWarning, match="1 pairs along method have different grids"):
+        assert not pairs(runs, "method")
+
+
+def test_runs_are_chosen_by_attribute(make_run: MakeRun) -> None:
+    runs = [make_run("topk", run="a"), make_run("evit", run="b"), make_run("topk", rate=0.7, run="c")]
+    names = lambda **where: [r.attrs["run"] for r in select(runs, where)]  # noqa: E731
+    assert names() == ["a", "b", "c"]
+    assert names(method=["topk"]) == ["a", "c"]
+    assert names(method=["topk", "evit"], keep_rate=["0.50"]) == ["a", "b"]
+    assert names(complete=["true"]) == ["a", "b", "c"]
+    assert names(method=["sit"]) == []
+    with pytest.raises(UnknownName, match="metod"):
+        names(metod=["topk"])
+
+
+def test_what_is_unknown_is_refused(make_run: MakeRun) -> None:
+    with pytest.raises(UnknownName, match="keep_rate"):
+        pair([], "keep-rate")
+    run = make_run("topk")
+    del run.attrs["family"]
+    with pytest.raises(BadInput, match="does not say its family"):
+        card(run)

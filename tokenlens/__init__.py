@@ -1,0 +1,45 @@
+"""tokenlens: which tokens does a Vision Transformer keep or merge?
+
+The names below are all a script needs. They are imported when first used, so that `import tokenlens` and the command
+line start without torch.
+"""
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("tokenlens-vit")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_HOME = {
+    "reduce": "vit",
+    "ReducedViT": "vit",
+    "Plan": "plan",
+    "select": "plan",
+    "merge": "plan",
+    "mix": "plan",
+    "View": "view",
+    "Trace": "trace",
+    "Reducer": "methods.base",
+    "register": "methods.base",
+    "load": "hosts",
+    "extract": "extract",
+    "open_runs": "store",
+    "open_data": "data",
+    "BadInput": "errors",
+}
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tokenlens' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"tokenlens.{_HOME[name]}"), name)
+    globals()[name] = value  # `extract` is a module and a function: the function is what the package's name means
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,206 @@
+"""Weights from files: published checkpoints, bare timm state dicts, safetensors, repositories on the Hugging Face hub.
+
+No pickled code is run: tensors, plain containers and the few harmless types below are read, anything else is refused.
+"""
+
+from __future__ import annotations
+
+import _codecs
+import argparse
+import hashlib
+import pathlib
+import pickle
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .attention import TimmViT
+from .errors import BadInput
+from .vit import ReducedViT, name_of
+
+State = dict[str, Tensor]
+
+# what published checkpoints hold beside tensors: the run's settings, and NumPy scalars among its numbers
+ALLOWED: list[Any] = [
+    argparse.Namespace,
+    pathlib.PosixPath,
+    _codecs.encode,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("bool", "int64", "int32", "float64", "float32")),
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+]
+# parameter names of the published code, `<list>.<stage>.<name>`, and of ours, `reducers.<block>.<name>`
+STAGED = re.compile(r"(?:score_predictor|cluster_layers|reducers)\.(\d+)\.(.+)")
+METHOD_OPTIONS = {
+    "equal_weight": "equal_weight",
+    "k_neighbors": "neighbours",
+    "cluster_iters": "iterations",
+    "sinkhorn_eps": "eps",
+    "linkage": "linkage",
+    "proportional_attn": "proportional",
+}
+
+
+@dataclass
+class Weights:
+    """What a file holds, in our names."""
+
+    vit: State
+    reducers: list[State] = field(default_factory=list)
+    """for each stage, in order"""
+    args: dict[str, Any] = field(default_factory=dict)
+    """the settings that a published checkpoint was trained with"""
+    architecture: str | None = None
+    digest: str = ""
+    """SHA-256 of the file: what tells one set of weights from another"""
+
+
+def read(source: str) -> Weights:
+    """Read weights.
+
+    Args:
+        source: a path to `.safetensors`, `.pth`, `.pt` or `.bin`; or `hf:owner/name` on the Hugging Face hub.
+
+    Raises:
+        BadInput: there is no such file, it is damaged or no checkpoint, it holds objects that would run code, it holds
+            a NaN, or the download failed.
+    """
+    path, architecture = _from_hub(source) if source.startswith("hf:") else (Path(source), None)
+    if not path.is_file():
+        raise BadInput(f"there is no weights file {source}; give a path, hf:owner/name, or 'random'")
+    content = _load(path, source)
+    args: dict[str, Any] = {}
+    if "model" in content and isinstance(content["model"], dict):
+        kept = content.get("args")
+        args = dict(vars(kept)) if isinstance(kept, argparse.Namespace) else dict(kept or {})
+        average = bool(content.get("ema_best")) and content.get("model_ema") is not None
+        content = content["model_ema" if average else "model"]
+    elif isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    state = {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        raise BadInput(f"{source} holds no tensors; give a state dict, or a checkpoint with one under 'model'")
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise BadInput(f"{name} in {source} holds NaN or infinite values; the training must have diverged")
+    weights = rename(state)
+    weights.args, weights.architecture = args, architecture
+    weights.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return weights
+
+
+def _load(path: Path, source: str) -> dict[str, Any]:
+    """The file's dict, without running code from it."""
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        with torch.serialization.safe_globals(ALLOWED):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wants = re.search(r"(?:GLOBAL|class|global) ([\w.]+\.[\w.]+)", str(error))
+        if wants is None:
+            raise BadInput(f"{source} is damaged or no checkpoint; download or save it again") from error
+        raise BadInput(
+            f"{source} wants {wants[1]} to be run while loading, which tokenlens does not do; "
+            "save its state dict as safetensors, or with torch.save as tensors only"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise BadInput(f"{source} is damaged or no checkpoint; download or save it again") from error
+    if not isinstance(loaded, dict):
+        raise BadInput(f"{source} holds a {type(loaded).__name__}, not a state dict; save model.state_dict()")
+    return loaded
+
+
+def _from_hub(source: str) -> tuple[Path, str | None]:
+    """Download `hf:owner/name`: its weights and, where it says so, its architecture."""
+    import json
+
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repository = source.removeprefix("hf:")
+    try:
+        try:
+            path = Path(hf_hub_download(repository, "model.safetensors"))
+        except EntryNotFoundError:
+            path = Path(hf_hub_download(repository, "pytorch_model.bin"))
+        try:
+            architecture = json.loads(Path(hf_hub_download(repository, "config.json")).read_text()).get("architecture")
+        except EntryNotFoundError:
+            architecture = None
+    except Exception as error:  # the hub's client raises the errors of several network libraries
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise BadInput(
+            f"could not download {source} ({reason}); try again, what is there is kept, or give a file"
+        ) from error
+    return path, architecture
+
+
+def rename(state: State) -> Weights:
+    """Sort parameters into the ViT's and the reducers', whether they carry the published names or ours."""
+    staged: dict[int, State] = {}
+    vit: State = {}
+    for name, value in state.items():
+        if found := STAGED.fullmatch(name):
+            staged.setdefault(int(found[1]), {})[found[2]] = value
+        else:
+            vit[name.removeprefix("vit.")] = value
+    return Weights(vit, [staged[stage] for stage in sorted(staged)])
+
+
+def load_vit(vit: TimmViT, weights: Weights, source: str) -> None:
+    """Load the ViT's parameters, all of them or none."""
+    own = vit.state_dict()
+    for name in sorted({*own, *weights.vit}):
+        if name not in weights.vit or name not in own:
+            where = source if name not in weights.vit else name_of(vit)
+            raise BadInput(f"{name} is missing in {where}; name the model that {source} was saved from with --model")
+        if own[name].shape != weights.vit[name].shape:
+            there, here = tuple(weights.vit[name].shape), tuple(own[name].shape)
+            raise BadInput(f"{name} is {there} in {source} and {here} in {name_of(vit)}; name its model with --model")
+    vit.load_state_dict(weights.vit)
+
+
+def load_reducers(model: ReducedViT, weights: Weights, source: str) -> None:
+    """Load the parameters of each stage's reducer, in the order of the stages."""
+    for stage, reducer in enumerate(model.reducers.values()):
+        own = reducer.state_dict()
+        there = weights.reducers[stage] if stage < len(weights.reducers) else {}
+        if not own:
+            continue
+        if set(own) != set(there):
+            kind = type(reducer).__name__
+            raise BadInput(f"{source} has no parameters of {kind} for stage {stage}; give a checkpoint trained with it")
+        for name in own:
+            if own[name].shape != there[name].shape:
+                raise BadInput(
+                    f"{name} of stage {stage} is {tuple(there[name].shape)} in {source}, and {tuple(own[name].shape)} "
+                    "is asked for; use the keep rate that it was trained with"
+                )
+        reducer.load_state_dict(there)
+
+
+def trained_with(args: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments of `reduce` that a published checkpoint was trained with; None where it does not say."""
+    name = str(args.get("model", "")).split("_")[0]
+    rates = args.get("keep_rate", args.get("reduction_ratio"))
+    if not name or rates is None:
+        return None
+    options = {ours: args[theirs] for theirs, ours in METHOD_OPTIONS.items() if theirs in args}
+    if name == "heuristic":
+        name = str(args.get("heuristic_pattern", "l2"))
+        options = {"contiguous": not args.get("not_contiguous"), "min_radius": float(args.get("min_radius", 1.0))}
+    rates = list(rates) if isinstance(rates, list | tuple) else [rates]
+    amount: dict[str, Any] = {"keep_rate": rates[0] if len(rates) == 1 else rates}
+    if len(rates) > 1 and max(rates) > 1:  # beyond Top-K, EViT and DynamicViT the published lists are counts
+        amount = {"keep": [int(count) for count in rates]}
+    blocks = args.get("reduction_loc", [3, 6, 9])
+    return {"method": {"dyvit": "dynamicvit"}.get(name, name), "blocks": tuple(blocks), **amount, **options}

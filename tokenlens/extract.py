@@ -1,0 +1,147 @@
+"""Extraction: a reduced model and images in, patterns out; in memory, or into a run on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from tqdm import tqdm
+
+from .data import ImageSet
+from .errors import BadInput
+from .flops import gflops
+from .hosts import capacity_of
+from .loading import Loading, batches
+from .record import attributes_of, ids_by_content, layers_of, record, summary
+from .run import Run
+from .store import SCHEMA, RunWriter, coordinates, dims_of, open_run
+from .vit import ReducedViT
+
+
+def extract(
+    model: ReducedViT,
+    loader: Iterable[Any],
+    ids: Sequence[str] | None = None,
+    features: bool = False,
+    soft: bool = False,
+) -> xr.Dataset:
+    """Extract the patterns of all images into memory.
+
+    Args:
+        model: what `tokenlens.reduce` returned; it is put into eval mode.
+        loader: yields batches: images (B, 3, H, W), or (images, labels), as a DataLoader does.
+        ids: a stable name for each image, in order; by default the loader's data set's `ids`, else digests of the
+            pixels.
+        features: with class-token features, (image, layer, channel).
+        soft: with the soft maps of a soft merger.
+
+    Returns:
+        The same schema as a run on disk (see `tokenlens.store`).
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    known = ids if ids is not None else getattr(getattr(loader, "dataset", None), "ids", None)
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    batches = []
+    for batch in loader:
+        images, labels = batch if isinstance(batch, list | tuple) else (batch, None)
+        batches.append(record(model, images.to(device), labels, features, soft))
+        names += known[len(names) : len(names) + len(images)] if known is not None else ids_by_content(images, seen)
+    if not batches:
+        raise BadInput("the loader gave no images; check the data set behind it")
+    whole = {name: np.concatenate([part[name] for part in batches]) for name in batches[0]}
+    attributes = attributes_of(model)
+    return xr.Dataset(
+        {name: (("image", *dims_of(name)), values) for name, values in whole.items()},
+        {"image": names, **coordinates(model.blocks, attributes["grid"], layers_of(model) if features else ())},
+        {
+            **attributes,
+            "run": "in memory",
+            "schema": SCHEMA,
+            "images": len(names),
+            "written": len(names),
+            "complete": True,
+            "blocks": list(model.blocks),
+            "keep_rate": model.schedule.rate,
+            "seed": model.seed,
+            "metrics": summary(whole),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What a run amounts to."""
+
+    folder: Path
+    metrics: dict[str, float]
+    """top1 and top5 in percent, where labels are known"""
+    tokens_left: list[float]
+    """mean over images, for each stage"""
+    gflops: float
+    gflops_saved: float
+    """share of the un-reduced model's, 0 to 1"""
+    images_per_second: float | None
+    """None where the run was there already"""
+
+
+def extract_run(
+    model: ReducedViT,
+    data: ImageSet,
+    run: Run,
+    out: Path,
+    loading: Loading,
+    device: torch.device,
+    progress: bool = True,
+) -> Extracted:
+    """Extract into `out / run.name`, chunk by chunk; a run that was stopped goes on, a finished one is left alone.
+
+    Raises:
+        BadInput: the disk is full or the folder holds another run; images that cannot be read; NaN logits.
+    """
+    attributes = {**attributes_of(model), **loading.attributes(), "capacity": capacity_of(run.model)}
+    if run.features:
+        attributes["layers"] = layers_of(model)
+    writer = RunWriter(out, run, attributes, data.ids, loading.batch_size)
+    speed = None
+    if not writer.complete:
+        speed = _fill(writer, model.to(device).eval(), data, loading, device, progress)
+    return _result(model, writer, speed)
+
+
+def _fill(
+    writer: RunWriter, model: ReducedViT, data: ImageSet, loading: Loading, device: torch.device, progress: bool
+) -> float:
+    """Write the images that are missing; images a second."""
+    run, start, began = writer.run, writer.written, time.perf_counter()
+    loader = batches(data, loading.with_batch_size(writer.batch_size), start)
+    label = f"{run.method} {run.keep_rate:g}" if run.keep_rate is not None else run.method
+    with tqdm(
+        total=len(data), initial=start, desc=label, unit="img", smoothing=0.1, disable=not progress, leave=False
+    ) as bar:
+        for images, labels, objects in loader:
+            names = data.ids[(done := int(bar.n)) : done + len(images)]
+            arrays = record(model, images.to(device), labels, run.features, run.soft, run.precision, names)
+            if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:
+                arrays["object"] = objects.numpy()
+            writer.add(arrays)
+            bar.update(len(images))
+    speed = (len(data) - start) / max(time.perf_counter() - began, 1e-9)
+    writer.finish(summary(open_run(writer.folder)))
+    return speed
+
+
+def _result(model: ReducedViT, writer: RunWriter, speed: float | None) -> Extracted:
+    dataset = open_run(writer.folder)
+    left = np.asarray(dataset["tokens_left"], np.float64).mean(0)
+    site = str(dataset.attrs["site"])
+    full, reduced = gflops(model.vit, {}), gflops(model.vit, dict(zip(model.blocks, left, strict=True)), site)
+    metrics = dict(dataset.attrs["metrics"])
+    return Extracted(writer.folder, metrics, left.tolist(), reduced, 1 - reduced / full, speed)

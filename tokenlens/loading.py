@@ -1,0 +1,114 @@
+"""Images on their way to the model: timm's evaluation transform, and batches that never depend on where one begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from timm.data import create_transform
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from .data import ImageSet
+
+Loaded = tuple[Tensor, Tensor, Tensor | None]
+CACHE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How images become batches."""
+
+    input_size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+    batch_size: int = 32
+    workers: int = 0
+
+    @classmethod
+    def of(cls, config: dict[str, Any], data: ImageSet, batch_size: int, workers: int) -> Loading:
+        """From timm's data config. Sets with object masks are never cropped: the masks would not fit any more."""
+        crop = 1.0 if data.mask(0) is not None else float(config["crop_pct"])
+        size, mean, std = config["input_size"], config["mean"], config["std"]
+        return cls(tuple(size), tuple(mean), tuple(std), config["interpolation"], crop, batch_size, workers)
+
+    def attributes(self) -> dict[str, Any]:
+        """What a run remembers of it."""
+        return {
+            "input_size": list(self.input_size[1:]),
+            "crop_pct": self.crop_pct,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+        }
+
+    def with_batch_size(self, batch_size: int) -> Loading:
+        """The same with other batches."""
+        return replace(self, batch_size=batch_size)
+
+
+class Pictures(Dataset[tuple[Tensor, int, Tensor | None]]):
+    """An image set as tensors. Small sets are kept in memory, for the next run over the same images."""
+
+    def __init__(self, data: ImageSet, loading: Loading) -> None:
+        self.data = data
+        self.transform = create_transform(
+            loading.input_size,
+            mean=loading.mean,
+            std=loading.std,
+            interpolation=loading.interpolation,
+            crop_pct=loading.crop_pct,
+        )
+        bytes_needed = 4 * len(data) * int(np.prod(loading.input_size))
+        self.cache: dict[int, Any] | None = {} if bytes_needed <= CACHE_BYTES and loading.workers == 0 else None
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, Tensor | None]:
+        if self.cache is not None and index in self.cache:
+            return self.cache[index]  # type: ignore[no-any-return]
+        mask = self.data.mask(index)
+        item = (
+            self.transform(self.data.image(index)),
+            self.data.label(index),
+            None if mask is None else torch.from_numpy(mask.reshape(-1)),
+        )
+        if self.cache is not None:
+            self.cache[index] = item
+        return item
+
+
+def collate(items: list[tuple[Tensor, int, Tensor | None]]) -> Loaded:
+    """Stack images, labels and, where all have one, object masks."""
+    images, labels, masks = zip(*items, strict=True)
+    objects = None if any(mask is None for mask in masks) else torch.stack(masks)
+    return torch.stack(images), torch.tensor(labels), objects
+
+
+_latest: list[tuple[Any, Pictures]] = []  # of one set: several runs in a row read the same images
+
+
+def pictures(data: ImageSet, loading: Loading) -> Pictures:
+    """The tensors of a set; the same object as the last time where nothing has changed."""
+    key = (id(data), replace(loading, batch_size=0))
+    if not _latest or _latest[0][0] != key:
+        _latest[:] = [(key, Pictures(data, loading))]
+    return _latest[0][1]
+
+
+def batches(data: ImageSet, loading: Loading, start: int = 0) -> Iterator[Loaded]:
+    """Batches of images (B, 3, H, W), labels (B,) and object masks (B, P), from image `start` to the last."""
+    loader = DataLoader(
+        Subset(pictures(data, loading), range(start, len(data))),
+        loading.batch_size,
+        num_workers=loading.workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return iter(loader)

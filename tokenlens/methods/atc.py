@@ -1,0 +1,46 @@
+"""ATC: bottom-up hierarchical clustering of the patches; each cluster becomes its mean.
+
+Haurum et al., 2024, arXiv:2409.11923. Held against JoakimHaurum/ATC@227c94b.
+Without proportional attention the sizes are forgotten after each block, so later merges weigh all tokens alike.
+Departs: off the shelf the published code removes one token fewer than asked; `compat=True` does the same.
+"""
+
+from typing import get_args
+
+import torch
+from torch.nn import functional
+
+from ..clustering.agglomerative import Linkage, agglomerate
+from ..errors import BadInput
+from ..plan import Plan, merge
+from ..view import View
+from .base import Reducer, Stage, register
+
+LINKAGES = get_args(Linkage)
+
+
+@register("atc")
+@register("atc-single", linkage="single")
+@register("atc-complete", linkage="complete")
+@register("atc-average", linkage="average")
+class ATC(Reducer):
+    """Agglomerative clustering of the mean keys by cosine distance, down to the tokens asked for."""
+
+    family = "merging"
+    needs = ("attention",)
+    paper = "arXiv:2409.11923"
+
+    def __init__(
+        self, stage: Stage, linkage: Linkage = "average", proportional: bool = True, compat: bool = False
+    ) -> None:
+        super().__init__(stage)
+        if linkage not in LINKAGES:
+            raise BadInput(f"atc has no linkage {linkage!r}; it has {', '.join(LINKAGES)}")
+        self.linkage, self.proportional, self.compat = linkage, proportional, compat
+
+    def forward(self, view: View) -> Plan:
+        count = view.tokens.shape[1]
+        keep = count - (view.planned - view.keep) + 1 if self.compat else view.keep
+        keys = functional.normalize(view.keys.mean(1), dim=-1)
+        labels = agglomerate(keys.detach().cpu().numpy(), min(keep, count), self.linkage)
+        return merge(view, torch.from_numpy(labels).to(keys.device), min(keep, count), sizes=self.proportional)

@@ -1,0 +1,75 @@
+"""K-Medoids: cluster the patches around some of themselves and keep those.
+
+Marin et al., 2021, arXiv:2110.03860. Held against JoakimHaurum/TokenReduction@88fe07e.
+A candidate's cost is its weight times its distances to *all* tokens, as published: a constant, computed once. An empty
+cluster falls back to token 0, as published.
+Departs: before the first block, where no attention was paid yet, all tokens weigh the same (the published code fails).
+"""
+
+import torch
+from torch import Tensor
+
+from ..plan import Plan, positions, select
+from ..view import View
+from .base import Reducer, Stage, register
+
+
+@register("kmedoids")
+class KMedoids(Reducer):
+    """Weighted by the attention received in the previous block, or with equal weights from a random first medoid."""
+
+    site = "before_block"
+    family = "merging"
+    needs = ("attention",)
+    paper = "arXiv:2110.03860"
+
+    def __init__(self, stage: Stage, equal_weight: bool = False, iterations: int = 3) -> None:
+        super().__init__(stage)
+        self.equal_weight, self.iterations = equal_weight, iterations
+        self.first: int | None = None
+        """equal weights: the token to start from in every image; None draws one for each"""
+
+    def forward(self, view: View) -> Plan:
+        distance = torch.cdist(view.tokens, view.tokens)
+        cost = distance.sum(-1)
+        if self.equal_weight:
+            medoids = self.farthest(view, distance)
+        else:
+            weight = view.received
+            medoids, cost = weight.topk(view.keep).indices, cost * weight
+        for _ in range(self.iterations):
+            medoids = cheapest(cost, nearest(distance, medoids), view.keep)
+        plan = select(view, medoids)
+        plan.group = nearest(distance, medoids)
+        return plan
+
+    def farthest(self, view: View, distance: Tensor) -> Tensor:
+        """(B, K): from one token on, always add the one, not yet chosen, that is farthest from any of those chosen."""
+        first = view.draw().argmax(1) if self.first is None else torch.full_like(view.patch[:, 0], self.first)
+        chosen = [first]
+        reach = torch.zeros_like(distance[:, 0])
+        free = torch.ones_like(reach, dtype=torch.bool)
+        for _ in range(view.keep - 1):
+            reach = torch.maximum(reach, take_row(distance, chosen[-1]))
+            free.scatter_(1, chosen[-1].unsqueeze(1), False)
+            chosen.append(torch.where(free, reach, -1.0).argmax(1))
+        return torch.stack(chosen, 1)
+
+
+def take_row(distance: Tensor, index: Tensor) -> Tensor:
+    """(B, N, N) by (B,) -> (B, N)."""
+    return distance[torch.arange(len(index), device=index.device), index]
+
+
+def nearest(distance: Tensor, medoids: Tensor) -> Tensor:
+    """(B, N): the medoid, by its place among the K, that each token is nearest to."""
+    return distance.gather(2, medoids.unsqueeze(1).expand(-1, distance.shape[1], -1)).argmin(-1)
+
+
+def cheapest(cost: Tensor, group: Tensor, count: int) -> Tensor:
+    """(B, K): the member of least cost of each group, the first on ties, token 0 for an empty one."""
+    batch, old = cost.shape
+    rank = cost.argsort(dim=1, stable=True)
+    place = torch.empty_like(rank).scatter(1, rank, positions(batch, old, cost.device))
+    best = torch.full((batch, count), old, device=cost.device).scatter_reduce(1, group, place, "amin")
+    return torch.where(best < old, rank.gather(1, best.clamp(max=old - 1)), 0)

@@ -1,0 +1,23 @@
+"""None: the un-reduced model, recorded at the same stages as the others."""
+
+from dataclasses import replace
+from typing import Any
+
+from ..plan import Plan, positions, select
+from ..schedule import Schedule
+from ..view import View
+from .base import Reducer, register
+
+
+@register("none")
+class Unreduced(Reducer):
+    """Keep every token; whatever keep rate is asked for."""
+
+    family = "none"
+
+    def forward(self, view: View) -> Plan:
+        return select(view, positions(len(view.patch), view.patch.shape[1], view.patch.device))
+
+    @classmethod
+    def schedule(cls, asked: Schedule, grid: tuple[int, int], **options: Any) -> Schedule:
+        return replace(Schedule(asked.blocks), rate=1.0, rates=(1.0,) * len(asked.blocks))

@@ -1,0 +1,31 @@
+"""PatchMerger: learned queries attend to the normalised tokens; their mixtures go on.
+
+Renggli et al., 2022, arXiv:2202.12015. Held against JoakimHaurum/TokenReduction@88fe07e.
+Departs: nothing. (The products are not scaled, as published.)
+"""
+
+import torch
+from torch import nn
+
+from ..plan import Plan, mix
+from ..view import View
+from .base import Reducer, Stage, register
+
+
+@register("patchmerger")
+class PatchMerger(Reducer):
+    """Mix the layer-normalised tokens by softmax over their products with learned queries."""
+
+    site = "before_block"
+    family = "soft"
+    trained = True
+    paper = "arXiv:2202.12015"
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self.norm = nn.LayerNorm(stage.dim)
+        self.queries = nn.Parameter(torch.randn(stage.keep, stage.dim) * stage.dim**-0.5)
+
+    def forward(self, view: View) -> Plan:
+        tokens = self.norm(view.tokens)
+        return mix((self.queries @ tokens.transpose(1, 2)).softmax(-1), tokens)

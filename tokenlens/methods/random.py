@@ -1,0 +1,19 @@
+"""Random: keep patches drawn without replacement; the floor that every similarity is read against.
+
+No paper. The draw depends on the image, the stage and the seed, never on the batch.
+"""
+
+from ..plan import Plan, select
+from ..view import View
+from .base import Reducer, register
+
+
+@register("random")
+class Random(Reducer):
+    """Keep a uniform random subset, in the tokens' order."""
+
+    site = "before_block"
+    family = "random"
+
+    def forward(self, view: View) -> Plan:
+        return select(view, view.draw().topk(view.keep).indices.sort(1).values)

@@ -1,0 +1,40 @@
+"""ToMe: match every other token with its most similar partner and average the most similar pairs.
+
+Bolya et al., 2023, arXiv:2210.09461. Written from the paper; held against JoakimHaurum/TokenReduction@88fe07e.
+A stage removes as many tokens as were planned, at most half of those present, so low rates are not reached.
+"""
+
+import torch
+from torch.nn import functional
+
+from ..plan import Plan, merge, positions
+from ..view import View
+from .base import Reducer, register
+
+
+@register("tome")
+class ToMe(Reducer):
+    """Bipartite soft matching on keys; sizes weigh the averages and all later attention."""
+
+    family = "merging"
+    needs = ("attention",)
+    paper = "arXiv:2210.09461"
+
+    def forward(self, view: View) -> Plan:
+        batch, count = view.patch.shape
+        removed = min(view.planned - view.keep, count // 2)
+        keys = functional.normalize(view.keys.mean(1), dim=-1)
+        # prefix tokens count in the alternation but are never merged
+        first = view.prefix % 2
+        odd = positions(1, count, keys.device)[0, 1 - first :: 2]
+        even = positions(1, count, keys.device)[0, first::2]
+        best, partner = (keys[:, even] @ keys[:, odd].transpose(1, 2)).max(-1)
+        order = best.argsort(descending=True)
+        source = order[:, :removed]
+        stays = order[:, removed:].sort().values  # those not merged keep their order, then come the partners
+        group = torch.empty(batch, count, dtype=torch.int64, device=keys.device)
+        group[:, odd] = stays.shape[1] + positions(batch, len(odd), keys.device)
+        into = stays.shape[1] + partner
+        into = into.scatter(1, stays, positions(batch, stays.shape[1], keys.device))
+        group[:, even] = into
+        return merge(view, group, count - source.shape[1])

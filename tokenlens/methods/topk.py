@@ -1,0 +1,20 @@
+"""Top-K: keep the patches that the class token attends to most.
+
+Haurum et al., 2023, arXiv:2308.04657 (the score is EViT's). Held against JoakimHaurum/TokenReduction@88fe07e.
+Departs: nothing to do where as many tokens are asked for as there are (the published code fails there).
+"""
+
+from ..plan import Plan, select
+from ..view import View
+from .base import Reducer, register
+
+
+@register("topk")
+class TopK(Reducer):
+    """Keep the best by class attention, in descending order."""
+
+    needs = ("class token",)
+    paper = "arXiv:2308.04657"
+
+    def forward(self, view: View) -> Plan:
+        return select(view, view.from_class.mean(1).topk(view.keep).indices)

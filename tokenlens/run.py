@@ -1,0 +1,52 @@
+"""What makes a run: data, model, method, schedule and seed. Its name is the folder it lies in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Run:
+    """The identity of a run. Two runs with the same identity hold the same patterns."""
+
+    dataset: str
+    split: str
+    images: int
+    """how many images the run is to have"""
+    content: str
+    """a digest of the image ids, in order"""
+    model: str
+    weights: str
+    """a digest of the weights; "random" for untrained ones"""
+    method: str
+    keep_rate: float | None
+    """the one rate asked for; None where shares, counts or tokens to remove were"""
+    blocks: tuple[int, ...]
+    keep: tuple[int, ...]
+    """tokens asked to remain after each stage"""
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    precision: str = "float32"
+    features: bool = False
+    soft: bool = False
+
+    def attributes(self) -> dict[str, Any]:
+        """The identity as plain JSON."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits of everything above."""
+        return hashlib.sha256(json.dumps(self.attributes(), sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
+    def name(self) -> str:
+        """What a person reads in a folder listing, and the digest that tells near twins apart."""
+        amount = f"r{self.keep_rate:g}" if self.keep_rate is not None else "k" + "-".join(map(str, self.keep[:3]))
+        where = self.dataset.rstrip("/").replace("\\", "/").split("/")[-1].removeprefix("embedded:")
+        words = [where, self.split, self.model, self.method, amount]
+        return "_".join(re.sub(r"[^A-Za-z0-9.\-]+", "-", word) for word in words) + f"_{self.digest}"

@@ -1,0 +1,241 @@
+"""Runs on disk: one Zarr group a run, written in whole chunks, readable and resumable at any moment.
+
+A chunk's arrays are written first and then counted in the attribute `written`; a reader never looks beyond it, and a
+run that was killed continues there. Nothing here needs torch.
+
+| variable | dims | dtype | meaning |
+|---|---|---|---|
+| kept | image, stage, patch | bool | this patch still stands for itself after the stage |
+| group | image, stage, patch | int16 | the token this patch's content is in, by first occurrence; -1: dropped |
+| tokens_left | image, stage | int16 | patch tokens after the stage |
+| label, prediction | image | int32 | the class, and the predicted one; -1: unknown |
+| rank | image | int32 | how many classes scored above the label's; -1: unknown |
+| score | image, class | float32 | logits, of models with at most 100 classes |
+| object | image, patch | bool | the patch is on the object, where the data set knows |
+| feature | image, layer, channel | float32 | the class token after the stages' blocks and the last (optional) |
+| soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec
+
+from .errors import BadInput
+from .run import Run
+
+SCHEMA = 1
+CHUNK = 512
+DIMS = {
+    "kept": ("stage", "patch"),
+    "group": ("stage", "patch"),
+    "tokens_left": ("stage",),
+    "label": (),
+    "prediction": (),
+    "rank": (),
+    "score": ("class",),
+    "object": ("patch",),
+    "feature": ("layer", "channel"),
+}
+Batch = Mapping[str, np.ndarray]
+
+
+class StoreError(BadInput):
+    """A run on disk that cannot be read."""
+
+
+def dims_of(name: str) -> tuple[str, ...]:
+    """The dimensions of a variable, without the first, which is always the image."""
+    if name.startswith("soft_"):
+        block = name.removeprefix("soft_")
+        return (f"token_{block}", f"source_{block}")
+    return DIMS[name]
+
+
+def coordinates(blocks: Sequence[int], grid: Sequence[int], layers: Sequence[int] = ()) -> dict[str, Any]:
+    """The coordinates that every run has: stage, patch with its row and column, and the layers of its features."""
+    rows, columns = grid
+    patch = np.arange(rows * columns, dtype=np.int32)
+    found: dict[str, Any] = {
+        "stage": ("stage", np.asarray(blocks, np.int32)),
+        "patch": ("patch", patch),
+        "row": ("patch", patch // columns),
+        "column": ("patch", patch % columns),
+    }
+    if layers:
+        found["layer"] = ("layer", np.asarray(layers, np.int32))
+    return found
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Tell a full or unwritable disk in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BadInput(
+                f"the disk is full while writing {folder}; what was written is kept, free some space and run again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise BadInput(
+                f"{folder} cannot be written ({error.strerror}); choose another folder with --out"
+            ) from error
+        raise
+
+
+def check_out(folder: Path) -> None:
+    """Refuse to write runs into something that is not a folder of runs."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file, not a folder of runs; give a new folder with --out")
+    strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
+    strangers = [name for name in strangers if not (folder / name / "zarr.json").is_file()]
+    if strangers:
+        raise BadInput(
+            f"{folder} is not a folder of runs: it holds {sorted(strangers)[0]}; give a new or empty folder with --out"
+        )
+
+
+class RunWriter:
+    """Appends batches to a run, in whole chunks."""
+
+    def __init__(self, out: Path, run: Run, attributes: Mapping[str, Any], ids: Sequence[str], batch_size: int) -> None:
+        self.folder = out / run.name
+        self.run, self.ids = run, ids
+        self.attributes = {**attributes, **run.attributes(), "run": run.name, "schema": SCHEMA}
+        self._buffer: list[Batch] = []
+        with disk_errors(self.folder):
+            self.group = self._opened()
+        found: dict[str, Any] = dict(self.group.attrs.asdict()) if self.group is not None else {}
+        self.batch_size = int(found.get("batch_size", batch_size))  # other batches would round differently
+        self.written = int(found.get("written", 0))
+        self.complete = bool(found.get("complete", False))
+        # a chunk holds whole batches, so that a resumed run goes on with the same batches
+        self.chunk = self.batch_size * max(1, CHUNK // self.batch_size)
+
+    def _opened(self) -> zarr.Group | None:
+        if not (self.folder / "zarr.json").is_file():
+            return None
+        group = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
+        there = group.attrs.asdict()
+        for name, value in self.run.attributes().items():
+            if there.get(name) != value:
+                raise BadInput(
+                    f"{self.folder} holds another run: its {name} is {there.get(name)!r} and not {value!r}; "
+                    "move it away or give another folder with --out"
+                )
+        return group
+
+    def add(self, batch: Batch) -> None:
+        """Take the next images; variables are (images, ...) arrays."""
+        self._buffer.append(batch)
+        waiting = sum(len(part["kept"]) for part in self._buffer)
+        if waiting >= self.chunk or self.written + waiting == len(self.ids):
+            self._flush()
+
+    def _flush(self) -> None:
+        whole = {name: np.concatenate([part[name] for part in self._buffer]) for name in self._buffer[0]}
+        self._buffer.clear()
+        end = self.written + len(whole["kept"])
+        with disk_errors(self.folder):
+            group = self._created(whole)
+            for name, values in whole.items():
+                group[name][self.written : end] = values  # type: ignore[index]
+            group.attrs["written"] = end
+        self.written = end
+
+    def _created(self, first: Batch) -> zarr.Group:
+        """The group, made under another name and moved, so that nobody sees a half-made one."""
+        if self.group is not None:
+            return self.group
+        making = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
+        making.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(making, ignore_errors=True)
+        group = zarr.create_group(making, zarr_format=3)
+        codec = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
+        for name, values in first.items():
+            group.create_array(
+                name,
+                shape=(len(self.ids), *values.shape[1:]),
+                chunks=(min(self.chunk, len(self.ids)), *values.shape[1:]),
+                dtype=values.dtype,
+                compressors=[codec],
+                dimension_names=("image", *dims_of(name)),
+            )
+        layers = self.attributes.get("layers", ()) if "feature" in first else ()
+        for name, (dim, values) in coordinates(self.run.blocks, self.attributes["grid"], layers).items():
+            group.create_array(name, data=values, dimension_names=(dim,))
+        ids = np.asarray(self.ids, dtype=np.dtypes.StringDType())
+        group.create_array("image", data=ids, dimension_names=("image",))
+        started: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "written": 0,
+            "complete": False,
+            "coordinates": "row column",
+        }
+        group.attrs.update({**self.attributes, **started})
+        making.rename(self.folder)
+        self.group = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
+        return self.group
+
+    def finish(self, metrics: Mapping[str, Any]) -> None:
+        """Mark the run as complete, with what it amounts to."""
+        assert self.group is not None and self.written == len(self.ids)
+        with disk_errors(self.folder):
+            self.group.attrs.update({"metrics": dict(metrics), "complete": True})
+        self.complete = True
+
+
+def open_run(folder: Path) -> xr.Dataset:
+    """One run, lazily, cut to the images that are written."""
+    try:
+        dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
+        schema = dataset.attrs["schema"]
+        written = int(dataset.attrs["written"])
+    except Exception as error:  # a damaged store fails in zarr, numcodecs, json or xarray, each in its own way
+        reason = (str(error) or type(error).__name__).split("\n")[0]
+        raise StoreError(f"{folder} cannot be read as a run ({reason}); move it away, or extract it again") from error
+    if schema != SCHEMA:
+        raise StoreError(f"{folder} has schema {schema}, this tokenlens reads {SCHEMA}; extract it again")
+    return dataset.set_coords(["row", "column"]).isel(image=slice(0, written))
+
+
+def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Dataset]:
+    """All runs in a folder, by name.
+
+    Args:
+        path: a folder of runs, as `tokenlens extract` writes them.
+        strict: refuse a run that cannot be read, instead of naming it in a warning and going on.
+
+    Returns:
+        One lazy dataset for each run, cut to the images that are written so far (`attrs["complete"]` tells).
+
+    Raises:
+        BadInput: there is no such folder.
+        StoreError: with `strict`, a run cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise BadInput(f"there is no folder of runs {path}; make one with `tokenlens extract`")
+    runs = []
+    for folder in sorted(path.iterdir()):
+        if not folder.is_dir() or folder.name.startswith("."):
+            continue
+        try:
+            runs.append(open_run(folder))
+        except StoreError as error:
+            if strict:
+                raise
+            warnings.warn(str(error), UserWarning, stacklevel=2)
+    return runs

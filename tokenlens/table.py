@@ -1,0 +1,107 @@
+"""The tables of results: their columns in one place, written whole or not at all.
+
+Tables are tidy, one number a row. `stage` is a block index (for class-token features the layer's), -1 where a number
+is of the whole run. Wings write and read tables through this file and never know each other.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokenlens.errors import BadInput, UnknownName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL_STAGES = -1
+
+COLUMNS: dict[str, dict[str, str]] = {
+    # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object"
+    "comparison": {
+        "run_a": "str", "run_b": "str", "axis": "str", "stage": "int64", "metric": "str", "value": "float64",
+        "std": "float64", "n": "int64", "chance": "float64", "low": "float64", "high": "float64",
+    },
+    # one row a run: what it was, and its accuracy in percent by its measure (top1, mAP, ...)
+    "runs": {
+        "run": "str", "dataset": "str", "split": "str", "model": "str", "capacity": "str", "method": "str",
+        "family": "str", "keep_rate": "float64", "seed": "int64", "images": "int64", "complete": "bool",
+        "measure": "str", "accuracy": "float64",
+    },
+    # one row a run x patch: the mean depth, in blocks, at which the patch was dropped
+    "heatmap": {
+        "run": "str", "patch": "int64", "row": "int64", "column": "int64", "depth": "float64", "n": "int64",
+    },
+    # one row an anchor x setting x stage x metric: correlation of accuracy difference and similarity
+    "proxy": {
+        "anchor": "str", "run": "str", "dataset": "str", "capacity": "str", "keep_rate": "float64", "stage": "int64",
+        "metric": "str", "statistic": "str", "value": "float64", "n": "int64", "p": "float64", "q": "float64",
+        "low": "float64", "high": "float64",
+    },
+    # one row a finding of the study
+    "findings": {
+        "finding": "int64", "claim": "str", "statistic": "str", "value": "float64", "low": "float64",
+        "high": "float64", "reference": "float64", "n": "int64", "verdict": "str", "missing": "str",
+        "paragraph": "str",
+    },
+}  # fmt: skip
+
+
+def conform(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Bring a frame to the columns and dtypes of table `name`; BadInput names the columns it lacks."""
+    import pandas as pd
+
+    columns = _columns(name)
+    lacking = [c for c in columns if c not in frame.columns]
+    if lacking and len(frame.columns):
+        raise BadInput(f"the {name} table lacks {', '.join(lacking)}; write it anew with `tokenlens compare`")
+    if lacking:
+        frame = pd.DataFrame({c: [] for c in columns})
+    return frame[list(columns)].astype(columns).reset_index(drop=True)
+
+
+def write(frame: pd.DataFrame, folder: str | Path, name: str, csv: bool = False) -> Path:
+    """Write table `name` into `folder` as Parquet, or CSV, and return its path; a reader never sees half of it."""
+    target = Path(folder) / f"{name}.{'csv' if csv else 'parquet'}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    frame = conform(frame, name)
+    handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    try:
+        if csv:
+            frame.to_csv(partial, index=False)
+        else:
+            frame.to_parquet(partial, index=False)
+        Path(partial).chmod(0o644)
+        Path(partial).replace(target)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+    return target
+
+
+def read(path: str | Path, name: str) -> pd.DataFrame:
+    """Read table `name` from a file, or from the folder it was written into (Parquet before CSV)."""
+    import pandas as pd
+
+    path, columns = Path(path), _columns(name)
+    if path.is_dir():
+        both = [path / f"{name}.parquet", path / f"{name}.csv"]
+        found = [p for p in both if p.exists()]
+        if not found:
+            raise BadInput(f"{path} holds no {name} table; `tokenlens compare --out {path}` writes one")
+        path = found[0]
+    if not path.exists():
+        raise BadInput(f"there is no table at {path}; `tokenlens compare` writes one")
+    if path.suffix == ".csv":
+        text = {column: str for column, kind in columns.items() if kind == "str"}
+        missing = {column: [""] for column in columns if column not in text}  # a run may be called NA
+        return conform(pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing), name)
+    return conform(pd.read_parquet(path), name)
+
+
+def _columns(name: str) -> dict[str, str]:
+    if name not in COLUMNS:
+        raise UnknownName("table", name, COLUMNS)
+    return COLUMNS[name]

@@ -1,0 +1,258 @@
+"""The walk: any plain timm ViT, with a reducer at some of its blocks.
+
+Nothing here knows a method. No forward of timm's is copied but the two lines of a block between which a reducer stands.
+
+Shapes: B images, T tokens with the prefix, N patch tokens, C channels.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from timm.layers import Attention
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from .attention import Attended, TimmViT, bias, remember, widen
+from .errors import BadInput
+from .methods.base import Reducer, Stage, method, methods
+from .plan import Plan
+from .schedule import STUDY_BLOCKS, Schedule, schedule
+from .trace import Trace
+from .view import View
+
+SUPPORTED = (
+    "timm's VisionTransformer made of plain pre-norm Blocks with its Attention "
+    "(vit_*, deit_*, deit3_*, flexivit_*, with AugReg, DINO, DINOv2, CLIP, SigLIP or MAE weights)"
+)
+
+
+def name_of(vit: TimmViT) -> str:
+    """The registered timm name of a model, or its class."""
+    cfg = getattr(vit, "pretrained_cfg", None) or {}
+    return str(cfg.get("architecture") or type(vit).__name__)
+
+
+def check_host(vit: TimmViT) -> None:
+    """Refuse, by name, a model that the walk does not understand."""
+    name = name_of(vit)
+    if type(vit) not in (VisionTransformer, VisionTransformerDistilled):
+        raise BadInput(f"{name} is a {type(vit).__name__}, which tokenlens does not understand; supported: {SUPPORTED}")
+    for i, block in enumerate(vit.blocks):
+        for part, plain in ((block, Block), (getattr(block, "attn", None), Attention)):
+            if type(part) is not plain:
+                kind = type(part).__name__
+                raise BadInput(
+                    f"block {i} of {name} has a {kind}, not the plain {plain.__name__}; supported: {SUPPORTED}"
+                )
+    if not isinstance(vit.patch_drop, nn.Identity):
+        raise BadInput(f"{name} drops random patches before its first block; create it with patch_drop_rate=0")
+
+
+def reduce(
+    vit: TimmViT,
+    method: str = "topk",
+    keep_rate: float | Sequence[float] | None = None,
+    blocks: Sequence[int] = STUDY_BLOCKS,
+    *,
+    keep: Sequence[int] | None = None,
+    remove: int | None = None,
+    decreasing: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> ReducedViT:
+    """Put a token reduction method into a copy of a plain timm ViT.
+
+    Args:
+        vit: a timm `VisionTransformer` of plain pre-norm blocks; it is not changed.
+        method: a registered name; `tokenlens methods` lists them.
+        keep_rate: one rate r in (0, 1] (r, r squared, ... of the patches remain), or one share for each block; 0.5 if
+            neither this, `keep` nor `remove` is given.
+        blocks: 0-indexed, ascending.
+        keep: absolute counts instead of rates, one for each block.
+        remove: off the shelf instead: so many tokens go at every block.
+        decreasing: with `remove`, twice as many at the first block, down to none at the last.
+        seed: of whatever is drawn at random.
+        **options: of the method.
+
+    Returns:
+        A module from images (B, 3, H, W) float to logits, with `trace(images)`.
+
+    Raises:
+        BadInput: an unsupported model, an unknown method or option, or rates and blocks that make no schedule.
+    """
+    check_host(vit)
+    chosen = _method(method, vit)
+    if keep_rate is None and keep is None and remove is None:
+        keep_rate = 0.5
+    settings = chosen.options(options)
+    grid = vit.patch_embed.grid_size
+    asked = schedule(blocks, keep_rate, keep, remove, decreasing, depth=len(vit.blocks))
+    plan = chosen.reducer.schedule(asked, grid, **settings)
+    patches = grid[0] * grid[1]
+    reducers = {
+        block: chosen.reducer(Stage(index, block, count, patches, vit.embed_dim), **settings)
+        for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
+    }
+    return ReducedViT(copy.deepcopy(vit), reducers, plan, seed)
+
+
+def _method(name: str, vit: TimmViT) -> Any:
+    chosen = method(name)
+    if "class token" in chosen.reducer.needs and getattr(vit, "cls_token", None) is None:
+        others = ", ".join(n for n, m in methods().items() if "class token" not in m.reducer.needs)
+        raise BadInput(
+            f"{name} reads the attention of the class token, and {name_of(vit)} has none; "
+            f"methods that do without: {others}"
+        )
+    return chosen
+
+
+class ReducedViT(nn.Module):
+    """A ViT and its reducers. State dict: `vit.*` and `reducers.<block>.*`."""
+
+    def __init__(self, vit: TimmViT, reducers: Mapping[int, Reducer], plan: Schedule, seed: int = 0) -> None:
+        super().__init__()
+        self.vit: TimmViT = vit
+        self.reducers = nn.ModuleDict({str(block): reducer for block, reducer in reducers.items()})
+        self.reducers.to(next(vit.parameters()).device).train(vit.training)
+        self.schedule = plan
+        self.seed = seed
+        for block, reducer in reducers.items():
+            attended = block if reducer.site == "after_attention" else block - 1
+            if attended >= 0:
+                vit.blocks[attended].attn.qkv.register_forward_hook(remember)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The stages."""
+        return self.schedule.blocks
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, classes): logits."""
+        return self._walk(images, Recorder())[0]
+
+    def trace(self, images: Tensor, features: bool = False, soft: bool = False) -> tuple[Tensor, Trace]:
+        """The logits and what became of every patch.
+
+        Args:
+            images: (B, 3, H, W) float.
+            features: record the class token after every stage's block and after the last.
+            soft: record the soft maps of a soft merger.
+        """
+        if features and self.vit.cls_token is None:
+            raise BadInput(f"{name_of(self.vit)} has no class token, so there are no class-token features to record")
+        layers = {*self.blocks, len(self.vit.blocks) - 1} if features else set()
+        return self._walk(images, Recorder(layers, soft))
+
+    def _walk(self, images: Tensor, recorder: Recorder) -> tuple[Tensor, Trace]:
+        vit = self.vit
+        x = vit.patch_embed(images)
+        grid = (x.shape[1], x.shape[2]) if x.dim() == 4 else vit.patch_embed.grid_size
+        x = vit.norm_pre(vit._pos_embed(x))
+        mass: Tensor | None = None
+        trace = Trace(len(x), grid[0] * grid[1], x.device)
+        ask = Asker(self, images, grid, trace, recorder.soft)
+        for i, block in enumerate(vit.blocks):
+            x, mass = ask(i, "before_block", x, mass)
+            mask = bias(mass, vit.num_prefix_tokens, x.dtype)
+            if ask.stands(i, "after_attention"):
+                x = x + block.drop_path1(block.ls1(block.attn(block.norm1(x), attn_mask=mask)))
+                x, mass = ask(i, "after_attention", x, mass)
+                x = x + block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+            else:
+                x = block(x, attn_mask=mask)
+            if i in recorder.layers:
+                trace.features[i] = x[:, 0]
+        x = fill_padding(vit.norm(x), mass, vit)
+        return vit.forward_head(x), trace
+
+
+class Recorder:
+    """What a walk records beside the patterns."""
+
+    def __init__(self, layers: set[int] | None = None, soft: bool = False) -> None:
+        self.layers, self.soft = layers or set(), soft
+
+
+class Asker:
+    """Asks the reducer that stands at a site, carries its plan out and writes it down."""
+
+    def __init__(self, model: ReducedViT, images: Tensor, grid: tuple[int, int], trace: Trace, soft: bool) -> None:
+        self.model, self.grid, self.trace, self.soft = model, grid, trace, soft
+        self.patches = grid[0] * grid[1]
+        self.keep = dict(zip(model.blocks, model.schedule.keep(self.patches), strict=True))
+        self.planned = self.patches
+        self.hashes = content_hashes(images)
+
+    def stands(self, block: int, site: str) -> bool:
+        """Is there a reducer at this site?"""
+        return str(block) in self.model.reducers and self._reducer(block).site == site
+
+    def _reducer(self, block: int) -> Reducer:
+        reducer: Any = self.model.reducers[str(block)]
+        return reducer  # type: ignore[no-any-return]
+
+    def __call__(self, block: int, site: str, x: Tensor, mass: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(B, T, C) tokens and (B, N) mass before, the same after."""
+        if not self.stands(block, site):
+            return x, mass
+        reducer, keep, prefix = self._reducer(block), self.keep[block], self.model.vit.num_prefix_tokens
+        plan: Plan | None = None
+        if keep < (self.planned if reducer.adaptive else x.shape[1] - prefix):
+            with torch.autocast(x.device.type, enabled=False):  # half-precision ranks tie: decide in float32
+                plan = reducer(self._view(block, site, x, mass, keep))
+            x = torch.cat([x[:, :prefix], plan.tokens.to(x.dtype)], 1)
+            mass = plan.mass
+        self.trace.add(block, plan, self.soft)
+        self.planned = keep
+        return x, mass
+
+    def _view(self, block: int, site: str, x: Tensor, mass: Tensor | None, keep: int) -> View:
+        vit = self.model.vit
+        attended = block if site == "after_attention" else block - 1
+        return View(
+            tokens=widen(x[:, vit.num_prefix_tokens :]),
+            patch=self.trace.patch,
+            mass=mass,
+            grid=self.grid,
+            keep=keep,
+            planned=self.planned,
+            prefix=vit.num_prefix_tokens,
+            attended=Attended(vit.blocks[attended].attn, mass, vit.num_prefix_tokens) if attended >= 0 else None,
+            seeds=lambda: [[self.model.seed, block, content] for content in self.hashes()],
+        )
+
+
+def content_hashes(images: Tensor) -> Callable[[], list[int]]:
+    """One number for each image, from its pixels: what is drawn for an image never depends on its batch."""
+    found: list[int] = []
+
+    def hashes() -> list[int]:
+        if not found:
+            found.extend(zlib.crc32(image.tobytes()) for image in images.detach().float().cpu().contiguous().numpy())
+        return found
+
+    return hashes
+
+
+def fill_padding(x: Tensor, mass: Tensor | None, vit: TimmViT) -> Tensor:
+    """Give padding the mean of the image's other tokens, so that it changes neither an average nor a maximum pool."""
+    if mass is None or vit.global_pool == "token":
+        return x
+    absent = (mass == 0).unsqueeze(-1)
+    if not bool(absent.any()):
+        return x
+    if vit.attn_pool is not None:
+        raise BadInput(f"{name_of(vit)} pools by attention, which would see padding; use a method that does not pad")
+    patches = x[:, vit.num_prefix_tokens :]
+    present = (~absent).to(x.dtype)
+    # without the prefix the pool sees patches alone; with it, the mean over all tokens that are there
+    head = x[:, : vit.num_prefix_tokens] if vit.pool_include_prefix else x[:, :0]
+    mean = ((patches * present).sum(1) + head.sum(1)) / (present.sum(1) + head.shape[1])
+    return torch.cat([x[:, : vit.num_prefix_tokens], torch.where(absent, mean.unsqueeze(1), patches)], 1)

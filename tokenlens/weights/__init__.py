@@ -1,0 +1,32 @@
+"""The small models that come with the package, and where their weights lie.
+
+`nano` is a ViT on the embedded set `shapes`: timm's plain ViT with 12 blocks, 14 x 14 patches and 64 channels, for
+pictures normalised to mean 0.5 and standard deviation 0.5. `python -m tokenlens.weights.train` made it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ARCHITECTURE", "NANO", "nano_path"]
+
+ARCHITECTURE = "vit_tiny_patch16_224"
+NANO: dict[str, Any] = {
+    "img_size": 112,
+    "patch_size": 8,
+    "embed_dim": 64,
+    "depth": 12,
+    "num_heads": 4,
+    "num_classes": 10,
+}
+
+
+def nano_path(name: str = "nano") -> Path:
+    """Where the weights of that name lie, e.g. "nano" for the bare backbone. Raises LookupError when there are none."""
+    here = Path(__file__).parent
+    path = here / f"{name}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in here.glob("*.safetensors"))) or "none"
+        raise LookupError(f"no weights called {name!r} come with the package; those that do: {known}")
+    return path
