@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -208,4 +209,6 @@ def _global(
     rest = [name for name in members if name not in here]
     if rest:
         here |= compare_heatmaps.walk(rest, work.runs, images, with_radial=False, tick=tick, **work.options)
-    return [row for p in able for row in compare_heatmaps.rows_of_pair(p, here[p.a], here[p.b], work.metrics)]
+    with ThreadPoolExecutor(work.options["workers"]) as pool:
+        rows = pool.map(lambda p: compare_heatmaps.rows_of_pair(p, here[p.a], here[p.b], work.metrics), able)
+        return [row for part in rows for row in part]

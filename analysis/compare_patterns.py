@@ -96,6 +96,8 @@ def walk(
         with Reader(used, images, ids, size) as reader, ThreadPoolExecutor(workers) as pool:
             for span in reader.spans():
                 arrays = reader.read(wanted, span, pool)
+                kept = [key for key in arrays if key[1] == "kept"]  # a run's sizes serve all its pairs
+                arrays |= {(run, "size"): overlap.size(arrays[run, name]) for run, name in kept}
                 parts = list(pool.map(lambda task, arrays=arrays: _measure(task, arrays, runs), batch))
                 counts = draw.counts(span[1] - span[0])
                 means.add(np.concatenate([value for value, _ in parts], axis=1), counts)
@@ -123,12 +125,15 @@ def _measure(
     """Values and chance levels of one task over a chunk: two (m, metrics x S)."""
     patches = runs[task.pair.a].sizes["patch"]
     first, second = (arrays[need] for need in task.needs())
-    a = first[:, list(task.places[0])]
+    at_a, at_b = (list(place) for place in task.places)
+    a = first[:, at_a]
     if task.variable == "object":
         found = _foreground(a, second[:, None], patches)
+    elif task.variable == "kept":
+        sizes = arrays[task.pair.a, "size"][:, at_a], arrays[task.pair.b, "size"][:, at_b]
+        found = _overlap(a, second[:, at_b], sizes, patches, task.metrics)
     else:
-        b = second[:, list(task.places[1])]
-        found = (_overlap if task.variable == "kept" else _partition)(a, b, patches, task.metrics)
+        found = _partition(a, second[:, at_b], task.metrics)
     flat = [np.concatenate([np.broadcast_to(found[name][side], a.shape[:2]) for name in task.metrics], axis=1)
             for side in (0, 1)]  # fmt: skip
     return flat[0], flat[1]
@@ -137,16 +142,16 @@ def _measure(
 Found = dict[str, tuple[Any, Any]]
 
 
-def _overlap(a: Array, b: Array, patches: int, metrics: Sequence[str]) -> Found:
-    value, size_a, size_b = overlap.iou(a, b), overlap.size(a), overlap.size(b)
-    chance = overlap.expected_iou(size_a, size_b, patches)
+def _overlap(a: Array, b: Array, sizes: tuple[Array, Array], patches: int, metrics: Sequence[str]) -> Found:
+    size_a, size_b = sizes
+    value, chance = overlap.iou(a, b), overlap.expected_iou(size_a, size_b, patches)
     found: Found = {"iou": (value, chance), "corrected_iou": (overlap.corrected(value, chance), 0.0)}
     if "ioa" in metrics:
         found["ioa"] = (overlap.ioa(a, b), np.where(size_b > 0, size_a / patches, 1.0))
     return found
 
 
-def _partition(a: Array, b: Array, patches: int, metrics: Sequence[str]) -> Found:
+def _partition(a: Array, b: Array, metrics: Sequence[str]) -> Found:
     found: Found = {}
     if set(metrics) - {"ari"}:
         inside = partition.information(a, b)
@@ -161,9 +166,11 @@ def _partition(a: Array, b: Array, patches: int, metrics: Sequence[str]) -> Foun
 
 def _foreground(kept: Array, objects: Array, patches: int) -> Found:
     """Chance: a random pattern of the same size keeps that share of any object; any object fills its share of it."""
+    recall, precision = overlap.foreground_recall(kept, objects), overlap.foreground_precision(kept, objects)
+    chances = overlap.size(kept) / patches, np.broadcast_to(overlap.size(objects) / patches, precision.shape)
     return {
-        "foreground_recall": (overlap.foreground_recall(kept, objects), overlap.size(kept) / patches),
-        "foreground_precision": (overlap.foreground_precision(kept, objects), overlap.size(objects) / patches),
+        name: (value, np.where(np.isnan(value), np.nan, chance))  # over the same images
+        for name, value, chance in zip(OBJECT, (recall, precision), chances, strict=True)
     }
 
 

@@ -12,8 +12,12 @@ quantised.
 from __future__ import annotations
 
 import math
+import os
+import sys
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,18 +89,24 @@ def emd(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> Floats:
     The ground is the Euclidean distance on a grid of `columns` columns; a square grid if not told.
     Raises BadInput where P is no multiple of the columns.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own docstrings warn when they are compiled for the first time
-        import ot  # takes a second, and only this measure needs it
-
     p, q = np.broadcast_arrays(distribution(a), distribution(b))
-    ground = _ground(p.shape[-1], columns or math.isqrt(p.shape[-1]))
-    flat_p, flat_q = (np.ascontiguousarray(x).reshape(-1, x.shape[-1]) for x in (p, q))
-    moved = [
-        0.0 if np.array_equal(x, y) else float(ot.emd2(x, y, ground, numItermax=1_000_000))
-        for x, y in zip(flat_p, flat_q, strict=True)
-    ]
+    flat = (x.reshape(-1, x.shape[-1]) for x in (p, q))
+    moved = [transport(x, y, columns)[0] for x, y in zip(*flat, strict=True)]
     return np.array(moved).reshape(p.shape[:-1])
+
+
+def transport(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> tuple[float, Floats, Floats]:
+    """Earth mover's distance of two maps (P,), and its potentials u, v (P,): how it grows with mass at each patch.
+
+    The distance is u . a + v . b, and for maps nearby the same sum is its first-order change (linear programming
+    duality). Equal maps: 0, and potentials 0.
+    """
+    p, q = (np.ascontiguousarray(distribution(x)) for x in (a, b))
+    ground = _ground(len(p), columns or math.isqrt(len(p)))
+    if np.array_equal(p, q):
+        return 0.0, np.zeros(len(p)), np.zeros(len(p))
+    moved, log = _solver()(p, q, ground, numItermax=1_000_000, log=True)
+    return float(moved), np.asarray(log["u"]), np.asarray(log["v"])
 
 
 def expected(metric: str, a: ArrayLike, b: ArrayLike) -> Floats:
@@ -137,6 +147,27 @@ def _stretched(heat: ArrayLike) -> Floats:
     heat = np.asarray(heat, dtype=np.float64)
     low, high = heat.min(axis=-1, keepdims=True), heat.max(axis=-1, keepdims=True)
     return distribution((heat - low) / np.where(high > low, high - low, 1))
+
+
+@lru_cache(maxsize=1)
+def _solver() -> Callable[..., Any]:
+    """Import POT's exact solver: only this measure needs it.
+
+    POT imports every tensor library that is installed, torch among them, which takes seconds and hundreds of megabytes.
+    It is told not to, unless the program has torch already.
+    """
+    switches = [f"POT_BACKEND_DISABLE_{name}" for name in ("PYTORCH", "JAX", "TENSORFLOW", "CUPY")]
+    before = {name: os.environ.get(name) for name in switches}
+    try:
+        if "torch" not in sys.modules:
+            os.environ.update(dict.fromkeys(switches, "1"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its docstrings warn when they are compiled for the first time
+            import ot
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    return ot.emd2
 
 
 @lru_cache(maxsize=8)

@@ -120,8 +120,7 @@ def _sums(a: ArrayLike, b: ArrayLike, table: Any) -> list[Floats]:
     """Count the patches, and sum table[size] over the cells, rows and columns of the contingency table."""
     flat_a, flat_b, leading = _prepare(a, b)
     out = np.empty((4, len(flat_a)))
-    groups_a, groups_b = (int(x.max(initial=0)) + 1 for x in (flat_a, flat_b))
-    partition_kernels.contingency(flat_a, flat_b, groups_a, groups_b, table(flat_a.shape[-1]), out)
+    partition_kernels.contingency(flat_a, flat_b, table(flat_a.shape[-1]), out)
     return [row.reshape(leading) for row in out]
 
 

@@ -47,7 +47,7 @@ class Images:
 def identities(run: xr.Dataset) -> Array:
     """Image ids of a run: (n,) str. BadInput where an id occurs twice: it could not be paired."""
     ids = np.array([str(i) for i in run["image"].values], dtype=str)  # of one dtype, whatever the store's is
-    if len(np.unique(ids)) != len(ids):
+    if len(set(ids.tolist())) != len(ids):
         raise BadInput(
             f"run {run.attrs.get('run')!r} holds an image id twice, so its images cannot be paired; "
             "give the images of the data set distinct names and extract it again"

@@ -21,7 +21,8 @@ ORDER = (
 NAMES = {
     "topk": "Top-K", "evit": "EViT", "dynamicvit": "DynamicViT", "ats": "ATS", "tome": "ToMe", "sit": "SiT",
     "kmedoids": "K-Medoids", "dpcknn": "DPC-KNN", "patchmerger": "PatchMerger", "sinkhorn": "Sinkhorn", "atc": "ATC",
-    "l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞",
+    "l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞", "atc-single": "ATC single", "atc-complete": "ATC complete",
+    "atc-average": "ATC average", "random": "Random",
 }  # fmt: skip
 USUAL_RATE = 0.5
 

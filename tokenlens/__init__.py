@@ -5,7 +5,9 @@ line start without torch.
 """
 
 import importlib
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import Any
 
 try:
@@ -37,9 +39,19 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'tokenlens' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"tokenlens.{_HOME[name]}"), name)
-    globals()[name] = value  # `extract` is a module and a function: the function is what the package's name means
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # `extract` is a module and a function: importing the module must not put it into the function's place
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -22,6 +22,12 @@ def remember(qkv: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
     qkv.remembered = output  # type: ignore[assignment]
 
 
+def forget(vit: TimmViT) -> None:
+    """Let go of what was remembered: it would keep a training step's graph alive, which cannot be copied either."""
+    for block in vit.blocks:
+        block.attn.qkv.__dict__.pop("remembered", None)
+
+
 def widen(x: Tensor) -> Tensor:
     """At least float32: half-precision numbers tie, and decisions made from ties are arbitrary."""
     return x if x.dtype == torch.float64 else x.float()
@@ -51,7 +57,8 @@ class Attended:
         shape = (batch, count, 3, self.attention.num_heads, self.attention.head_dim)
         part = self.projected.view(shape)[:, :, which].transpose(1, 2)
         norm = (self.attention.q_norm, self.attention.k_norm, nn.Identity())[which]
-        return widen(norm(part))
+        weight = getattr(norm, "weight", None)  # decided outside autocast, so nothing else makes the two types agree
+        return widen(norm(part if weight is None else part.to(weight.dtype)))
 
     @property
     def keys(self) -> Tensor:

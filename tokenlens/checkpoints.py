@@ -11,13 +11,13 @@ import hashlib
 import pathlib
 import pickle
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -80,7 +80,8 @@ def read(source: str) -> Weights:
     args: dict[str, Any] = {}
     if "model" in content and isinstance(content["model"], dict):
         kept = content.get("args")
-        args = dict(vars(kept)) if isinstance(kept, argparse.Namespace) else dict(kept or {})
+        kept = vars(kept) if isinstance(kept, argparse.Namespace) else kept
+        args = dict(kept) if isinstance(kept, dict) else {}
         average = bool(content.get("ema_best")) and content.get("model_ema") is not None
         content = content["model_ema" if average else "model"]
     elif isinstance(content.get("state_dict"), dict):
@@ -102,7 +103,8 @@ def _load(path: Path, source: str) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        with torch.serialization.safe_globals(ALLOWED):
+        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickle protocols; what it cannot read fails below
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wants = re.search(r"(?:GLOBAL|class|global) ([\w.]+\.[\w.]+)", str(error))
@@ -112,7 +114,7 @@ def _load(path: Path, source: str) -> dict[str, Any]:
             f"{source} wants {wants[1]} to be run while loading, which tokenlens does not do; "
             "save its state dict as safetensors, or with torch.save as tensors only"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+    except Exception as error:  # on bytes that are no checkpoint, torch's unpickler stumbles in many ways
         raise BadInput(f"{source} is damaged or no checkpoint; download or save it again") from error
     if not isinstance(loaded, dict):
         raise BadInput(f"{source} holds a {type(loaded).__name__}, not a state dict; save model.state_dict()")
@@ -133,7 +135,9 @@ def _from_hub(source: str) -> tuple[Path, str | None]:
         except EntryNotFoundError:
             path = Path(hf_hub_download(repository, "pytorch_model.bin"))
         try:
-            architecture = json.loads(Path(hf_hub_download(repository, "config.json")).read_text()).get("architecture")
+            config = json.loads(Path(hf_hub_download(repository, "config.json")).read_text())
+            architecture, tag = config.get("architecture"), (config.get("pretrained_cfg") or {}).get("tag")
+            architecture = f"{architecture}.{tag}" if architecture and tag else architecture
         except EntryNotFoundError:
             architecture = None
     except Exception as error:  # the hub's client raises the errors of several network libraries

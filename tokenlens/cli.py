@@ -99,7 +99,7 @@ _EXAMPLES = {"keep rate": "0.5, or 0.7/0.5/0.3 for one a block", "blocks": "3,6,
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the method; repeatable.")
 @click.option("--model", help="nano, or a timm name.  [default: nano, or what --weights says]")
 @click.option("--weights", help="A file, hf:owner/name, or random.  [default: the published ones]")
-@click.option("--heads", type=int, help="Attention heads, where neither name nor weights tell.")
+@click.option("--heads", type=click.IntRange(min=1), help="Attention heads, where neither name nor weights tell.")
 @click.option("--data", default="embedded:shapes", show_default=True, help="embedded:NAME or folder:PATH.")
 @click.option("--split", default="val", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many images.  [default: 1000 of an embedded set]")
@@ -137,6 +137,28 @@ def extract(**settings: Any) -> None:
     )
     for result in job.run():
         click.echo(result)
+
+
+@tokenlens.command()
+@click.option("--images", type=click.IntRange(min=8), default=256, show_default=True, help="Held-out images.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True)
+@click.pass_context
+def demo(ctx: click.Context, images: int, device: str, out: Path) -> None:
+    """Extract, compare and draw every method, on the embedded images and weights; minutes, offline.
+
+    Prints accuracy, tokens left, the share of the object's patches that were kept, and the overlap with a disc around
+    the centre (l2) and with chance (random); writes a contact sheet.
+    """
+    from .demo import demo as run_demo
+
+    def command(name: str, words: list[str]) -> None:
+        found = tokenlens.get_command(ctx, name)
+        assert found is not None, f"the command {name} is not installed"
+        found.main(words, standalone_mode=False)
+
+    for line in run_demo(out, images, device, command):
+        click.echo(line)
 
 
 @tokenlens.command()

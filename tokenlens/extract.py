@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from torch.utils.data import SequentialSampler
 from tqdm import tqdm
 
 from .data import ImageSet
@@ -35,7 +36,8 @@ def extract(
 
     Args:
         model: what `tokenlens.reduce` returned; it is put into eval mode.
-        loader: yields batches: images (B, 3, H, W), or (images, labels), as a DataLoader does.
+        loader: yields batches: images (B, 3, H, W), or (images, labels), as a DataLoader does; or also object masks
+            (B, P) bool in the third place.
         ids: a stable name for each image, in order; by default the loader's data set's `ids`, else digests of the
             pixels.
         features: with class-token features, (image, layer, channel).
@@ -46,16 +48,22 @@ def extract(
     """
     model.eval()
     device = next(model.parameters()).device
-    known = ids if ids is not None else getattr(getattr(loader, "dataset", None), "ids", None)
+    known = ids if ids is not None else _ids_of(loader)
     names: list[str] = []
     seen: dict[str, int] = {}
     batches = []
     for batch in loader:
-        images, labels = batch if isinstance(batch, list | tuple) else (batch, None)
-        batches.append(record(model, images.to(device), labels, features, soft))
+        images, labels, objects = (*(batch if isinstance(batch, list | tuple) else (batch,)), None, None)[:3]
+        arrays = record(model, images.to(device), labels, features, soft)
+        if objects is not None:
+            arrays["object"] = objects.cpu().numpy()
+        batches.append(arrays)
         names += known[len(names) : len(names) + len(images)] if known is not None else ids_by_content(images, seen)
     if not batches:
         raise BadInput("the loader gave no images; check the data set behind it")
+    images_seen = sum(len(part["kept"]) for part in batches)
+    if len(names) != images_seen or (known is not None and len(known) != images_seen):
+        raise BadInput(f"there are {len(known or ())} ids for {images_seen} images; give one for each, in their order")
     whole = {name: np.concatenate([part[name] for part in batches]) for name in batches[0]}
     attributes = attributes_of(model)
     return xr.Dataset(
@@ -74,6 +82,13 @@ def extract(
             "metrics": summary(whole),
         },
     )
+
+
+def _ids_of(loader: Iterable[Any]) -> Sequence[str] | None:
+    """The ids of the data set behind a loader, if it goes through it once and in order."""
+    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    in_order = isinstance(sampler, SequentialSampler) and not getattr(loader, "drop_last", False)
+    return getattr(getattr(loader, "dataset", None), "ids", None) if in_order else None
 
 
 @dataclass(frozen=True)
@@ -122,13 +137,17 @@ def _fill(
     """Write the images that are missing; images a second."""
     run, start, began = writer.run, writer.written, time.perf_counter()
     loader = batches(data, loading.with_batch_size(writer.batch_size), start)
+    done = start
+    comparable = not data.classes or len(data.classes) == model.vit.num_classes
     label = f"{run.method} {run.keep_rate:g}" if run.keep_rate is not None else run.method
     with tqdm(
         total=len(data), initial=start, desc=label, unit="img", smoothing=0.1, disable=not progress, leave=False
     ) as bar:
         for images, labels, objects in loader:
-            names = data.ids[(done := int(bar.n)) : done + len(images)]
+            names, done = data.ids[done : done + len(images)], done + len(images)
             arrays = record(model, images.to(device), labels, run.features, run.soft, run.precision, names)
+            if not comparable:
+                arrays["rank"][:] = -1
             if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:
                 arrays["object"] = objects.numpy()
             writer.add(arrays)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import timm
+import torch
 from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 
 from .attention import TimmViT
 from .checkpoints import Weights, load_reducers, load_vit, read, trained_with
 from .errors import BadInput, UnknownName
-from .vit import ReducedViT, reduce
+from .vit import ReducedViT, check_host, reduce
 from .weights import ARCHITECTURE, NANO, nano_path
 
 CAPACITIES = ("nano", "tiny", "small", "base", "large", "huge", "giant", "gigantic")
@@ -56,7 +57,11 @@ class Host:
 
 
 def open_host(
-    model: str | None = None, weights: str | None = None, heads: int | None = None, classes: int = 1000
+    model: str | None = None,
+    weights: str | None = None,
+    heads: int | None = None,
+    classes: int = 1000,
+    seed: int = 0,
 ) -> Host:
     """The model that a user names.
 
@@ -65,17 +70,26 @@ def open_host(
         weights: a file or `hf:owner/name` (see `checkpoints.read`), or "random"; by default the published ones.
         heads: attention heads, where neither name nor weights tell.
         classes: of an untrained model.
+        seed: of an untrained model.
 
     Raises:
-        BadInput: an unknown model, or weights that cannot be had, read or fitted.
+        BadInput: an unknown or unsupported model, or weights that cannot be had, read or fitted.
     """
+    host = _open(model, weights, heads, classes, seed)
+    check_host(host.vit)
+    return host
+
+
+def _open(model: str | None, weights: str | None, heads: int | None, classes: int, seed: int) -> Host:
     if weights == "random":
+        torch.manual_seed(seed)
         return Host(untrained(model or "nano", classes).eval(), model or "nano", "random", "random weights")
     if weights is not None:
         found = read(weights)
         vit = vit_for(found, weights, model, heads).eval()
         name = str(model or found.args.get("model") or found.architecture)
-        return Host(vit, name, found.digest[:16], weights, found)
+        digest = hashlib.sha256(f"{found.digest} {vit.blocks[0].attn.num_heads}".encode()).hexdigest()
+        return Host(vit, name, digest[:16], weights, found)  # heads leave no mark on the weights
     if model in (None, "nano"):
         found = read(str(nano_path()))
         digest = hashlib.sha256(b"".join(nano_path(n).read_bytes() for n in ("nano", "nano-reducers"))).hexdigest()
@@ -149,10 +163,14 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
         raise BadInput(
             f"{source} does not say which model it holds; name it with --model, for example deit_tiny_patch16_224"
         )
-    name = timm_name(str(name)).split(".")[0]
+    name = timm_name(str(name))
+    bare = name.split(".")[0]
+    if name not in timm.list_pretrained(name):  # a tag that timm knows tells the mean of its images
+        name = bare
     if "patch_embed.proj.weight" not in weights.vit:
         raise BadInput(f"{source} holds no ViT: it has no patch_embed.proj.weight")
     plain: TimmViT = timm.create_model(name)
+    check_host(plain)
     shape = _shape(weights, plain)
     if heads is None and shape["embed_dim"] != plain.embed_dim:
         raise BadInput(
@@ -182,7 +200,7 @@ def _shape(weights: Weights, plain: TimmViT) -> dict[str, Any]:
     if "pos_embed" in state and plain.pos_embed is not None:
         extra = plain.pos_embed.shape[1] - plain.patch_embed.num_patches
         places = state["pos_embed"].shape[1] - extra
-        if places != plain.patch_embed.num_patches:
+        if places != plain.patch_embed.num_patches or "patch_size" in shape:
             side = round(places**0.5)
             if side * side != places:
                 raise BadInput(f"{places} positions make no square image; build the model in Python and load it there")

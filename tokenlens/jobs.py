@@ -66,18 +66,24 @@ class Job:
         if precision == "auto":  # on CPU bfloat16 is several times slower than float32
             precision = "bfloat16" if device.type == "cuda" else "float32"
         check_out(self.out)
+        if not self.methods:
+            raise BadInput("no method is given; name one or more with --method, `tokenlens methods` lists them")
         amounts = self._amounts()
         for name in self.methods:
             method(name).parse(self.options)
         limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
         data = open_data(self.data, self.split, limit, self.skip_bad)
         self._tell_bad(data)
-        host = open_host(self.model, self.weights, self.heads, len(data.classes) or 1000)
+        host = open_host(self.model, self.weights, self.heads, len(data.classes) or 1000, self.seed)
         self._check_classes(host, data)
         loading = Loading.of(input_of(host.vit), data, self.batch_size, self.workers)
         content = hashlib.sha256("\n".join(data.ids).encode()).hexdigest()[:16]
-        planned = [self._model(host, name, amount) for name in self.methods for amount in amounts]
-        for name, model in planned:
+        planned = [(name, amount) for name in self.methods for amount in amounts]
+        for name, amount in planned:  # refuse now what cannot be built; all at once they might not fit into memory
+            self._model(host, name, amount)
+        seen: set[str] = set()
+        for name, amount in planned:
+            model = self._model(host, name, amount)
             run = Run(
                 dataset=data.name,
                 split=data.split,
@@ -95,6 +101,9 @@ class Job:
                 features=self.features,
                 soft=self.soft,
             )
+            if run.name in seen:  # the un-reduced model is the same at every rate
+                continue
+            seen.add(run.name)
             yield run, extract_run(model, data, run, self.out, loading, device, self.progress)
 
     def _amounts(self) -> list[dict[str, Any]]:
@@ -110,12 +119,12 @@ class Job:
             return [{"remove": self.remove, "decreasing": self.decreasing}]
         return [{"keep_rate": rate} for rate in self.keep_rates or [0.5]]
 
-    def _model(self, host: Host, name: str, amount: dict[str, Any]) -> tuple[str, ReducedViT]:
+    def _model(self, host: Host, name: str, amount: dict[str, Any]) -> ReducedViT:
         options = method(name).parse(self.options)
         torch.manual_seed(self.seed)  # for learned reducers that stay untrained, with --weights random
         model = reduce(host.vit, name, blocks=self.blocks, seed=self.seed, **amount, **options)
         host.equip(model, name)
-        return name, model
+        return model
 
     def _tell_bad(self, data: ImageSet) -> None:
         bad: list[tuple[str, str]] = getattr(data, "bad", [])

@@ -67,8 +67,8 @@ def record(
             f"{name_of(model.vit)} gave NaN or infinite logits for image {names[which] if names else which}, "
             "so its pattern is not stored; look at the weights, or use --precision float32"
         )
-    labels = torch.full((len(images),), -1) if labels is None else labels
-    labels = labels.to(logits.device)
+    labels = torch.full((len(images),), -1) if labels is None else torch.as_tensor(labels)
+    labels = labels.to(logits.device, torch.int64)
     classes = logits.shape[1]
     known = (labels >= 0) & (labels < classes)
     own = logits.gather(1, torch.where(known, labels, 0).unsqueeze(1)) if classes else logits.new_zeros(len(images), 1)

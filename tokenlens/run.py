@@ -8,6 +8,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+LONGEST = 40  # letters of each word in a run's name: file systems take 255 in all
+
 
 @dataclass(frozen=True)
 class Run:
@@ -49,4 +51,4 @@ class Run:
         amount = f"r{self.keep_rate:g}" if self.keep_rate is not None else "k" + "-".join(map(str, self.keep[:3]))
         where = self.dataset.rstrip("/").replace("\\", "/").split("/")[-1].removeprefix("embedded:")
         words = [where, self.split, self.model, self.method, amount]
-        return "_".join(re.sub(r"[^A-Za-z0-9.\-]+", "-", word) for word in words) + f"_{self.digest}"
+        return "_".join(re.sub(r"[^A-Za-z0-9.\-]+", "-", word)[:LONGEST] for word in words) + f"_{self.digest}"

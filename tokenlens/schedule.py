@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from numbers import Real
 
 from .errors import BadInput
 
@@ -82,7 +83,7 @@ def schedule(
         if len(counts) != len(blocks) or min(counts) < 1:
             raise BadInput(f"counts to keep {list(counts)} must be one positive number for each block {list(blocks)}")
         return replace(made, counts=counts)
-    if isinstance(keep_rate, int | float):
+    if isinstance(keep_rate, int | float | Real):
         rates: tuple[float, ...] = (float(keep_rate),)
         made = replace(made, rate=float(keep_rate))
     else:

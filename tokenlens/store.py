@@ -25,18 +25,19 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, TransposeCodec
 
 from .errors import BadInput
 from .run import Run
 
 SCHEMA = 1
-CHUNK = 512
+CHUNK = 1024
+PATCHES_A_BLOCK = 8
 DIMS = {
     "kept": ("stage", "patch"),
     "group": ("stage", "patch"),
@@ -88,23 +89,38 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise BadInput(
                 f"the disk is full while writing {folder}; what was written is kept, free some space and run again"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise BadInput(
-                f"{folder} cannot be written ({error.strerror}); choose another folder with --out"
-            ) from error
-        raise
+        raise BadInput(
+            f"{folder} cannot be written ({error.strerror or error}); choose another folder with --out"
+        ) from error
 
 
 def check_out(folder: Path) -> None:
     """Refuse to write runs into something that is not a folder of runs."""
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file, not a folder of runs; give a new folder with --out")
-    strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
+    with disk_errors(folder):
+        strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
     strangers = [name for name in strangers if not (folder / name / "zarr.json").is_file()]
     if strangers:
         raise BadInput(
             f"{folder} is not a folder of runs: it holds {sorted(strangers)[0]}; give a new or empty folder with --out"
         )
+
+
+def codecs(values: np.ndarray, chunk: int) -> dict[str, Any]:
+    """How a variable is packed, in arguments of zarr's `create_array`.
+
+    Images go last, so that what a patch does in many images lies together, and blocks are a few patches long, since
+    the labels at one patch have a narrow range of their own: a tenth smaller than the plain order.
+    """
+    shuffle: Literal["shuffle", "bitshuffle"] = "bitshuffle" if values.dtype == bool else "shuffle"
+    block = values.dtype.itemsize * chunk * PATCHES_A_BLOCK
+    packed: dict[str, Any] = {
+        "compressors": [BloscCodec(cname="zstd", clevel=5, shuffle=shuffle, blocksize=min(block, 1 << 24))]
+    }
+    if values.ndim > 1:
+        packed["filters"] = [TransposeCodec(order=(*range(1, values.ndim), 0))]
+    return packed
 
 
 class RunWriter:
@@ -127,14 +143,19 @@ class RunWriter:
     def _opened(self) -> zarr.Group | None:
         if not (self.folder / "zarr.json").is_file():
             return None
-        group = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
-        there = group.attrs.asdict()
+        try:
+            group = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
+            there = group.attrs.asdict()
+        except (ValueError, KeyError, TypeError) as error:  # zarr and json on a damaged zarr.json
+            raise BadInput(f"{self.folder} is damaged; move it away to have it extracted again") from error
         for name, value in self.run.attributes().items():
             if there.get(name) != value:
                 raise BadInput(
                     f"{self.folder} holds another run: its {name} is {there.get(name)!r} and not {value!r}; "
                     "move it away or give another folder with --out"
                 )
+        for left in self.folder.rglob("*.partial"):  # what zarr was writing when the run was killed
+            left.unlink(missing_ok=True)
         return group
 
     def add(self, batch: Batch) -> None:
@@ -161,17 +182,18 @@ class RunWriter:
             return self.group
         making = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
         making.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(making, ignore_errors=True)
+        for left in making.parent.glob(f".{self.folder.name}.*"):  # by runs that were killed here
+            shutil.rmtree(left, ignore_errors=True)
         group = zarr.create_group(making, zarr_format=3)
-        codec = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")
+        chunk = min(self.chunk, len(self.ids))
         for name, values in first.items():
             group.create_array(
                 name,
                 shape=(len(self.ids), *values.shape[1:]),
-                chunks=(min(self.chunk, len(self.ids)), *values.shape[1:]),
+                chunks=(chunk, *values.shape[1:]),
                 dtype=values.dtype,
-                compressors=[codec],
                 dimension_names=("image", *dims_of(name)),
+                **codecs(values, chunk),
             )
         layers = self.attributes.get("layers", ()) if "feature" in first else ()
         for name, (dim, values) in coordinates(self.run.blocks, self.attributes["grid"], layers).items():
@@ -200,9 +222,13 @@ class RunWriter:
 def open_run(folder: Path) -> xr.Dataset:
     """One run, lazily, cut to the images that are written."""
     try:
-        dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
+        with warnings.catch_warnings():
+            # a file that is being replaced, or that a killed run left half-written, lies beside the arrays for a while
+            warnings.filterwarnings("ignore", message="Object at .*partial is not recognized")
+            dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
         schema = dataset.attrs["schema"]
         written = int(dataset.attrs["written"])
+        dataset[["kept", "group", "tokens_left"]]
     except Exception as error:  # a damaged store fails in zarr, numcodecs, json or xarray, each in its own way
         reason = (str(error) or type(error).__name__).split("\n")[0]
         raise StoreError(f"{folder} cannot be read as a run ({reason}); move it away, or extract it again") from error

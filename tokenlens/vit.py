@@ -18,7 +18,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from .attention import Attended, TimmViT, bias, remember, widen
+from .attention import Attended, TimmViT, bias, forget, remember, widen
 from .errors import BadInput
 from .methods.base import Reducer, Stage, method, methods
 from .plan import Plan
@@ -87,6 +87,8 @@ def reduce(
         BadInput: an unsupported model, an unknown method or option, or rates and blocks that make no schedule.
     """
     check_host(vit)
+    if seed < 0:
+        raise BadInput(f"the seed is {seed}; give 0 or more")
     chosen = _method(method, vit)
     if keep_rate is None and keep is None and remove is None:
         keep_rate = 0.5
@@ -120,7 +122,8 @@ class ReducedViT(nn.Module):
         super().__init__()
         self.vit: TimmViT = vit
         self.reducers = nn.ModuleDict({str(block): reducer for block, reducer in reducers.items()})
-        self.reducers.to(next(vit.parameters()).device).train(vit.training)
+        like = next(vit.parameters())
+        self.reducers.to(like.device, torch.promote_types(like.dtype, torch.float32)).train(vit.training)
         self.schedule = plan
         self.seed = seed
         for block, reducer in reducers.items():
@@ -169,6 +172,7 @@ class ReducedViT(nn.Module):
                 x = block(x, attn_mask=mask)
             if i in recorder.layers:
                 trace.features[i] = x[:, 0]
+        forget(vit)
         x = fill_padding(vit.norm(x), mass, vit)
         return vit.forward_head(x), trace
 

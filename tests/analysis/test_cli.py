@@ -98,5 +98,7 @@ def test_conditions_are_read() -> None:
 def test_help_is_quick_to_import_and_the_wing_never_needs_torch() -> None:
     light = "import sys, tokenlens.analysis.cli; assert not {'numba', 'pandas', 'torch', 'xarray'} & set(sys.modules)"
     whole = "import sys, tokenlens.analysis.results; assert not {'torch', 'matplotlib'} & set(sys.modules)"
-    for code in (light, whole):
+    transport = whole.replace("; assert", "; tokenlens.analysis.heatmap.emd([[1, 2, 3, 4]], [[4, 3, 2, 1]]); assert")
+    transport = transport.replace("results; token", "results, tokenlens.analysis.heatmap; token")
+    for code in (light, whole, transport):
         subprocess.run([sys.executable, "-c", code], check=True)

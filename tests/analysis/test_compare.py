@@ -106,6 +106,7 @@ def test_features_are_compared_layer_by_layer(make_run: MakeRun) -> None:
 
 def test_chance_of_features_is_that_of_shuffled_images(make_run: MakeRun) -> None:
     a, b = make_run("evit", features=4, images=200), make_run("topk", features=6, images=200)
+    b["feature"][..., :4] += 2 * a["feature"].values
     found = compare([a, b], ["method"], resamples=10).comparison
     x, y = (run["feature"].values[:, 0].T for run in (a, b))
     rng = np.random.default_rng(0)
@@ -144,8 +145,10 @@ def test_a_run_is_compared_with_the_centre_and_with_its_masks(make_run: MakeRun)
 def test_images_without_an_object_do_not_count(make_run: MakeRun) -> None:
     run = make_run("topk", objects=True)
     run["object"][:10] = False
+    run["kept"][:10] = True
     found = compare([run], ["object"], **QUICK).comparison
     assert value(found, "foreground_recall", 3, "n") == 30
+    assert value(found, "foreground_recall", 3, "chance") == pytest.approx(18 / 36)
     assert value(found, "foreground_precision", 3, "n") == 40
 
 

@@ -79,6 +79,16 @@ def test_a_few_runs_are_not_enough_and_what_is_missing_is_said() -> None:
     assert "keep rate only (0 of 3)" in judged["missing"][2]
 
 
+def test_two_pairs_are_too_few_however_much_they_agree() -> None:
+    comparison, runs = world(FOR, noise=1e-6)
+    two = runs[runs["dataset"].isin(["x", "y"]) & (runs["keep_rate"] == 0.5) & (runs["capacity"] == "tiny")]
+    part = comparison[comparison["run_a"].isin(two["run"]) & comparison["run_b"].isin(two["run"])]
+    judged = study.findings(part, two).set_index("finding")
+    assert judged["low"][4] > 0
+    assert judged["verdict"][4] == study.OPEN
+    assert "2 of 3 pairs" in judged["missing"][4]
+
+
 def test_an_interval_that_contains_the_reference_decides_nothing() -> None:
     judged = study.findings(*world({"capacity": 0.5, "keep_rate": 0.5, "radial": 0.5, "dataset": 0.0}, noise=0.3))
     undecided = judged[judged["finding"].isin([2, 3, 4])]

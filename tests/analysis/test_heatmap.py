@@ -65,6 +65,15 @@ def test_one_patch_travels_its_distance() -> None:
     assert heatmap.emd(corner, across) == pytest.approx(5 * np.sqrt(2))
 
 
+def test_potentials_are_the_slope_of_the_transport() -> None:
+    p, q = heatmap.distribution(A[0]), heatmap.distribution(B[0])
+    value, u, v = heatmap.transport(p, q)
+    assert value == pytest.approx(u @ p + v @ q)
+    step = 1e-5 * (heatmap.distribution(A[1]) - p)
+    assert heatmap.emd(p + step, q) - value == pytest.approx(u @ step, rel=1e-3)
+    assert heatmap.transport(p, p)[0] == 0
+
+
 def test_maps_that_say_nothing_have_a_stated_value() -> None:
     flat, zero = np.full(36, 7.0), np.zeros(36)
     assert heatmap.pcc(flat, A[0]) == heatmap.scc(flat, A[0]) == heatmap.pcc(flat, flat) == 0
@@ -130,6 +139,5 @@ def test_a_central_pattern_follows_the_distance() -> None:
         assert np.array_equal(away, away[::-1])  # a half turn
         assert radial.spearman(-away, away) == pytest.approx(-1)
         assert radial.kendall(-away, away) == pytest.approx(-1)
-    assert radial.distance(row, column, "l1")[0] == 5
-    assert radial.distance(row, column, "l2")[0] == pytest.approx(2.5 * np.sqrt(2))
-    assert radial.distance(row, column, "linf")[0] == 2.5
+    second = {norm: radial.distance(row, column, norm)[1] for norm in radial.NORMS}  # 2.5 up, 1.5 to the left
+    assert second == pytest.approx({"l1": 4, "l2": np.sqrt(8.5), "linf": 2.5})

@@ -64,6 +64,8 @@ def test_order_of_a_pair(make_run: MakeRun) -> None:
 def test_variants_of_one_method_are_paired_as_methods(make_run: MakeRun) -> None:
     runs = [make_run("tome", run=k, options={"linkage": k}) for k in ("single", "average")]
     assert pairs(runs, "method") == {("average", "single")}
+    free = [make_run("ats", run=k, options={"k": k}, rate=r) for k, r in (("a", 0.5), ("b", 0.7), ("c", 0.7))]
+    assert pairs(free, "method") == {("b", "c")}  # at one rate: only another method makes the rate not matter
 
 
 def test_other_grids_are_left_out_and_named(make_run: MakeRun) -> None:

@@ -1,7 +1,7 @@
 """How fast comparison is, against a restatement of what the published scripts do, and against the machine itself.
 
-The baseline: patterns loaded from JSON into lists, Python sets for IoU, one scikit-learn call an image for groups, NumPy in
-single precision for features, each measure on its own. It runs on a sample of the images and is scaled up. Ours runs on all.
+The baseline: patterns loaded from JSON into lists, Python sets for IoU, one scikit-learn call an image for groups,
+NumPy in single precision for features, each measure on its own. It runs on a sample of the images and is scaled up.
 Usage: python tests/benchmarks/compare.py [--images 50000] [--sample 1000] [--rounds 5] [--parts iou groups ...]
 The last line is JSON.
 """
@@ -78,10 +78,17 @@ def iou(images: int, sample: int, rounds: int) -> Result:
     packing = median_time(lambda: overlap.pack(kept[0]), rounds)
     moved = sum(x.nbytes for x in bits)
     return {
-        "published s": theirs, "ours ms": one * 1e3, "ours ms, two threads": two * 1e3, "packing a run ms": packing * 1e3,
-        "ratio": theirs / one, "ratio, two threads": theirs / two, "ratio with packing both": theirs / (one + 2 * packing),
-        "M pairs/s": images * STAGES / one / 1e6, "GB/s read": moved / one / 1e9, "GB/s read, two threads": moved / two / 1e9,
-    }  # fmt: skip
+        "published s": theirs,
+        "ours ms": one * 1e3,
+        "ours ms, two threads": two * 1e3,
+        "packing a run ms": packing * 1e3,
+        "ratio": theirs / one,
+        "ratio, two threads": theirs / two,
+        "ratio with packing both": theirs / (one + 2 * packing),
+        "M pairs/s": images * STAGES / one / 1e6,
+        "GB/s read": moved / one / 1e9,
+        "GB/s read, two threads": moved / two / 1e9,
+    }
 
 
 def groups(images: int, sample: int, rounds: int) -> Result:

@@ -1,21 +1,24 @@
 """The methods, one file each. To add one, write its file and put its name here."""
 
+# isort: off
 from . import (  # noqa: F401  importing registers; the order is the study's
-    atc,
-    ats,
-    dpcknn,
-    dynamicvit,
+    topk,
     evit,
+    dynamicvit,
+    ats,
+    tome,
     kmedoids,
-    none,
+    dpcknn,
+    sit,
     patchmerger,
+    sinkhorn,
+    atc,
     radial,
     random,
-    sinkhorn,
-    sit,
-    tome,
-    topk,
+    none,
 )
+
+# isort: on
 from .base import Method, Reducer, Stage, method, methods, register
 
 __all__ = ["Method", "Reducer", "Stage", "method", "methods", "register"]

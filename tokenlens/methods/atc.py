@@ -19,10 +19,10 @@ from .base import Reducer, Stage, register
 LINKAGES = get_args(Linkage)
 
 
-@register("atc")
-@register("atc-single", linkage="single")
-@register("atc-complete", linkage="complete")
 @register("atc-average", linkage="average")
+@register("atc-complete", linkage="complete")
+@register("atc-single", linkage="single")
+@register("atc")  # decorators apply from the last to the first
 class ATC(Reducer):
     """Agglomerative clustering of the mean keys by cosine distance, down to the tokens asked for."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -80,6 +81,8 @@ class Method:
             if name not in known:
                 offer = f"it has {', '.join(sorted(known))}" if known else "it has none"
                 raise BadInput(f"{self.name} has no option {name!r}; {offer}")
+            if known[name] is inspect.Parameter.empty:
+                continue  # without a default nothing says what it takes
             if type(value) is not type(known[name]) and not (
                 isinstance(known[name], float) and isinstance(value, int) and not isinstance(value, bool)
             ):
@@ -127,7 +130,13 @@ def register(name: str, **preset: Any) -> Callable[[R], R]:
 def _third_parties() -> None:
     """Import what the entry-point group `tokenlens.methods` names: a module that registers, or a Reducer itself."""
     for entry in entry_points(group="tokenlens.methods"):
-        loaded = entry.load()
+        try:
+            loaded = entry.load()
+        except Exception as error:  # somebody else's code, whose fault must not take our own methods away
+            reason = f"{type(error).__name__}: {error}"
+            sentence = f"the method {entry.name} of {entry.value} is left out, its import failed ({reason})"
+            warnings.warn(sentence, stacklevel=2)
+            continue
         if inspect.isclass(loaded) and issubclass(loaded, Reducer) and entry.name not in _METHODS:
             _METHODS[entry.name] = Method(entry.name, loaded)
 

@@ -45,7 +45,9 @@ class DPCKNN(Reducer):
         centres = density_peaks(distance.detach(), view.keep, self.neighbours, view.draw())
         group = distance.gather(2, centres.unsqueeze(1).expand(-1, tokens.shape[1], -1)).argmin(-1)
         group = group.scatter(1, centres, positions(len(centres), view.keep, tokens.device))  # a centre is its own
-        weight = torch.ones_like(tokens[..., 0]) if self.equal_weight else self.score(tokens)[..., 0].exp()
+        weight = torch.ones_like(tokens[..., 0])
+        if not self.equal_weight:
+            weight = self.score(tokens)[..., 0].clamp(max=80).exp()  # from about 88 on, infinite
         plan = merge(view, group, view.keep, weight, sizes=False, eps=1e-6)
         plan.kept = centres
         return plan

@@ -35,7 +35,7 @@ class DynamicViT(Reducer):
         """(B, N, C) -> (B, N, 2): log-probabilities of staying and of leaving."""
         local, shared = self.in_conv(tokens).chunk(2, dim=-1)
         stays = torch.ones_like(shared[..., :1]) if mass is None else mass.unsqueeze(-1)
-        mean = (shared * stays).sum(1, keepdim=True) / stays.sum(1, keepdim=True) + 1e-6
+        mean = (shared * stays).sum(1, keepdim=True) / stays.sum(1, keepdim=True).clamp(min=1e-6) + 1e-6
         return self.out_conv(torch.cat([local, mean.expand_as(local)], -1)).log_softmax(-1)
 
     def forward(self, view: View) -> Plan:

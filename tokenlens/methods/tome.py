@@ -22,7 +22,7 @@ class ToMe(Reducer):
 
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape
-        removed = min(view.planned - view.keep, count // 2)
+        removed = min(max(view.planned - view.keep, 0), count // 2)  # a plan may rise again
         keys = functional.normalize(view.keys.mean(1), dim=-1)
         # prefix tokens count in the alternation but are never merged
         first = view.prefix % 2

@@ -1,0 +1,42 @@
+"""A small seeded ViT with decided opinions, and images for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+SIZE: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": 32, "depth": 6, "num_heads": 2, "num_classes": 10}
+MakeViT = Callable[..., nn.Module]
+
+
+def build_vit(name: str = "vit_tiny_patch16_224", **overrides: Any) -> nn.Module:
+    """A timm model of 64 patches; its weights are large, so that scores are far apart and rounding decides nothing."""
+    torch.manual_seed(0)
+    vit: nn.Module = timm.create_model(name, **{**SIZE, **overrides}).eval()
+    with torch.no_grad():
+        for parameter in vit.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.25)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return vit
+
+
+@pytest.fixture(scope="session")
+def make_vit() -> MakeViT:
+    return build_vit
+
+
+@pytest.fixture(scope="session")
+def tiny_vit() -> nn.Module:
+    """Nobody may change it: `tokenlens.reduce` copies."""
+    return build_vit()
+
+
+@pytest.fixture(scope="session")
+def images() -> Tensor:
+    """(4, 3, 64, 64) float32."""
+    return torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(7))

@@ -1,0 +1,211 @@
+"""What every registered method must do, driven by the registry: a new method passes this without writing a test."""
+
+import copy
+import io
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tokenlens
+from tokenlens.methods import methods
+from tokenlens.trace import Trace
+from tokenlens.vit import ReducedViT
+
+METHODS = list(methods())
+BLOCKS = (1, 3, 5)
+EXACT = [name for name in METHODS if methods()[name].reducer.family in ("pruning", "soft", "random", "merging")]
+EXACT = [name for name in EXACT if name not in ("ats", "evit", "tome")]
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def build(vit: nn.Module, name: str, **settings: Any) -> ReducedViT:
+    """With the same parameters of its own at every call."""
+    torch.manual_seed(3)
+    return tokenlens.reduce(vit, name, **{"blocks": BLOCKS, **settings})
+
+
+def same(a: Trace, b: Trace, order: Any = slice(None)) -> bool:
+    return all(torch.equal(getattr(a, part)[order], getattr(b, part)) for part in ("kept", "group", "tokens_left"))
+
+
+def check_trace(trace: Trace, family: str, homeless: bool, patches: int = 64) -> None:
+    """The facts that hold for any pattern."""
+    kept, group, left = trace.kept, trace.group.long(), trace.tokens_left.long()
+    stages = len(trace.blocks)
+    assert (kept.dtype, group.shape[1:], trace.group.dtype) == (torch.bool, (stages, patches), torch.int16)
+    assert (left.shape, trace.tokens_left.dtype) == ((len(kept), stages), torch.int16)
+    assert (left >= 1).all() and (left <= patches).all()
+    assert (group[kept] >= 0).all(), "a patch that is kept has a home"
+    assert (group >= -1).all() and (group < left.unsqueeze(-1)).all()
+    if not homeless:
+        assert (group >= 0).all(), "nothing is dropped by what merges"
+    assert not (kept[:, 1:] & ~kept[:, :-1]).any(), "a patch that is gone never comes back"
+    assert (kept.sum(-1) <= left).all()
+    gone = group[:, :-1] < 0
+    assert (group[:, 1:][gone] < 0).all()
+    if family in ("pruning", "radial", "random", "none") and homeless:
+        assert torch.equal(group >= 0, kept), "where patches are dropped, those that stay stand for themselves"
+
+
+def homeless(name: str) -> bool:
+    return methods()[name].reducer.family not in ("merging", "soft") and name != "evit"
+
+
+@every_method
+@torch.no_grad()
+def test_a_keep_rate_of_one_is_exactly_timm(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    logits, trace = build(tiny_vit, name, keep_rate=1.0).trace(images)
+    assert torch.equal(logits, tiny_vit(images))
+    assert trace.kept.all() and (trace.tokens_left == 64).all()
+    assert torch.equal(trace.group[0, 2], torch.arange(64, dtype=torch.int16))
+
+
+@every_method
+@pytest.mark.parametrize("rate", [0.9, 0.5, [0.3, 0.6, 0.2], 0.01])
+@torch.no_grad()
+def test_traces_are_sound(name: str, rate: Any, tiny_vit: nn.Module, images: Tensor) -> None:
+    model = build(tiny_vit, name, keep_rate=rate)
+    logits, trace = model.trace(images)
+    check_trace(trace, methods()[name].reducer.family, homeless(name))
+    assert logits.shape == (4, 10) and logits.isfinite().all()
+    asked = torch.tensor(model.schedule.keep(64))
+    if name in EXACT:  # which cannot grow again
+        assert (trace.tokens_left == asked.cummin(0).values).all()
+    elif name == "ats":
+        assert (trace.tokens_left <= asked.cummin(0).values + 1).all()
+
+
+@every_method
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"blocks": (0, 5)},
+        {"blocks": (2, 3, 4)},
+        {"keep": (40, 40, 7)},
+        {"keep": (64, 20, 20)},
+        {"keep_rate": [0.2, 0.5, 1.0]},
+    ],
+    ids=["first-and-last", "consecutive", "counts", "first-does-nothing", "rising"],
+)
+@torch.no_grad()
+def test_stages_anywhere(name: str, settings: dict[str, Any], tiny_vit: nn.Module, images: Tensor) -> None:
+    model = build(tiny_vit, name, **settings)
+    logits, trace = model.trace(images[:2])
+    check_trace(trace, methods()[name].reducer.family, homeless(name))
+    assert tuple(trace.blocks) == model.blocks
+    assert logits.isfinite().all()
+
+
+@every_method
+@torch.no_grad()
+def test_the_batch_changes_nothing(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    model = build(tiny_vit, name, keep_rate=0.7)
+    logits, trace = model.trace(images)
+    order = torch.tensor([2, 0, 3, 1])
+    moved_logits, moved = model.trace(images[order])
+    assert same(trace, moved, order)
+    assert (moved_logits - logits[order]).abs().max() < 1e-4
+    for i in range(len(images)):
+        alone_logits, alone = model.trace(images[i : i + 1])
+        assert same(trace, alone, slice(i, i + 1))
+        assert (alone_logits - logits[i]).abs().max() < 1e-4
+
+
+@every_method
+@torch.no_grad()
+def test_images_differ_and_so_do_patterns(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    _, trace = build(tiny_vit, name).trace(images)
+    differs = not torch.equal(trace.group[0], trace.group[1])
+    assert differs == (methods()[name].reducer.family not in ("radial", "none"))
+
+
+@every_method
+@torch.no_grad()
+def test_copies_behave_alike(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    model = build(tiny_vit, name)
+    logits, trace = model.trace(images)
+    state = model.state_dict()
+    assert {key.split(".")[0] for key in state} <= {"vit", "reducers"}
+    assert {key.split(".")[1] for key in state if key.startswith("reducers.")} <= {str(b) for b in model.blocks}
+    saved = io.BytesIO()
+    torch.save(state, saved)
+    torch.manual_seed(99)
+    loaded = tokenlens.reduce(tiny_vit, name, blocks=BLOCKS)
+    loaded.load_state_dict(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), loaded):
+        other_logits, other_trace = other.trace(images)
+        assert torch.equal(other_logits, logits) and same(other_trace, trace)
+
+
+@every_method
+def test_gradients_reach_every_parameter(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    model = build(tiny_vit, name, keep_rate=0.7).train()
+    torch.manual_seed(1)
+    logits, trace = model.trace(images)
+    logits.square().sum().backward()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+            assert parameter.grad.abs().max() > 0, key
+    assert trace.tokens_left.shape == (4, len(model.blocks))
+    copied = copy.deepcopy(model)  # a step leaves nothing behind that cannot be copied, as EMA does
+    with torch.no_grad():
+        assert torch.equal(copied.eval()(images), model.eval()(images))
+
+
+@every_method
+@torch.no_grad()
+def test_eval_after_train_is_as_before(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    model = build(tiny_vit, name)
+    before, trace = model.trace(images)
+    model.train()(images)
+    after, again = model.eval().trace(images)
+    assert torch.equal(before, after) and same(trace, again)
+
+
+@every_method
+@torch.no_grad()
+def test_autocast_gives_finite_logits(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    model = build(tiny_vit, name)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, trace = model.trace(images)
+    assert logits.isfinite().all()
+    check_trace(trace, methods()[name].reducer.family, homeless(name))
+
+
+@every_method
+@torch.no_grad()
+def test_float64_models(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    single = build(tiny_vit, name, keep_rate=0.7)
+    double = build(copy.deepcopy(tiny_vit).double(), name, keep_rate=0.7)
+    double.load_state_dict(single.state_dict())
+    logits, _ = double.trace(images.double())
+    assert logits.dtype == torch.float64
+    assert (logits - single(images)).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if methods()[name].reducer.trained])
+@torch.no_grad()
+def test_what_is_trained_has_parameters_that_matter(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    model = build(tiny_vit, name)
+    logits = model(images)
+    for parameter in model.reducers.parameters():
+        parameter.normal_()
+    assert (model(images) - logits).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if not methods()[name].reducer.trained])
+def test_what_is_not_trained_has_no_parameters(name: str, tiny_vit: nn.Module) -> None:
+    assert not list(build(tiny_vit, name).reducers.parameters())
+
+
+@every_method
+def test_the_card_is_one_sentence(name: str) -> None:
+    method = methods()[name]
+    assert 20 < len(method.card) < 120 and method.card.endswith(".")
+    assert method.reducer.family in ("pruning", "merging", "soft", "radial", "random", "none")
+    assert method.reducer.paper or method.reducer.family in ("random", "none")
+    assert set(method.reducer.needs) <= {"class token", "attention"}
