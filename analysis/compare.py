@@ -155,7 +155,8 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
     from tqdm import tqdm
 
     options, rows = work.options, []
-    own = [name for name, one in work.cards.items() if one.keeps and _has(work, compare_heatmaps.NAMES)]
+    mapped = _has(work, compare_heatmaps.NAMES)
+    own = [name for name, one in work.cards.items() if mapped and one.keeps and "kept" in work.runs[name]]
     with tqdm(desc="compare", unit=" images", disable=not progress) as bar:
         maps = _own_maps(work, own, with_radial, bar.update)
         for images, pairs in work.shared.values():

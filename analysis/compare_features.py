@@ -18,12 +18,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .features import Gram, power
+from .features import NAMES, Gram, whitening
 from .pairing import Pair
 from .reading import Images, Reader, fitting
 
 Array = NDArray[Any]
-NAMES = ("procrustes", "cka", "pwcca", "pwcca_reverse", "mean_cca", "mean_squared_cca")
 SUMS_AT_ONCE = 256 * 2**20  # bytes of sums held at once: pairs beyond it wait for another reading
 
 
@@ -138,19 +137,15 @@ def _finish(one: Cross, sides: Mapping[tuple[str, int], Side], n: int) -> None:
     one.gram = gram
     scaled = Gram(gram.aa / n, gram.bb / n, gram.ab / n)
     u, nuclear, v = np.linalg.svd(scaled.ab, full_matrices=False)
-    white_a, white_b = power(scaled.aa, -0.5), power(scaled.bb, -0.5)
+    (white_a, _), (white_b, _) = whitening(scaled.aa), whitening(scaled.bb)
     left, rho, right = np.linalg.svd(white_a @ scaled.ab @ white_b, full_matrices=False)
-    weights = [_weights(left.T, power(scaled.aa, 0.5)), _weights(right, power(scaled.bb, 0.5))]
+    _, weight_a, weight_b = gram.canonical
+    width = len(rho)
     one.parts = {
         "mean_a": a.total / n, "mean_b": b.total / n, "aa": scaled.aa, "bb": scaled.bb, "ab": scaled.ab,
         "rotation": u @ v, "nuclear": np.array(nuclear.sum()), "to_a": white_a @ left, "to_b": white_b @ right.T,
-        "rho": np.minimum(rho, 1), "weight_a": weights[0], "weight_b": weights[1],
+        "rho": np.minimum(rho, 1), "weight_a": weight_a[:width], "weight_b": weight_b[:width],
     }  # fmt: skip
-
-
-def _weights(directions: Array, root: Array) -> Array:
-    weight = np.abs(directions @ root).sum(axis=-1)
-    return np.asarray(weight / max(weight.sum(), np.finfo(float).tiny))
 
 
 def _influence(one: Cross, a: Array, b: Array, order: Array) -> None:
@@ -182,8 +177,7 @@ def _quadratic(a: Array, matrix: Array, b: Array) -> Array:
 
 
 def _measures(gram: Gram) -> dict[str, float]:
-    found = gram.measures() | {"pwcca_reverse": gram.swapped().pwcca()}
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in gram.measures().items()}
 
 
 def _rows(one: Cross, sides: Mapping[tuple[str, int], Side], n: int, metrics: Sequence[str]) -> list[dict[str, Any]]:

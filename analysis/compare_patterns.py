@@ -67,7 +67,7 @@ def tasks(
         ]  # fmt: skip
         for variable, names, applies in kinds:
             chosen = tuple(name for name in names if name in metrics)
-            if applies and chosen and stages:
+            if applies and chosen and stages and variable in a and variable in b:
                 found.append(Task(pair, variable, chosen, stages, (places[0], places[1])))
     return found
 

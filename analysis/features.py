@@ -11,6 +11,7 @@ reduction_methods_analysis/compare_cls_features_models.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from tokenlens.errors import BadInput
 
 Floats = NDArray[np.float64]
-NAMES = ("procrustes", "cka", "pwcca", "mean_cca", "mean_squared_cca")
+NAMES = ("procrustes", "cka", "pwcca", "pwcca_reverse", "mean_cca", "mean_squared_cca")
 
 
 def procrustes(a: ArrayLike, b: ArrayLike) -> Floats:
@@ -97,44 +98,48 @@ class Gram:
         a, b, ab = (np.linalg.norm(x, axis=(-2, -1)) for x in (one.aa, one.bb, one.ab))
         return np.asarray(1 - ab**2 / np.where(a * b > 0, a * b, 1))
 
+    @cached_property
+    def canonical(self) -> tuple[Floats, Floats, Floats]:
+        """Canonical correlations (..., min(F, G)), largest first; PWCCA weights of a (..., F) and b (..., G)."""
+        one = self.scaled()
+        (white_a, root_a), (white_b, root_b) = whitening(one.aa), whitening(one.bb)
+        left, rho, right = np.linalg.svd(white_a @ one.ab @ white_b)
+        # the canonical vectors of a are left' aa^-1/2 A; their products with the features of A are left' aa^1/2
+        weights = (np.abs(x).sum(axis=-1) for x in (left.mT @ root_a, right @ root_b))
+        a, b = (w / np.maximum(w.sum(axis=-1, keepdims=True), np.finfo(float).tiny) for w in weights)
+        return np.minimum(rho, 1), a, b
+
     def correlations(self) -> Floats:
         """Canonical correlations, largest first, (..., min(F, G)), never above 1."""
-        one = self.scaled()
-        return np.minimum(np.linalg.svdvals(power(one.aa, -0.5) @ one.ab @ power(one.bb, -0.5)), 1)
+        return self.canonical[0]
 
-    def pwcca(self) -> Floats:
-        """PWCCA distance weighted by the features of a, (...); for those of b take `swapped` first."""
-        one = self.scaled()
-        left, rho, _ = np.linalg.svd(power(one.aa, -0.5) @ one.ab @ power(one.bb, -0.5))
-        # the canonical vectors are left' aa^-1/2 A; their products with the features of A are left' aa^1/2
-        weight = np.abs(left.mT @ power(one.aa, 0.5)).sum(axis=-1)
-        weight = weight / np.maximum(weight.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
-        return np.asarray(1 - (weight[..., : rho.shape[-1]] * np.minimum(rho, 1)).sum(axis=-1))
-
-    def swapped(self) -> Gram:
-        """The same with a and b in each other's place."""
-        return Gram(self.bb, self.aa, self.ab.mT)
+    def pwcca(self, reverse: bool = False) -> Floats:
+        """PWCCA distance weighted by the features of a, or of b in `reverse`, (...)."""
+        rho, *weights = self.canonical
+        return np.asarray(1 - (weights[reverse][..., : rho.shape[-1]] * rho).sum(axis=-1))
 
     def measures(self) -> dict[str, Floats]:
-        """All five by name, each (...)."""
+        """All by name, PWCCA in both directions, each (...)."""
         rho = self.correlations()
-        values: tuple[Any, ...] = (
-            self.procrustes(),
-            self.cka(),
-            self.pwcca(),
-            rho.mean(axis=-1),
-            (rho**2).mean(axis=-1),
-        )
-        return dict(zip(NAMES, values, strict=True))
+        return {
+            "procrustes": self.procrustes(),
+            "cka": self.cka(),
+            "pwcca": self.pwcca(),
+            "pwcca_reverse": self.pwcca(reverse=True),
+            "mean_cca": np.asarray(rho.mean(axis=-1)),
+            "mean_squared_cca": np.asarray((rho**2).mean(axis=-1)),
+        }
+
+
+def whitening(symmetric: Floats) -> tuple[Floats, Floats]:
+    """Power -1/2 and 1/2 of a positive semi-definite matrix; directions without variance stay 0."""
+    values, vectors = np.linalg.eigh(symmetric)
+    floor = values[..., -1:] * values.shape[-1] * np.finfo(np.float64).eps
+    root = np.sqrt(np.where(values > floor, values, 0))
+    inverse = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
+    white, whole = ((vectors * x[..., None, :]) @ vectors.mT for x in (inverse, root))
+    return white, whole
 
 
 def _centred(features: NDArray[Any]) -> NDArray[Any]:
     return features - features.mean(axis=-1, keepdims=True, dtype=np.float64).astype(features.dtype)
-
-
-def power(symmetric: Floats, exponent: float) -> Floats:
-    """Raise a positive semi-definite matrix to a power; directions without variance stay 0."""
-    values, vectors = np.linalg.eigh(symmetric)
-    floor = values[..., -1:] * values.shape[-1] * np.finfo(np.float64).eps
-    powered = np.where(values > floor, np.maximum(values, np.finfo(float).tiny), 1.0) ** exponent
-    return np.asarray((vectors * np.where(values > floor, powered, 0)[..., None, :]) @ vectors.mT)

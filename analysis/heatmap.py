@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -29,6 +30,7 @@ from .ranks import pearson, spearman
 
 Floats = NDArray[np.float64]
 _LOG2 = np.log(2)
+_LOADING = threading.Lock()
 
 
 def depth(kept: ArrayLike, stages: ArrayLike, survived: int) -> NDArray[np.int16]:
@@ -105,7 +107,9 @@ def transport(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> tuple[f
     ground = _ground(len(p), columns or math.isqrt(len(p)))
     if np.array_equal(p, q):
         return 0.0, np.zeros(len(p)), np.zeros(len(p))
-    moved, log = _solver()(p, q, ground, numItermax=1_000_000, log=True)
+    with _LOADING:  # its import changes the environment for a moment
+        solve = _solver()
+    moved, log = solve(p, q, ground, numItermax=1_000_000, log=True)
     return float(moved), np.asarray(log["u"]), np.asarray(log["v"])
 
 

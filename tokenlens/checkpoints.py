@@ -23,7 +23,8 @@ from torch import Tensor
 
 from .attention import TimmViT
 from .errors import BadInput
-from .vit import ReducedViT, name_of
+from .support import name_of
+from .vit import ReducedViT
 
 State = dict[str, Tensor]
 

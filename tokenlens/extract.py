@@ -21,7 +21,8 @@ from .hosts import capacity_of
 from .loading import Loading, batches
 from .record import attributes_of, ids_by_content, layers_of, record, summary
 from .run import Run
-from .store import SCHEMA, RunWriter, coordinates, dims_of, open_run
+from .schema import SCHEMA, coordinates, dims_of
+from .store import RunWriter, open_run
 from .vit import ReducedViT
 
 
@@ -44,7 +45,7 @@ def extract(
         soft: with the soft maps of a soft merger.
 
     Returns:
-        The same schema as a run on disk (see `tokenlens.store`).
+        The same schema as a run on disk (see `tokenlens.schema`).
     """
     model.eval()
     device = next(model.parameters()).device

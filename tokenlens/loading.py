@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from .data import ImageSet
 
 Loaded = tuple[Tensor, Tensor, Tensor | None]
-CACHE_BYTES = 1 << 30
+CACHE_BYTES = 1 << 27
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from .errors import BadInput
-from .vit import ReducedViT, name_of
+from .support import name_of
+from .vit import ReducedViT
 
 MOST_SCORES = 100  # classes; beyond, scores would outweigh the patterns many times over
 
@@ -43,7 +44,7 @@ def record(
     precision: str = "float32",
     names: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
-    """Run one batch and write down everything that the schema of a run knows (see `tokenlens.store`).
+    """Run one batch and write down everything that the schema of a run knows (see `tokenlens.schema`).
 
     Args:
         model: in eval mode.

@@ -1,19 +1,7 @@
 """Runs on disk: one Zarr group a run, written in whole chunks, readable and resumable at any moment.
 
 A chunk's arrays are written first and then counted in the attribute `written`; a reader never looks beyond it, and a
-run that was killed continues there. Nothing here needs torch.
-
-| variable | dims | dtype | meaning |
-|---|---|---|---|
-| kept | image, stage, patch | bool | this patch still stands for itself after the stage |
-| group | image, stage, patch | int16 | the token this patch's content is in, by first occurrence; -1: dropped |
-| tokens_left | image, stage | int16 | patch tokens after the stage |
-| label, prediction | image | int32 | the class, and the predicted one; -1: unknown |
-| rank | image | int32 | how many classes scored above the label's; -1: unknown |
-| score | image, class | float32 | logits, of models with at most 100 classes |
-| object | image, patch | bool | the patch is on the object, where the data set knows |
-| feature | image, layer, channel | float32 | the class token after the stages' blocks and the last (optional) |
-| soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
+run that was killed continues there. The variables are in `tokenlens.schema`. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -25,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -34,49 +22,14 @@ from zarr.codecs import BloscCodec, TransposeCodec
 
 from .errors import BadInput
 from .run import Run
+from .schema import SCHEMA, coordinates, dims_of
 
-SCHEMA = 1
 CHUNK = 1024
-PATCHES_A_BLOCK = 8
-DIMS = {
-    "kept": ("stage", "patch"),
-    "group": ("stage", "patch"),
-    "tokens_left": ("stage",),
-    "label": (),
-    "prediction": (),
-    "rank": (),
-    "score": ("class",),
-    "object": ("patch",),
-    "feature": ("layer", "channel"),
-}
 Batch = Mapping[str, np.ndarray]
 
 
 class StoreError(BadInput):
     """A run on disk that cannot be read."""
-
-
-def dims_of(name: str) -> tuple[str, ...]:
-    """The dimensions of a variable, without the first, which is always the image."""
-    if name.startswith("soft_"):
-        block = name.removeprefix("soft_")
-        return (f"token_{block}", f"source_{block}")
-    return DIMS[name]
-
-
-def coordinates(blocks: Sequence[int], grid: Sequence[int], layers: Sequence[int] = ()) -> dict[str, Any]:
-    """The coordinates that every run has: stage, patch with its row and column, and the layers of its features."""
-    rows, columns = grid
-    patch = np.arange(rows * columns, dtype=np.int32)
-    found: dict[str, Any] = {
-        "stage": ("stage", np.asarray(blocks, np.int32)),
-        "patch": ("patch", patch),
-        "row": ("patch", patch // columns),
-        "column": ("patch", patch % columns),
-    }
-    if layers:
-        found["layer"] = ("layer", np.asarray(layers, np.int32))
-    return found
 
 
 @contextmanager
@@ -110,17 +63,15 @@ def check_out(folder: Path) -> None:
 def codecs(values: np.ndarray, chunk: int) -> dict[str, Any]:
     """How a variable is packed, in arguments of zarr's `create_array`.
 
-    Images go last, so that what a patch does in many images lies together, and blocks are a few patches long, since
-    the labels at one patch have a narrow range of their own: a tenth smaller than the plain order.
+    The stage goes first and has blocks of its own: the fewer tokens are left, the narrower the labels, and the smaller
+    their code. A fifth smaller than the plain order for groups; bits pack as well either way.
     """
-    shuffle: Literal["shuffle", "bitshuffle"] = "bitshuffle" if values.dtype == bool else "shuffle"
-    block = values.dtype.itemsize * chunk * PATCHES_A_BLOCK
-    packed: dict[str, Any] = {
-        "compressors": [BloscCodec(cname="zstd", clevel=5, shuffle=shuffle, blocksize=min(block, 1 << 24))]
-    }
-    if values.ndim > 1:
-        packed["filters"] = [TransposeCodec(order=(*range(1, values.ndim), 0))]
-    return packed
+    if values.dtype == bool:
+        return {"compressors": [BloscCodec(cname="zstd", clevel=9, shuffle="bitshuffle")]}
+    block = values.dtype.itemsize * chunk * values.shape[-1]
+    packed = BloscCodec(cname="zstd", clevel=9, shuffle="shuffle", blocksize=min(block, 1 << 24))
+    order = [TransposeCodec(order=(1, 0, 2))] if values.ndim == 3 else []
+    return {"compressors": [packed], "filters": order}
 
 
 class RunWriter:

@@ -13,9 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from timm.layers import Attention
-from timm.models.deit import VisionTransformerDistilled
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from .attention import Attended, TimmViT, bias, forget, remember, widen
@@ -23,35 +20,9 @@ from .errors import BadInput
 from .methods.base import Reducer, Stage, method, methods
 from .plan import Plan
 from .schedule import STUDY_BLOCKS, Schedule, schedule
+from .support import check_host, name_of
 from .trace import Trace
 from .view import View
-
-SUPPORTED = (
-    "timm's VisionTransformer made of plain pre-norm Blocks with its Attention "
-    "(vit_*, deit_*, deit3_*, flexivit_*, with AugReg, DINO, DINOv2, CLIP, SigLIP or MAE weights)"
-)
-
-
-def name_of(vit: TimmViT) -> str:
-    """The registered timm name of a model, or its class."""
-    cfg = getattr(vit, "pretrained_cfg", None) or {}
-    return str(cfg.get("architecture") or type(vit).__name__)
-
-
-def check_host(vit: TimmViT) -> None:
-    """Refuse, by name, a model that the walk does not understand."""
-    name = name_of(vit)
-    if type(vit) not in (VisionTransformer, VisionTransformerDistilled):
-        raise BadInput(f"{name} is a {type(vit).__name__}, which tokenlens does not understand; supported: {SUPPORTED}")
-    for i, block in enumerate(vit.blocks):
-        for part, plain in ((block, Block), (getattr(block, "attn", None), Attention)):
-            if type(part) is not plain:
-                kind = type(part).__name__
-                raise BadInput(
-                    f"block {i} of {name} has a {kind}, not the plain {plain.__name__}; supported: {SUPPORTED}"
-                )
-    if not isinstance(vit.patch_drop, nn.Identity):
-        raise BadInput(f"{name} drops random patches before its first block; create it with patch_drop_rate=0")
 
 
 def reduce(

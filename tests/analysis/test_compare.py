@@ -236,6 +236,13 @@ def test_only_what_was_asked_for(make_run: MakeRun) -> None:
     assert found.runs["accuracy"].tolist() == [50.0] * 3
 
 
+def test_what_a_run_does_not_hold_is_not_compared(make_run: MakeRun) -> None:
+    pruned = [make_run(m, features=3).drop_vars("kept") for m in ("topk", "evit")]
+    merged = [make_run(m, features=3).drop_vars("group") for m in ("tome", "sit")]
+    found = compare(pruned + merged, **QUICK).comparison
+    assert set(found["metric"]) == {"procrustes", "cka", "pwcca", "pwcca_reverse", "mean_cca", "mean_squared_cca"}
+
+
 def test_requests_that_make_no_sense_are_refused(make_run: MakeRun) -> None:
     run = make_run("topk")
     with pytest.raises(UnknownName, match="no metric called 'iuo'; did you mean iou"):

@@ -184,19 +184,26 @@ def disk(images: int, runs: int = 20) -> Result:
             rng = np.random.default_rng(run)
             group = zarr.create_group(Path(folder) / "runs" / f"method{run:02d}", zarr_format=3)
             kept = np.stack([rng.random((images, PATCHES), dtype=np.float32) < k / PATCHES for k in LEFT], 1)
-            values = {"kept": kept, "image": ids, "stage": np.array([3, 6, 9]), "patch": np.arange(PATCHES)}
+            values = {"image": ids, "stage": np.array([3, 6, 9]), "patch": np.arange(PATCHES)}
             values |= {"row": np.arange(PATCHES) // 14, "column": np.arange(PATCHES) % 14}
             dims = {"kept": ["image", "stage", "patch"], "row": ["patch"], "column": ["patch"]}
             codec = [BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")]
-            for name, value in values.items():
+            dims |= {"group": dims["kept"], "tokens_left": ["image", "stage"]}
+            kinds = {"kept": bool, "group": np.int16, "tokens_left": np.int16}
+            for name, kind in kinds.items():  # what is not compared stays empty
+                shape = kept.shape[: len(dims[name])]
+                array = group.create_array(
+                    name,
+                    shape=shape,
+                    dtype=kind,
+                    chunks=(512, *shape[1:]),
+                    compressors=codec,
+                    dimension_names=dims[name],
+                )
                 if name == "kept":
-                    array = group.create_array(
-                        name, shape=value.shape, dtype=bool, chunks=(512, *value.shape[1:]), compressors=codec,
-                        dimension_names=dims[name],
-                    )  # fmt: skip
-                    array[:] = value
-                else:
-                    group.create_array(name, data=value, dimension_names=dims.get(name, [name]))
+                    array[:] = kept
+            for name, value in values.items():
+                group.create_array(name, data=value, dimension_names=dims.get(name, [name]))
             group.attrs.update({
                 "run": f"method{run:02d}", "dataset": "d", "split": "val", "model": "m", "capacity": "tiny",
                 "method": f"method{run:02d}", "family": "pruning", "keep_rate": 0.5, "blocks": [3, 6, 9], "seed": 0,

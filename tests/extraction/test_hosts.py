@@ -108,7 +108,6 @@ def test_gflops_are_what_torch_counts(method: str) -> None:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         _, trace = model.trace(images)
     counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-    print(counts)
     left = dict(zip(trace.blocks, trace.tokens_left[0].tolist(), strict=True))
     counted = gflops(model.vit, left, reducer.site)
     decided = sum(count for name, count in counts.items() if name == type(reducer).__name__)  # not part of it
