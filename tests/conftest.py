@@ -1,7 +1,10 @@
 """A small seeded ViT with decided opinions, and images for it."""
 
+import os
 from collections.abc import Callable
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; tests share the cores
 
 import pytest
 import timm

@@ -161,14 +161,16 @@ def bootstrap(images: int, rounds: int) -> Result:
 
 
 COMPARE = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 import tokenlens.analysis.results as results
 start = time.perf_counter()
 options = dict(where={}, axes=["method"], metrics=sys.argv[2].split(","), chunk=2048, workers=2, resamples=1000, seed=0,
                csv=False, accuracy=None, anchors=(), findings=False, strict=True)
 list(results.compare_folder(Path(sys.argv[1]), Path(sys.argv[1] + "-results"), **options))
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+seconds = time.perf_counter() - start
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(seconds, int(peak.split()[1]) / 2**10)
 """
 
 
