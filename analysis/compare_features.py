@@ -139,12 +139,10 @@ def _finish(one: Cross, sides: Mapping[tuple[str, int], Side], n: int) -> None:
     u, nuclear, v = np.linalg.svd(scaled.ab, full_matrices=False)
     (white_a, _), (white_b, _) = whitening(scaled.aa), whitening(scaled.bb)
     left, rho, right = np.linalg.svd(white_a @ scaled.ab @ white_b, full_matrices=False)
-    _, weight_a, weight_b = gram.canonical
-    width = len(rho)
     one.parts = {
         "mean_a": a.total / n, "mean_b": b.total / n, "aa": scaled.aa, "bb": scaled.bb, "ab": scaled.ab,
         "rotation": u @ v, "nuclear": np.array(nuclear.sum()), "to_a": white_a @ left, "to_b": white_b @ right.T,
-        "rho": np.minimum(rho, 1), "weight_a": weight_a[:width], "weight_b": weight_b[:width],
+        "rho": np.minimum(rho, 1), "weight_a": gram.weights(), "weight_b": gram.weights(reverse=True),
     }  # fmt: skip
 
 

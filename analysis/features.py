@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from tokenlens.errors import BadInput
 
 Floats = NDArray[np.float64]
+Root = tuple[Floats, Floats]  # eigenvectors V (..., F, F) and roots r (..., 1, F) of a matrix whose power 1/2 is V r V'
 NAMES = ("procrustes", "cka", "pwcca", "pwcca_reverse", "mean_cca", "mean_squared_cca")
 
 
@@ -68,8 +68,13 @@ def gram(a: ArrayLike, b: ArrayLike) -> Gram:
             f"features of shape {x.shape} and {y.shape} are not of the same images; "
             "pass (feature, image) arrays with the same images in the same order"
         )
-    x, y = (_centred(v if v.dtype in (np.float32, np.float64) else v.astype(np.float64)) for v in (x, y))
-    return Gram(*(np.asarray(v @ w.mT, dtype=np.float64) for v, w in ((x, x), (y, y), (x, y))))
+    kind = np.float32 if x.dtype == y.dtype == np.float32 else np.float64
+    leading, features = np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2]
+    both = np.empty((*leading, features + y.shape[-2], x.shape[-1]), kind)
+    for part, v in ((both[..., :features, :], x), (both[..., features:, :], y)):
+        np.subtract(v, v.mean(axis=-1, keepdims=True, dtype=kind), out=part)
+    sums = np.asarray(both @ both.mT, dtype=np.float64)  # one symmetric product: half the work of three
+    return Gram(sums[..., :features, :features], sums[..., features:, features:], sums[..., :features, features:])
 
 
 @dataclass(frozen=True)
@@ -99,24 +104,29 @@ class Gram:
         return np.asarray(1 - ab**2 / np.where(a * b > 0, a * b, 1))
 
     @cached_property
-    def canonical(self) -> tuple[Floats, Floats, Floats]:
-        """Canonical correlations (..., min(F, G)), largest first; PWCCA weights of a (..., F) and b (..., G)."""
+    def canonical(self) -> tuple[Floats, tuple[Floats, Root], tuple[Floats, Root]]:
+        """Canonical correlations (..., min(F, G)), largest first; for a and b directions (rows) and roots."""
         one = self.scaled()
         (white_a, root_a), (white_b, root_b) = whitening(one.aa), whitening(one.bb)
         left, rho, right = np.linalg.svd(white_a @ one.ab @ white_b)
-        # the canonical vectors of a are left' aa^-1/2 A; their products with the features of A are left' aa^1/2
-        weights = (np.abs(x).sum(axis=-1) for x in (left.mT @ root_a, right @ root_b))
-        a, b = (w / np.maximum(w.sum(axis=-1, keepdims=True), np.finfo(float).tiny) for w in weights)
-        return np.minimum(rho, 1), a, b
+        return np.minimum(rho, 1), (left.mT, root_a), (right, root_b)
 
     def correlations(self) -> Floats:
         """Canonical correlations, largest first, (..., min(F, G)), never above 1."""
         return self.canonical[0]
 
+    def weights(self, reverse: bool = False) -> Floats:
+        """How much of a (of b in `reverse`) each of the canonical directions carries, (..., min(F, G)); PWCCA's."""
+        rho, *sides = self.canonical
+        directions, (vectors, root) = sides[reverse]
+        # the canonical vectors of a are left' aa^-1/2 A; their products with the features of A are left' aa^1/2
+        carried = np.abs((directions @ (vectors * root)) @ vectors.mT).sum(axis=-1)
+        total = np.maximum(carried.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
+        return np.asarray((carried / total)[..., : rho.shape[-1]])
+
     def pwcca(self, reverse: bool = False) -> Floats:
         """PWCCA distance weighted by the features of a, or of b in `reverse`, (...)."""
-        rho, *weights = self.canonical
-        return np.asarray(1 - (weights[reverse][..., : rho.shape[-1]] * rho).sum(axis=-1))
+        return np.asarray(1 - (self.weights(reverse) * self.correlations()).sum(axis=-1))
 
     def measures(self) -> dict[str, Floats]:
         """All by name, PWCCA in both directions, each (...)."""
@@ -131,15 +141,10 @@ class Gram:
         }
 
 
-def whitening(symmetric: Floats) -> tuple[Floats, Floats]:
-    """Power -1/2 and 1/2 of a positive semi-definite matrix; directions without variance stay 0."""
+def whitening(symmetric: Floats) -> tuple[Floats, Root]:
+    """Power -1/2 of a positive semi-definite matrix, and its power 1/2 as a root; no variance stays 0."""
     values, vectors = np.linalg.eigh(symmetric)
     floor = values[..., -1:] * values.shape[-1] * np.finfo(np.float64).eps
     root = np.sqrt(np.where(values > floor, values, 0))
     inverse = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
-    white, whole = ((vectors * x[..., None, :]) @ vectors.mT for x in (inverse, root))
-    return white, whole
-
-
-def _centred(features: NDArray[Any]) -> NDArray[Any]:
-    return features - features.mean(axis=-1, keepdims=True, dtype=np.float64).astype(features.dtype)
+    return (vectors * inverse[..., None, :]) @ vectors.mT, (vectors, root[..., None, :])

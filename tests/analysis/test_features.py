@@ -1,5 +1,7 @@
 """Class-token features: invariance and limits."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,7 +33,7 @@ def test_canonical_correlations_are_their_slow_twin(seed: int, width: int, other
 
 @pytest.mark.parametrize("measure", DISTANCES)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_rotation_a_shift_and_a_scale_are_not_seen(measure: features.Any, seed: int) -> None:
+def test_a_rotation_a_shift_and_a_scale_are_not_seen(measure: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(2, 8, 60))
     turned = 3 * random_rotation(8, rng) @ a + rng.normal(size=(8, 1))
