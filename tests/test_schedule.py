@@ -53,8 +53,9 @@ def test_off_the_shelf_decreasing() -> None:
         ({"keep_rate": math.nan}, r"keep rate nan is outside \(0, 1\]"),
         ({"keep_rate": [0.5, 2, 0.5]}, r"keep rate 0.5, 2, 0.5 is outside"),
         ({"keep_rate": [0.5, 0.5]}, r"2 keep rates for 3 blocks \[3, 6, 9\]; give one, or one for each"),
-        ({"keep": [5, 5]}, r"counts to keep \[5, 5\] must be one positive number for each block"),
-        ({"keep": [5, 0, 5]}, r"counts to keep \[5, 0, 5\] must be one positive number"),
+        ({"keep": [5, 5]}, r"counts to keep \[5, 5\] must be one positive whole number for each block"),
+        ({"keep": [5.5, 4, 3]}, r"counts to keep \[5.5, 4, 3\] must be one positive whole number"),
+        ({"keep": [5, 0, 5]}, r"counts to keep \[5, 0, 5\] must be one positive whole number"),
         ({"remove": 0}, r"cannot remove 0 tokens at every block; give at least 1"),
         ({"keep_rate": 0.5, "keep": [1, 1, 1]}, "in one way"),
         ({"keep_rate": 0.5, "remove": 3}, "in one way"),
@@ -77,3 +78,7 @@ def test_a_schedule_is_checked_against_the_model(tiny_vit: nn.Module) -> None:
         tokenlens.reduce(tiny_vit, "topk")
     assert tokenlens.reduce(tiny_vit, "topk", blocks=(1, 3)).schedule.keep(64) == (32, 16)
     assert tokenlens.reduce(tiny_vit, "tome", remove=4).blocks == (0, 1, 2, 3, 4, 5)
+
+
+def test_one_block_needs_no_list() -> None:
+    assert schedule(6, keep_rate=0.5) == schedule([6], keep_rate=0.5)

@@ -5,6 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tokenlens.errors import BadInput
+from tokenlens.methods import Reducer, method, register
+
 MODULE = '''"""Checkerboard: keep every n-th token.
 
 No paper.
@@ -66,3 +71,9 @@ def test_a_third_party_is_like_our_own_and_a_broken_one_takes_nothing_away(tmp_p
     assert {"checkerboard", "stripes", "plain", "topk", "none"} <= set(listed)
     assert "Checkerboard: keep every n-th token." in done.stdout
     assert "the method broken of faulty is left out" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_third_party_cannot_take_a_name_of_ours() -> None:
+    with pytest.raises(BadInput, match="registers a method 'topk', which is one of tokenlens's own names"):
+        register("topk")(type("Other", (Reducer,), {"__module__": "elsewhere"}))
+    assert method("topk").reducer.__module__ == "tokenlens.methods.topk"

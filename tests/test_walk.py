@@ -12,6 +12,7 @@ import tokenlens
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.methods import base
 from tokenlens.plan import Plan, select
+from tokenlens.record import record
 from tokenlens.view import View
 
 MakeViT = Callable[..., nn.Module]
@@ -189,3 +190,12 @@ def test_an_unknown_method_is_a_lookup_error(tiny_vit: nn.Module) -> None:
 
 def test_an_integer_does_for_a_float(tiny_vit: nn.Module) -> None:
     assert tokenlens.reduce(tiny_vit, "sinkhorn", blocks=(1,), eps=2).reducers["1"].eps == 2
+
+
+@pytest.mark.parametrize("name", ["topk", "ats", "tome", "kmedoids", "dpcknn", "atc-single", "atc-average", "l2"])
+def test_a_nan_weight_is_told_by_name_whatever_the_method(name: str, make_vit: Any, images: Tensor) -> None:
+    vit = make_vit()
+    with torch.no_grad():
+        vit.blocks[0].mlp.fc1.weight[0, 0] = float("nan")
+    with pytest.raises(BadInput, match="NaN or infinite logits for image first"):
+        record(tokenlens.reduce(vit, name, 0.5, blocks=(1, 2)), images, names=["first"] * len(images))

@@ -44,7 +44,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="tokenlens")
 def tokenlens() -> None:
-    r"""Which tokens does a Vision Transformer keep or merge?
+    """Which tokens does a Vision Transformer keep or merge?
 
     Extract the patterns of token reduction methods, compare them, and draw them.
 
@@ -53,7 +53,7 @@ def tokenlens() -> None:
     tokenlens extract --method topk   patterns of one method into ./runs
     tokenlens compare                 all runs in ./runs against each other into ./results
     tokenlens figures                 pictures of the runs into ./figures-out
-    """
+    """  # noqa: D301  a raw docstring would not hold the backspace that keeps Click from wrapping
 
 
 def main() -> None:
@@ -63,8 +63,11 @@ def main() -> None:
     except BadInput as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped. What was written is kept; the same command goes on from there.", err=True)
@@ -95,27 +98,33 @@ _EXAMPLES = {"keep rate": "0.5, or 0.7/0.5/0.3 for one a block", "blocks": "3,6,
 @click.option("--keep", help="Counts instead of rates: patch tokens left after each block, 98/49/24.")
 @click.option("--remove", type=click.IntRange(min=1), help="Off the shelf instead: so many tokens go at every block.")
 @click.option("--decreasing", is_flag=True, help="With --remove: twice as many at the first block, none at the last.")
-@click.option("--blocks", default="3,6,9", show_default=True, help="Where to reduce, 0-indexed.")
+@click.option("--blocks", help="Where to reduce, 0-indexed.  [default: 3,6,9]")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the method; repeatable.")
 @click.option("--model", help="nano, or a timm name.  [default: nano, or what --weights says]")
 @click.option("--weights", help="A file, hf:owner/name, or random.  [default: the published ones]")
 @click.option("--heads", type=click.IntRange(min=1), help="Attention heads, where neither name nor weights tell.")
 @click.option("--data", default="embedded:shapes", show_default=True, help="embedded:NAME or folder:PATH.")
-@click.option("--split", default="val", show_default=True)
+@click.option("--split", default="val", show_default=True, help="Part of the data: train, val or test.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many images.  [default: 1000 of an embedded set]")
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be read, instead of refusing.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at a time.")
 @click.option(
-    "--precision", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="auto: float32 on CPU, bfloat16 on CUDA.",
 )
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read images.")
 @click.option("--features", is_flag=True, help="Store class-token features too.")
 @click.option("--soft", is_flag=True, help="Store the soft maps of soft mergers too.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of whatever is drawn.")
+@click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of runs.")
 def extract(**settings: Any) -> None:
-    r"""Extract the patterns of one or more methods into a folder of runs.
+    """Extract the patterns of one or more methods into a folder of runs.
 
     A run that was stopped goes on where it was, a finished one is left alone.
 
@@ -123,16 +132,16 @@ def extract(**settings: Any) -> None:
     tokenlens extract --method topk,tome,random --keep-rate 0.25,0.5
     tokenlens extract --method atc-average --data folder:photos --model deit_small_patch16_224
     tokenlens extract --weights best_checkpoint.pth --method dpcknn --keep-rate 0.5
-    """
+    """  # noqa: D301
     from .jobs import Job
 
     rates = [numbers(rate, float, "keep rate") for rate in words(settings.pop("keep_rate"))]
-    keep = settings.pop("keep")
+    keep, blocks = settings.pop("keep"), settings.pop("blocks")
     job = Job(
         methods=words(settings.pop("method")),
         keep_rates=[rate[0] if len(rate) == 1 else rate for rate in rates],
         keep=numbers(keep, int, "keep") if keep else None,
-        blocks=numbers(settings.pop("blocks"), int, "blocks", ","),
+        blocks=numbers(blocks, int, "blocks", ",") if blocks else None,
         **settings,
     )
     for result in job.run():
@@ -166,13 +175,12 @@ def methods() -> None:
     """List the methods: what they do, what they need, where they come from."""
     from .methods import methods as registered
 
-    rows = [("method", "family", "training", "needs", "paper", "what it does")]
+    rows = [("method", "family", "training", "needs", "paper", "options", "what it does")]
     for name, method in registered().items():
         reducer = method.reducer
-        training = "needed" if reducer.trained else "-"
-        rows.append(
-            (name, reducer.family, training, ", ".join(reducer.needs) or "-", reducer.paper or "-", method.card)
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        options = ", ".join(f"{option}={value}" for option, value in method.defaults.items())
+        cells = ("needed" if reducer.trained else "", ", ".join(reducer.needs), reducer.paper, options)
+        rows.append((name, reducer.family, *(cell or "-" for cell in cells), method.card))
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
     for row in rows:
-        click.echo("  ".join([*(word.ljust(width) for word, width in zip(row, widths, strict=False)), row[5]]))
+        click.echo("  ".join([*(word.ljust(width) for word, width in zip(row, widths, strict=False)), row[6]]))

@@ -15,6 +15,7 @@ from timm.data import resolve_model_data_config
 from .attention import TimmViT
 from .checkpoints import Weights, load_reducers, load_vit, read, trained_with
 from .errors import BadInput, UnknownName
+from .schedule import STUDY_BLOCKS
 from .support import check_host
 from .vit import ReducedViT, reduce
 from .weights import ARCHITECTURE, NANO, nano_path
@@ -112,10 +113,10 @@ def nano_reducers(method: str, model: ReducedViT) -> Weights:
     state = load_file(nano_path("nano-reducers"))
     rates = sorted({name.split("/")[1] for name in state if name.startswith(f"{method}/")})
     rate = "any" if "any" in rates else f"{model.schedule.rate:g}" if model.schedule.rate else "none"
-    if rate not in rates or len(model.blocks) != 3:
+    if rate not in rates or model.blocks != STUDY_BLOCKS:
         offer = "at any keep rate" if "any" in rates else f"at keep rates {', '.join(rates)}"
         raise BadInput(
-            f"the nano ViT comes with {method} trained for three blocks {offer}; choose such, or --weights random"
+            f"the nano ViT comes with {method} trained at blocks 3, 6, 9 {offer}; choose such, or --weights random"
             if rates
             else f"the nano ViT comes without parameters of {method}; give a checkpoint with --weights, or random"
         )
@@ -169,7 +170,7 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
     if name not in timm.list_pretrained(name):  # a tag that timm knows tells the mean of its images
         name = bare
     if "patch_embed.proj.weight" not in weights.vit:
-        raise BadInput(f"{source} holds no ViT: it has no patch_embed.proj.weight")
+        raise BadInput(f"{source} holds no ViT (it has no patch_embed.proj.weight); give the weights of a timm ViT")
     plain: TimmViT = timm.create_model(name)
     check_host(plain)
     shape = _shape(weights, plain)

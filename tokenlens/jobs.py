@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .hosts import Host, input_of, open_host
 from .loading import Loading
 from .methods import method
 from .run import Run
+from .schedule import STUDY_BLOCKS
 from .store import check_out
 from .vit import ReducedViT, reduce
 
@@ -32,7 +33,7 @@ class Job:
     keep: Sequence[int] | None = None
     remove: int | None = None
     decreasing: bool = False
-    blocks: Sequence[int] = (3, 6, 9)
+    blocks: Sequence[int] | None = None
     options: Sequence[str] = ()
     model: str | None = None
     weights: str | None = None
@@ -50,13 +51,12 @@ class Job:
     seed: int = 0
     out: Path = Path("runs")
     progress: bool = True
-    _told: list[str] = field(default_factory=list, init=False)
+    tell: Callable[[str], None] = print
+    """where to say what is noticed before the first run"""
 
     def run(self) -> Iterator[str]:
         """Do it; yields a line for each run as it ends. Everything is checked before the first image is read."""
         for result in self.results():
-            yield from self._told
-            self._told.clear()
             yield describe(*result)
 
     def results(self) -> Iterator[tuple[Run, Extracted]]:
@@ -98,6 +98,7 @@ class Job:
                 options=method(name).parse(self.options),
                 seed=self.seed,
                 precision=precision,
+                device=device.type,
                 features=self.features,
                 soft=self.soft,
             )
@@ -111,6 +112,10 @@ class Job:
         ways = [bool(self.keep_rates), self.keep is not None, self.remove is not None]
         if sum(ways) > 1:
             raise BadInput("give one of --keep-rate, --keep and --remove: each says how many tokens remain")
+        if self.remove is not None and self.blocks is not None:
+            raise BadInput("--remove takes tokens away at every block, so --blocks does not go with it; leave one out")
+        if self.heads is not None and self.weights in (None, "random"):
+            raise BadInput("--heads says what a weights file does not; it goes with --weights FILE, or leave it out")
         if self.decreasing and self.remove is None:
             raise BadInput("--decreasing goes with --remove: it says how the removals are spread over the blocks")
         if self.keep is not None:
@@ -122,7 +127,7 @@ class Job:
     def _model(self, host: Host, name: str, amount: dict[str, Any]) -> ReducedViT:
         options = method(name).parse(self.options)
         torch.manual_seed(self.seed)  # for learned reducers that stay untrained, with --weights random
-        model = reduce(host.vit, name, blocks=self.blocks, seed=self.seed, **amount, **options)
+        model = reduce(host.vit, name, blocks=self.blocks or STUDY_BLOCKS, seed=self.seed, **amount, **options)
         host.equip(model, name)
         return model
 
@@ -130,9 +135,7 @@ class Job:
         bad: list[tuple[str, str]] = getattr(data, "bad", [])
         if bad:
             named = ", ".join(f"{name} ({reason})" for name, reason in bad[:5])
-            self._told.append(
-                f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}"
-            )
+            self.tell(f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}")
 
     def _check_classes(self, host: Host, data: ImageSet) -> None:
         """Labels of other classes than the model's would make a meaningless accuracy."""
@@ -144,7 +147,7 @@ class Job:
                 f"{host.source} tells {classes} classes apart and {data.name} has {len(data.classes)}; "
                 "give other weights, or --weights random, or other data"
             )
-        self._told.append(
+        self.tell(
             f"{data.name} has {len(data.classes)} class folders and the model {classes} classes: no accuracy is given"
         )
 

@@ -33,6 +33,8 @@ class Run:
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     precision: str = "float32"
+    device: str = "cpu"
+    """cpu or cuda: they round differently, so a run stays on the kind that it began on"""
     features: bool = False
     soft: bool = False
 

@@ -48,7 +48,7 @@ class Schedule:
 
 
 def schedule(
-    blocks: Sequence[int] = STUDY_BLOCKS,
+    blocks: int | Sequence[int] = STUDY_BLOCKS,
     keep_rate: float | Sequence[float] | None = None,
     keep: Sequence[int] | None = None,
     remove: int | None = None,
@@ -74,14 +74,16 @@ def schedule(
         raise BadInput("say how many tokens remain in one way: a keep rate, counts to keep, or tokens to remove")
     if remove is not None:
         return _off_the_shelf(remove, decreasing, depth)
-    blocks = tuple(blocks)
+    blocks = (blocks,) if isinstance(blocks, int) else tuple(blocks)
     if not blocks or any(b <= a for a, b in pairwise(blocks)):
         raise BadInput(f"blocks must be ascending, and {list(blocks)} are not; for example 3,6,9")
     made = Schedule(blocks).check(depth)
     if keep is not None:
         counts = tuple(int(count) for count in keep)
-        if len(counts) != len(blocks) or min(counts) < 1:
-            raise BadInput(f"counts to keep {list(counts)} must be one positive number for each block {list(blocks)}")
+        if len(counts) != len(blocks) or min(counts) < 1 or list(counts) != list(keep):
+            raise BadInput(
+                f"counts to keep {list(keep)} must be one positive whole number for each block {list(blocks)}"
+            )
         return replace(made, counts=counts)
     if isinstance(keep_rate, int | float | Real):
         rates: tuple[float, ...] = (float(keep_rate),)

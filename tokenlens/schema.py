@@ -13,8 +13,8 @@
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
 
 Coordinates: `image` (stable string ids, never row numbers), `stage` and `layer` (block indices), `patch` (row-major)
-with its `row` and `column`. Attributes: the run's identity (`tokenlens.run`), `run` its name, `metrics`, how images were
-loaded, and how far the run is (`images` planned, `written`, `complete`).
+with its `row` and `column`. Attributes: the run's identity (`tokenlens.run`), `run` its name, `metrics`, how images
+were loaded, and how far the run is (`images` planned, `written`, `complete`).
 """
 
 from collections.abc import Sequence

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .attention import Attended
+from .errors import BadInput
 
 
 @dataclass
@@ -66,7 +67,9 @@ class View:
     @property
     def _attended(self) -> Attended:
         if self.attended is None:
-            raise ValueError("a reducer before the first block cannot read attention: none was paid yet")
+            raise BadInput(
+                "no attention was paid before the first block, so a reducer there cannot read it; start later"
+            )
         return self.attended
 
     def draw(self) -> Tensor:

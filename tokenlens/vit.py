@@ -29,7 +29,7 @@ def reduce(
     vit: TimmViT,
     method: str = "topk",
     keep_rate: float | Sequence[float] | None = None,
-    blocks: Sequence[int] = STUDY_BLOCKS,
+    blocks: int | Sequence[int] = STUDY_BLOCKS,
     *,
     keep: Sequence[int] | None = None,
     remove: int | None = None,

@@ -33,6 +33,7 @@ print("heavy:", [name for name in {HEAVY!r} if name in sys.modules])
 def test_every_command_explains_itself(call: Any, command: list[str]) -> None:
     said = call(*command, "--help")
     assert said.code == 0 and "Usage:" in said.out and said.error == ""
+    assert "\\b" not in said.out and not any(line.count("  tokenlens ") > 1 for line in said.out.splitlines())
 
 
 def test_version(call: Any) -> None:

@@ -40,7 +40,8 @@ class ATC(Reducer):
 
     def forward(self, view: View) -> Plan:
         count = view.tokens.shape[1]
-        keep = count - (view.planned - view.keep) + 1 if self.compat else view.keep
-        keys = functional.normalize(view.keys.mean(1), dim=-1)
+        keep = count - (view.planned - view.keep) + 1 if self.compat and view.prefix else view.keep
+        # what is not a number has no place in a tree; the logits tell of it, and name the image
+        keys = functional.normalize(view.keys.mean(1), dim=-1).nan_to_num()
         labels = agglomerate(keys.detach().cpu().numpy(), min(keep, count), self.linkage)
         return merge(view, torch.from_numpy(labels).to(keys.device), min(keep, count), sizes=self.proportional)

@@ -73,10 +73,16 @@ class Method:
     reducer: type[Reducer]
     preset: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The options by name, with the values that hold unless others are given."""
+        parameters = inspect.signature(self.reducer.__init__).parameters
+        found = {name: p.default for name, p in parameters.items() if name not in ("self", "stage")}
+        return {**found, **self.preset}
+
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given options with the preset ones; refuses those that the method does not have."""
-        parameters = inspect.signature(self.reducer.__init__).parameters
-        known = {name: p.default for name, p in parameters.items() if name not in ("self", "stage")}
+        known = self.defaults
         for name, value in given.items():
             if name not in known:
                 offer = f"it has {', '.join(sorted(known))}" if known else "it has none"
@@ -92,13 +98,12 @@ class Method:
 
     def parse(self, words: Iterable[str]) -> dict[str, Any]:
         """Options from `name=value` words, each value of the type that the option has."""
-        defaults = {n: p.default for n, p in inspect.signature(self.reducer.__init__).parameters.items()}
         given: dict[str, Any] = {}
         for word in words:
             name, equals, text = word.partition("=")
             if not equals:
                 raise BadInput(f"{word!r} is no option of {self.name}: write name=value, as in equal_weight=true")
-            kind = type(defaults.get(name, ""))
+            kind = type(self.defaults.get(name, ""))
             try:
                 given[name] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
             except (KeyError, ValueError) as error:
@@ -120,6 +125,10 @@ def register(name: str, **preset: Any) -> Callable[[R], R]:
     """Class decorator: make a reducer a method of this name, with these options."""
 
     def keep(reducer: R) -> R:
+        there = _METHODS.get(name)
+        ours = there is not None and there.reducer.__module__.startswith("tokenlens.")
+        if ours and not reducer.__module__.startswith("tokenlens."):
+            raise BadInput(f"{reducer.__module__} registers a method {name!r}, which is one of tokenlens's own names")
         _METHODS[name] = Method(name, reducer, preset)
         return reducer
 
