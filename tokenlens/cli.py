@@ -175,7 +175,7 @@ def methods() -> None:
     """List the methods: what they do, what they need, where they come from."""
     from .methods import methods as registered
 
-    rows = [("method", "family", "training", "needs", "paper", "options", "what it does")]
+    rows: list[tuple[str, ...]] = [("method", "family", "training", "needs", "paper", "options", "what it does")]
     for name, method in registered().items():
         reducer = method.reducer
         options = ", ".join(f"{option}={value}" for option, value in method.defaults.items())
