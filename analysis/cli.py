@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tokenlens.errors import BadInput
+from tokenlens.choose import parse_where
 
 
 @click.command()
@@ -33,7 +33,9 @@ from tokenlens.errors import BadInput
 @click.option("--chunk", default=2048, show_default=True, type=click.IntRange(1), help="Images in memory at a time.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that read and compute.")
 @click.option("--resamples", default=1000, show_default=True, type=click.IntRange(1), help="Bootstrap resamples.")
-@click.option("--seed", default=0, show_default=True, help="Seed of everything drawn at random.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of everything drawn at random."
+)
 @click.option("--csv", is_flag=True, help="Write CSV instead of Parquet.")
 @click.option(
     "--accuracy",
@@ -68,14 +70,3 @@ def compare(runs: Path, out: Path, **options: Any) -> None:
             click.echo(line)
     finally:
         warnings.formatwarning = usual
-
-
-def parse_where(texts: tuple[str, ...]) -> dict[str, list[str]]:
-    """Read KEY=VALUE,... into {key: [values]}; values of a key are separated by |, or the key is given again."""
-    found: dict[str, list[str]] = {}
-    for item in (part for text in texts for part in text.split(",") if part.strip()):
-        key, equals, value = (x.strip() for x in item.partition("="))
-        if not (key and equals and value):
-            raise BadInput(f"--where {item!r} is no condition; write KEY=VALUE, such as method=topk,keep_rate=0.5")
-        found.setdefault(key, []).extend(v.strip() for v in value.split("|"))
-    return found

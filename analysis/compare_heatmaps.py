@@ -109,7 +109,7 @@ def rows_of_pair(pair: Pair, a: HeatMap, b: HeatMap, metrics: Iterable[str]) -> 
         else:
             measure = getattr(heatmap, name)
             value, drawn = measure(p.mean, q.mean), measure(p.drawn, q.drawn)
-        chance = heatmap.expected(name, p.mean, q.mean)
+        chance = heatmap.expected(name, p.mean, q.mean, a.columns)
         rows.append(_row(pair, metric, value, chance, _centred(name, value, drawn), min(a.n, b.n)))
     return rows
 

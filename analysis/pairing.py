@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -21,9 +21,9 @@ from typing import Any
 import xarray as xr
 
 from tokenlens.errors import BadInput, UnknownName
+from tokenlens.run import CAPACITIES
 
 AXES = ("method", "capacity", "keep_rate", "dataset", "seed")
-CAPACITIES = ("nano", "tiny", "small", "base", "large", "huge", "giant")
 CHOOSES = ("kmedoids", "dpcknn")  # mergers whose tokens are centres: they keep patches as pruning does
 
 
@@ -111,22 +111,6 @@ def pair(cards: Iterable[Card], axis: str) -> list[Pair]:
             stacklevel=2,
         )
     return found
-
-
-def select(runs: Sequence[xr.Dataset], where: Mapping[str, Sequence[str]]) -> list[xr.Dataset]:
-    """Keep runs whose attributes have one of the values named: {"method": ["topk", "tome"], "keep_rate": ["0.5"]}."""
-    known = sorted({str(name) for run in runs for name in run.attrs})
-    for name in where:
-        if runs and name not in known:
-            raise UnknownName("run attribute", name, known)
-    return [run for run in runs if all(any(_same(run.attrs.get(k), v) for v in vs) for k, vs in where.items())]
-
-
-def _same(value: Any, wanted: str) -> bool:
-    try:
-        return abs(float(value) - float(wanted)) < 1e-9
-    except (TypeError, ValueError):
-        return str(value).lower() == str(wanted).lower()
 
 
 def _order(one: Card, axis: str) -> tuple[Any, ...]:

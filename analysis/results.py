@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenlens import store, table
+from tokenlens.choose import select
 from tokenlens.errors import BadInput
 
 from . import accuracy as proxies
 from . import findings as study
 from .compare import Comparison, compare
-from .pairing import select
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def compare_folder(
@@ -43,6 +47,7 @@ def compare_folder(
     chosen = select(opened, where)
     if not chosen:
         raise BadInput(f"none of the {len(opened)} runs in {runs} fits --where; leave it out to see them all compared")
+    table.check_out(out)
     given = proxies.read(accuracy) if accuracy else {}
     found = compare(
         chosen,
@@ -57,12 +62,18 @@ def compare_folder(
     if given:
         found = Comparison(found.comparison, proxies.join(found.runs, given), found.heatmap)
     proxy = proxies.proxy(found.comparison, found.runs, anchors or proxies.ANCHORS, resamples=resamples, seed=seed)
-    tables = {"comparison": found.comparison, "runs": found.runs, "heatmap": found.heatmap, "proxy": proxy}
+    tables = {"comparison": found.comparison, "runs": found.runs, "proxy": proxy}
+    if len(found.heatmap):
+        tables["heatmap"] = found.heatmap
     if findings:
         tables["findings"] = study.findings(found.comparison, found.runs, proxy)
     for name, frame in tables.items():
         path = table.write(frame, out, name, csv)
         yield f"{path}: {len(frame)} rows"
+    for name in ("heatmap", "findings"):  # a folder holds the tables of one comparison
+        for path in table.remove(out, name) if name not in tables else ():
+            yield f"{path}: removed, being of an earlier comparison; this one makes no such table"
+    yield from _without_rate(found.runs)
     if not len(found.comparison):
         yield (
             f"The {len(chosen)} runs form no pair: runs are paired when they differ along one axis only "
@@ -71,3 +82,14 @@ def compare_folder(
     if findings:
         yield ""
         yield study.report(tables["findings"])
+
+
+def _without_rate(runs: pd.DataFrame) -> Iterator[str]:
+    """Say how many runs cannot be put beside others of the same keep rate."""
+    out = int((runs["keep_rate"].isna() & (runs["method"] != "none")).sum())
+    if out:
+        have = "has" if out == 1 else "have"
+        yield (
+            f"{out} of the {len(runs)} runs {have} no single keep rate (several rates, counts, tokens to remove, "
+            "or rings of all depths), so proxy and findings leave them out; the other tables hold them."
+        )

@@ -11,7 +11,12 @@ import click
 @click.option("--images", default=4, show_default=True, type=click.IntRange(min=1), help="Images (rows) of a sheet.")
 @click.option("--keep-rate", type=float, help="Keep rate to show.  [default: 0.5, or else the most frequent]")
 @click.option("--stage", type=int, metavar="BLOCK", help="Show the stage at this block.  [default: the last stage]")
-@click.option("--where", multiple=True, metavar="ATTRIBUTE=VALUE", help="Only such runs, e.g. method=topk; repeatable.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="KEY=VALUE,...",
+    help="Runs with these attributes only: method=topk,keep_rate=0.5; several values: method=topk|tome.",
+)
 def figures(
     runs: str, out: str, images: int, keep_rate: float | None, stage: int | None, where: tuple[str, ...]
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
+from tokenlens.choose import parse_where, select
 from tokenlens.errors import BadInput
 
 from .contact_sheet import Panel, Picture
@@ -57,7 +58,7 @@ def choose_runs(
 
     Args:
         runs: what `tokenlens.store.open_runs` found.
-        where: conditions on the runs' attributes, "method=topk"; several of one attribute are alternatives.
+        where: conditions on the runs' attributes, "method=topk|tome,keep_rate=0.5"; values of one are alternatives.
         keep_rate: the rate to show; None for 0.5, or for the most frequent one where a sheet has no run at 0.5.
         stage: a block at which the shown runs must have a stage; None for no condition.
 
@@ -120,23 +121,10 @@ def _rate(run: xr.Dataset) -> str:
 
 
 def _matching(runs: Sequence[xr.Dataset], where: Sequence[str]) -> list[xr.Dataset]:
-    wanted: dict[str, set[str]] = {}
-    for condition in where:
-        name, equals, value = condition.partition("=")
-        if not equals:
-            raise BadInput(f"{condition!r} is no condition on a run: write ATTRIBUTE=VALUE, as in method=topk")
-        known = sorted({str(attribute) for run in runs for attribute in run.attrs})
-        if runs and name not in known:
-            raise BadInput(f"runs have no attribute {name!r}; they have {', '.join(known)}")
-        wanted.setdefault(name, set()).add(value)
-    kept = [r for r in runs if all(_text(r.attrs.get(name)) in values for name, values in wanted.items())]
+    kept = select(runs, parse_where(where))
     if runs and not kept:
         raise BadInput(f"none of the {len(runs)} runs has {' and '.join(where)}: loosen the condition")
     return kept
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def choose_images(runs: Sequence[xr.Dataset], count: int) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from tokenlens.errors import BadInput
+from tokenlens.errors import BadInput, disk_errors
 
 from .contact_sheet import contact_sheet
 from .runs import choose_images, choose_runs, last_block, read_panel, read_pictures
@@ -23,18 +23,19 @@ def draw_contact_sheets(
         images: rows of a sheet, at most.
         keep_rate: the rate to show; None for 0.5, or the most frequent one.
         stage: the block whose stage is shown; None for each run's last.
-        where: conditions on the runs' attributes, as in "method=topk".
+        where: conditions on the runs' attributes, as in "method=topk|tome,keep_rate=0.5".
 
     Yields:
         Each file once it is written, with the names of the runs that found no place on it.
 
     Raises:
-        BadInput: no runs, none that match, no image in common, or images that are gone.
+        BadInput: no runs, none that match, no image in common, images that are gone, or an unwritable folder.
     """
     sheets = choose_runs(runs, where, keep_rate, stage)
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file and not a folder: give another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for sheet in sheets:
         name = next(n for i in range(1, len(sheets) + 1) if (n := sheet.name + (f"-{i}" if i > 1 else "")) not in taken)
@@ -44,5 +45,7 @@ def draw_contact_sheets(
         panels = [read_panel(run, ids, stage, tell_block=len(blocks) > 1) for run in sheet.runs]
         after = f"after block {blocks.pop()}" if len(blocks) == 1 else "after the last stage"
         note = f"{sheet.model} · {sheet.place} · {after}"
-        contact_sheet(read_pictures(sheet.runs[0], ids), panels, out / f"{name}.png", note)
+        pictures = read_pictures(sheet.runs[0], ids)
+        with disk_errors(out):
+            contact_sheet(pictures, panels, out / f"{name}.png", note)
         yield out / f"{name}.png", sheet.left_out

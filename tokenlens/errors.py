@@ -4,7 +4,10 @@ A message is one sentence: the fact, the situation, the way out. The command lin
 """
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class BadInput(ValueError):
@@ -19,3 +22,18 @@ class UnknownName(BadInput, LookupError):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
         offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:20])}"
         super().__init__(f"there is no {kind} called {name!r}; {offer}")
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Tell a full or unwritable disk in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BadInput(
+                f"the disk is full while writing {folder}; what was written is kept, free some space and run again"
+            ) from error
+        raise BadInput(
+            f"{folder} cannot be written ({error.strerror or error}); choose another folder with --out"
+        ) from error

@@ -15,12 +15,11 @@ from timm.data import resolve_model_data_config
 from .attention import TimmViT
 from .checkpoints import Weights, load_reducers, load_vit, read, trained_with
 from .errors import BadInput, UnknownName
+from .run import CAPACITIES
 from .schedule import STUDY_BLOCKS
 from .support import check_host
 from .vit import ReducedViT, reduce
 from .weights import ARCHITECTURE, NANO, nano_path
-
-CAPACITIES = ("nano", "tiny", "small", "base", "large", "huge", "giant", "gigantic")
 
 
 def capacity_of(name: str) -> str:

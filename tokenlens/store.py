@@ -6,12 +6,10 @@ run that was killed continues there. The variables are in `tokenlens.schema`. No
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, TransposeCodec
 
-from .errors import BadInput
+from .errors import BadInput, disk_errors
 from .run import Run
 from .schema import SCHEMA, coordinates, dims_of
 
@@ -30,21 +28,6 @@ Batch = Mapping[str, np.ndarray]
 
 class StoreError(BadInput):
     """A run on disk that cannot be read."""
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """Tell a full or unwritable disk in one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise BadInput(
-                f"the disk is full while writing {folder}; what was written is kept, free some space and run again"
-            ) from error
-        raise BadInput(
-            f"{folder} cannot be written ({error.strerror or error}); choose another folder with --out"
-        ) from error
 
 
 def check_out(folder: Path) -> None:

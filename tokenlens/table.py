@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenlens.errors import BadInput, UnknownName
+from tokenlens.errors import BadInput, UnknownName, disk_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,23 +62,48 @@ def conform(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame[list(columns)].astype(columns).reset_index(drop=True)
 
 
+def check_out(folder: str | Path) -> None:
+    """Refuse a folder for tables, before anything is computed, that is a file or that nothing can be written into."""
+    folder = Path(folder)
+    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+    if not there.is_dir():
+        raise BadInput(f"{there} is a file, not a folder, so no tables can be written there; give a folder with --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BadInput(f"{there} cannot be written, being read-only for you; choose another folder with --out")
+
+
 def write(frame: pd.DataFrame, folder: str | Path, name: str, csv: bool = False) -> Path:
-    """Write table `name` into `folder` as Parquet, or CSV, and return its path; a reader never sees half of it."""
-    target = Path(folder) / f"{name}.{'csv' if csv else 'parquet'}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    frame = conform(frame, name)
-    handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    try:
-        if csv:
-            frame.to_csv(partial, index=False)
-        else:
-            frame.to_parquet(partial, index=False)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(target)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    """Write table `name` into `folder` as Parquet, or CSV, and return its path; a reader never sees half of it.
+
+    The same table in the other format is removed, being of an earlier comparison. BadInput where the disk is full or
+    cannot be written.
+    """
+    frame, (target, other) = conform(frame, name), _files(folder, name, csv)
+    check_out(target.parent)
+    with disk_errors(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        os.close(handle)
+        try:
+            if csv:
+                frame.to_csv(partial, index=False)
+            else:
+                frame.to_parquet(partial, index=False)
+            Path(partial).chmod(0o644)
+            Path(partial).replace(target)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+        other.unlink(missing_ok=True)
     return target
+
+
+def remove(folder: str | Path, name: str) -> list[Path]:
+    """Remove table `name` from `folder`, in either format, and return the files that are gone."""
+    found = [path for path in _files(folder, name) if path.exists()]
+    with disk_errors(Path(folder)):
+        for path in found:
+            path.unlink()
+    return found
 
 
 def read(path: str | Path, name: str) -> pd.DataFrame:
@@ -87,8 +112,7 @@ def read(path: str | Path, name: str) -> pd.DataFrame:
 
     path, columns = Path(path), _columns(name)
     if path.is_dir():
-        both = [path / f"{name}.parquet", path / f"{name}.csv"]
-        found = [p for p in both if p.exists()]
+        found = [p for p in _files(path, name) if p.exists()]
         if not found:
             raise BadInput(f"{path} holds no {name} table; `tokenlens compare --out {path}` writes one")
         path = found[0]
@@ -99,6 +123,12 @@ def read(path: str | Path, name: str) -> pd.DataFrame:
         missing = {column: [""] for column in columns if column not in text}  # a run may be called NA
         return conform(pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing), name)
     return conform(pd.read_parquet(path), name)
+
+
+def _files(folder: str | Path, name: str, csv: bool = False) -> tuple[Path, Path]:
+    """The file of a table in a folder, and the one that it would have in the other format."""
+    parquet, text = Path(folder) / f"{name}.parquet", Path(folder) / f"{name}.csv"
+    return (text, parquet) if csv else (parquet, text)
 
 
 def _columns(name: str) -> dict[str, str]:

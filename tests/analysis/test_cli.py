@@ -10,7 +10,7 @@ import xarray as xr
 from click.testing import CliRunner, Result
 
 from tokenlens import table
-from tokenlens.analysis.cli import compare, parse_where
+from tokenlens.analysis.cli import compare
 from tokenlens.errors import BadInput
 
 MakeRun = Callable[..., xr.Dataset]
@@ -54,6 +54,25 @@ def test_findings_are_printed_and_written(runs: Path, tmp_path: Path) -> None:
     assert len(table.read(tmp_path / "out", "findings")) == 5
 
 
+def test_a_folder_holds_the_tables_of_one_comparison(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call(runs, "--out", out, "--findings", "--csv", "--axis", "method")
+    assert {p.name for p in out.iterdir()} == {
+        f"{name}.csv" for name in ("comparison", "runs", "heatmap", "proxy", "findings")}  # fmt: skip
+    said = call(runs, "--out", out, "--metric", "iou").output
+    assert {p.name for p in out.iterdir()} == {f"{name}.parquet" for name in ("comparison", "runs", "proxy")}
+    assert "heatmap.csv: removed" in said
+    assert "findings.csv: removed" in said
+
+
+def test_runs_without_one_rate_are_counted(runs: Path, make_run: MakeRun, write_run: WriteRun, tmp_path: Path) -> None:
+    assert "no single keep rate" not in call(runs, "--out", tmp_path / "out", "--metric", "iou").output
+    write_run(make_run("evit", rate=None, keep_rates=[0.7, 0.5]), runs)
+    write_run(make_run("none", rate=None), runs)  # an anchor, and not left out
+    said = call(runs, "--out", tmp_path / "out", "--metric", "iou").output
+    assert "1 of the 7 runs has no single keep rate" in said
+
+
 def test_accuracies_of_a_file_are_joined(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("run,accuracy\ntopk-0.5-0,71.5\n")
     call(runs, "--out", tmp_path / "out", "--metric", "iou", "--accuracy", tmp_path / "a.csv")
@@ -87,12 +106,11 @@ def test_what_cannot_be_done_is_said(runs: Path, tmp_path: Path) -> None:
         call(runs, "--where", "method=ats")
     with pytest.raises(BadInput, match="is no condition"):
         call(runs, "--where", "topk")
+    (tmp_path / "afile").write_text("kept")
+    with pytest.raises(BadInput, match="afile is a file, not a folder"):
+        call(runs, "--out", tmp_path / "afile")
+    assert "-1 is not in the range x>=0" in call(runs, "--seed", -1).output
     assert "form no pair" in call(runs, "--out", tmp_path / "o", "--axis", "seed").output
-
-
-def test_conditions_are_read() -> None:
-    assert parse_where(("method=topk|tome, keep_rate = 0.5", "method=sit")) == {
-        "method": ["topk", "tome", "sit"], "keep_rate": ["0.5"]}  # fmt: skip
 
 
 def test_help_is_quick_to_import_and_the_wing_never_needs_torch() -> None:

@@ -21,13 +21,13 @@ METHODS = {
 SETTINGS = [(d, c, r) for d in ("x", "y", "z") for c in ("tiny", "small") for r in (0.5, 0.7)]
 
 
-def world(above: dict[str, float], topk: float = 80.0, noise: float = 0.01) -> tuple[pd.DataFrame, pd.DataFrame]:
+def world(above: dict[str, float], topk: float = 57.0, noise: float = 0.01) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables in which similarity above chance along each axis is what `above` says, and Top-K's accuracy is `topk`."""
     rng = np.random.default_rng(0)
     runs: list[dict[str, Any]] = [
         {"run": f"{m}/{d}/{c}/{r}", "dataset": d, "split": "val", "model": c, "capacity": c, "method": m,
          "family": family, "keep_rate": r, "seed": 0, "images": 9, "complete": True, "measure": "top1",
-         "accuracy": topk if m == "topk" else 50 + 10 * rng.random()}
+         "accuracy": topk + rng.random() if m == "topk" else 50 + 10 * rng.random()}
         for d, c, r in SETTINGS for m, family in METHODS.items()
     ]  # fmt: skip
     rows = []
@@ -55,7 +55,7 @@ AGAINST = {"capacity": 0.9, "keep_rate": 0.2, "radial": 0.8, "dataset": -0.6, "p
 def test_each_finding_can_be_supported_and_contradicted() -> None:
     judged = study.findings(*world(FOR))
     assert judged["verdict"].tolist() == [study.SUPPORTED] * 5, judged["paragraph"].tolist()
-    judged = study.findings(*world(AGAINST, topk=10.0))
+    judged = study.findings(*world(AGAINST, topk=52.0))
     assert judged["verdict"].tolist() == [study.CONTRADICTED] * 5, judged["paragraph"].tolist()
     assert (judged["missing"] == "").all()
     assert list(judged.columns) == list(table.COLUMNS["findings"])
@@ -66,7 +66,8 @@ def test_nothing_is_claimed_from_nothing() -> None:
     judged = study.findings(comparison[:0], runs[:0])
     assert set(judged["verdict"]) == {study.OPEN}
     assert judged["value"].isna().all()
-    assert judged["missing"].str.contains("0 of").all()
+    assert judged["missing"].str.endswith("0 of 3").all()
+    assert (judged["n"] == 0).all()
 
 
 def test_a_few_runs_are_not_enough_and_what_is_missing_is_said() -> None:
@@ -75,18 +76,54 @@ def test_a_few_runs_are_not_enough_and_what_is_missing_is_said() -> None:
     part = comparison[comparison["run_a"].isin(few["run"]) & comparison["run_b"].isin(few["run"])]
     judged = study.findings(part, few).set_index("finding")
     assert judged["verdict"][1] == judged["verdict"][2] == judged["verdict"][4] == judged["verdict"][5] == study.OPEN
-    assert "2 of 5 settings" in judged["missing"][1]
-    assert "keep rate only (0 of 3)" in judged["missing"][2]
+    assert judged["missing"][1].endswith("at one keep rate: 2 of 3")
+    assert judged["missing"][2].endswith("differ in keep rate only: 0 of 3")
 
 
-def test_two_pairs_are_too_few_however_much_they_agree() -> None:
+def test_two_units_are_too_few_however_much_they_agree() -> None:
     comparison, runs = world(FOR, noise=1e-6)
     two = runs[runs["dataset"].isin(["x", "y"]) & (runs["keep_rate"] == 0.5) & (runs["capacity"] == "tiny")]
     part = comparison[comparison["run_a"].isin(two["run"]) & comparison["run_b"].isin(two["run"])]
     judged = study.findings(part, two).set_index("finding")
     assert judged["low"][4] > 0
     assert judged["verdict"][4] == study.OPEN
-    assert "2 of 3 pairs" in judged["missing"][4]
+    assert judged["missing"][4].endswith("2 of 3")
+
+
+def test_pairs_that_hang_together_count_as_one_unit() -> None:
+    comparison, runs = world(FOR)
+    judged = study.findings(comparison, runs).set_index("finding")
+    data, capacities, pruning, reducing = 3, 2, 2, 5
+    assert judged["n"].tolist() == [data * capacities, data * reducing, data * capacities * pruning,
+                                    capacities * pruning, data * capacities]  # fmt: skip
+    one = runs[(runs["dataset"] == "x") & (runs["capacity"] == "tiny") & runs["method"].isin(["topk", "l2"])]
+    more = [one.assign(run=one["run"] + f"/{seed}", seed=seed) for seed in range(4)]
+    many = pd.concat(more, ignore_index=True)  # 4 seeds at 2 rates: 8 pairs, and still one data set, model and method
+    pairs = comparison[comparison["run_a"].isin(one["run"]) & comparison["run_b"].isin(one["run"])]
+    pairs = pd.concat([pairs.assign(run_a=pairs["run_a"] + f"/{s}", run_b=pairs["run_b"] + f"/{s}") for s in range(4)])
+    radial = study.findings(pairs, many).set_index("finding").loc[3]
+    assert (radial["n"], radial["verdict"]) == (1, study.OPEN)
+
+
+def test_methods_at_different_rates_or_without_one_are_no_pair() -> None:
+    comparison, runs = world(FOR)
+    judged = study.findings(comparison, runs).set_index("finding").loc[3]
+    crossed = comparison[comparison["run_a"].str.contains("topk") & comparison["run_b"].str.contains("l2")]
+    crossed = crossed[crossed["run_a"].str.endswith("0.5")].assign(value=0.99)
+    crossed["run_b"] = crossed["run_b"].str.replace("0.5", "0.7")
+    mixed = study.findings(pd.concat([comparison, crossed]), runs).set_index("finding").loc[3]
+    assert (mixed["value"], mixed["n"]) == (judged["value"], judged["n"])
+    none = study.findings(comparison, runs.assign(keep_rate=np.nan))
+    assert (none["n"] == 0).all()
+
+
+def test_units_that_all_say_the_same_decide_nothing() -> None:
+    judged = study.findings(*world(FOR, topk=80.0, noise=0)).set_index("finding")
+    assert judged["value"][1] == 1
+    for number in (1, 2, 3, 4):
+        assert judged["verdict"][number] == study.OPEN
+        assert np.isnan(judged["low"][number])
+        assert judged["missing"][number].startswith("a spread: all")
 
 
 def test_an_interval_that_contains_the_reference_decides_nothing() -> None:
@@ -104,14 +141,23 @@ def test_text_has_a_row_and_a_paragraph_for_each() -> None:
         assert any(row.paragraph in line for line in lines)
 
 
+def test_text_of_one_unit_has_no_interval() -> None:
+    comparison, runs = world(FOR)
+    one = runs[(runs["dataset"] == "x") & (runs["capacity"] == "tiny") & runs["method"].isin(["topk", "l2"])]
+    part = comparison[comparison["run_a"].isin(one["run"]) & comparison["run_b"].isin(one["run"])]
+    text = study.report(study.findings(part, one))
+    assert "n=1 " in text
+    assert "nan" not in text
+
+
 def test_interval_is_students() -> None:
     from scipy import stats
 
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=8), rng.normal(size=5)
-    found = study.estimate(a)
+    a = rng.normal(size=8)
+    found = study.estimate([*a, np.nan])
     assert found[:3] == pytest.approx((a.mean(), *stats.ttest_1samp(a, 0).confidence_interval()))
-    found = study.estimate(a, b)
-    assert found[1:3] == pytest.approx(tuple(stats.ttest_ind(a, b, equal_var=False).confidence_interval()))
+    assert found.n == 8
     assert np.isnan(study.estimate([1.0]).low)
+    assert np.isnan(study.estimate([0.1 + 0.2, 0.3, 0.3]).low)
     assert np.isnan(study.estimate([]).value)

@@ -91,8 +91,16 @@ def test_shuffled_maps_meet_their_expectation(name: str) -> None:
     assert abs(values.mean() - heatmap.expected(name, a, b)) < 3 * values.std() / np.sqrt(n)
 
 
-def test_no_chance_level_is_made_up_for_the_transport() -> None:
-    assert np.isnan(heatmap.expected("emd", A, B)).all()
+def test_chance_of_the_transport_is_that_of_shuffled_maps() -> None:
+    a, b = A[:, :18], B[:, :18] ** 2
+    chance = heatmap.expected("emd", a, b, columns=3)
+    assert chance.shape == (4,)
+    assert np.array_equal(chance, heatmap.expected("emd", a, b, columns=3))  # seeded
+    shuffled = np.random.default_rng(2).permuted(np.tile(b[0], (200, 1)), axis=1)
+    values = heatmap.emd(a[0], shuffled, columns=3)
+    assert abs(values.mean() - chance[0]) < 3 * values.std() / np.sqrt(heatmap.SHUFFLES)
+    assert heatmap.expected("emd", a[0], a[0], columns=3) > 0
+    assert heatmap.expected("emd", np.ones(18), np.ones(18), columns=3) == pytest.approx(0, abs=1e-12)
 
 
 def test_what_is_no_heat_map_is_refused() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import xarray as xr
 
-from tokenlens.analysis.pairing import AXES, card, pair, select
+from tokenlens.analysis.pairing import AXES, card, pair
 from tokenlens.errors import BadInput, UnknownName
 
 MakeRun = Callable[..., xr.Dataset]
@@ -72,18 +72,6 @@ def test_other_grids_are_left_out_and_named(make_run: MakeRun) -> None:
     runs = [make_run("topk", run="a"), make_run("evit", side=4, run="b")]
     with pytest.warns(UserWarning, match="1 pairs along method have different grids"):
         assert not pairs(runs, "method")
-
-
-def test_runs_are_chosen_by_attribute(make_run: MakeRun) -> None:
-    runs = [make_run("topk", run="a"), make_run("evit", run="b"), make_run("topk", rate=0.7, run="c")]
-    names = lambda **where: [r.attrs["run"] for r in select(runs, where)]  # noqa: E731
-    assert names() == ["a", "b", "c"]
-    assert names(method=["topk"]) == ["a", "c"]
-    assert names(method=["topk", "evit"], keep_rate=["0.50"]) == ["a", "b"]
-    assert names(complete=["true"]) == ["a", "b", "c"]
-    assert names(method=["sit"]) == []
-    with pytest.raises(UnknownName, match="metod"):
-        names(metod=["topk"])
 
 
 def test_what_is_unknown_is_refused(make_run: MakeRun) -> None:

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ def halves(call: Callable[..., Any], *arrays: np.ndarray) -> Callable[[], list[A
     return lambda: list(pool.map(lambda part: call(*part), parts))
 
 
+@cache
 def copy_bandwidth(rounds: int) -> Result:
     """Bytes copied a second, counted once, one thread and two."""
     source = np.random.default_rng(0).integers(0, 255, 400_000_000, dtype=np.uint8)
@@ -55,7 +57,7 @@ def copy_bandwidth(rounds: int) -> Result:
 
 
 def iou(images: int, sample: int, rounds: int) -> Result:
-    """IoU of kept patches, all stages."""
+    """IoU of kept patches, all stages; bytes read a second, also as a share of bytes copied a second (counted once)."""
     from tokenlens.analysis import overlap
 
     rng = np.random.default_rng(0)
@@ -77,6 +79,7 @@ def iou(images: int, sample: int, rounds: int) -> Result:
     one, two = median_time(lambda: overlap.iou(*bits), rounds), median_time(halves(overlap.iou, *bits), rounds)
     packing = median_time(lambda: overlap.pack(kept[0]), rounds)
     moved = sum(x.nbytes for x in bits)
+    copy = copy_bandwidth(rounds)
     return {
         "published s": theirs,
         "ours ms": one * 1e3,
@@ -88,6 +91,8 @@ def iou(images: int, sample: int, rounds: int) -> Result:
         "M pairs/s": images * STAGES / one / 1e6,
         "GB/s read": moved / one / 1e9,
         "GB/s read, two threads": moved / two / 1e9,
+        "share of copy bandwidth": moved / one / 1e9 / copy["copy GB/s"],
+        "share of copy bandwidth, two threads": moved / two / 1e9 / copy["copy GB/s, two threads"],
     }
 
 
@@ -251,7 +256,7 @@ def main() -> None:
     results = {}
     for part in args.parts:
         results[part] = {name: round(value, 16 if value < 1e-6 else 3) for name, value in calls[part]().items()}
-        print(part, *(f"  {name:28} {value:g}" for name, value in results[part].items()), sep="\n", flush=True)
+        print(part, *(f"  {name:36} {value:g}" for name, value in results[part].items()), sep="\n", flush=True)
     print(json.dumps(results))
 
 

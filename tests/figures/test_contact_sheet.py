@@ -179,10 +179,11 @@ def test_each_model_and_data_set_has_its_sheet() -> None:
 
 def test_conditions_on_runs() -> None:
     runs = [run("topk"), run("tome"), run("evit")]
-    assert methods(choose_runs(runs, ["method=topk", "method=evit", "keep_rate=0.5"])) == [["topk", "evit"]]
+    for conditions in (["method=topk", "method=evit", "keep_rate=0.5"], ["method=topk|evit,keep_rate=0.50"]):
+        assert methods(choose_runs(runs, conditions)) == [["topk", "evit"]]
     for condition, message in {
-        "method": "write ATTRIBUTE=VALUE",
-        "colour=red": "no attribute 'colour'; they have complete, crop_pct",
+        "method": "write KEY=VALUE",
+        "colour=red": "no run attribute called 'colour'",
         "method=ats": "none of the 3 runs has method=ats",
     }.items():
         with pytest.raises(BadInput, match=message):
@@ -233,6 +234,17 @@ def test_runs_become_files(tmp_path: Path) -> None:
     files = [path for path, _ in draw_contact_sheets(runs, tmp_path / "out", images=3)]
     stem = "contact-sheet-folder-photos-tiny"
     assert [file.name for file in files] == [f"{stem}.png", f"{stem}-2.png"] and all(map(Path.is_file, files))
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    source = run("topk", dataset=photos(tmp_path / "photos")).assign_coords(image=[f"{name}.png" for name in "abcde"])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"below cannot be written .*choose another folder"):
+        list(draw_contact_sheets([source], tmp_path / "file" / "below"))
+    (tmp_path / "out" / "contact-sheet-folder-photos-tiny.png").mkdir(parents=True)
+    with pytest.raises(BadInput, match=r"out cannot be written .*choose another folder"):
+        list(draw_contact_sheets([source], tmp_path / "out"))
 
 
 def test_images_that_are_gone_are_named(tmp_path: Path) -> None:
