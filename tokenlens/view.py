@@ -68,7 +68,7 @@ class View:
     def _attended(self) -> Attended:
         if self.attended is None:
             raise BadInput(
-                "no attention was paid before the first block, so a reducer there cannot read it; start later"
+                "a reducer before the first block cannot read attention, none is paid yet; start at a later block"
             )
         return self.attended
 
