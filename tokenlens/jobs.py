@@ -77,35 +77,39 @@ class Job:
         host = open_host(self.model, self.weights, self.heads, len(data.classes) or 1000, self.seed)
         self._check_classes(host, data)
         loading = Loading.of(input_of(host.vit), data, self.batch_size, self.workers)
-        content = hashlib.sha256("\n".join(data.ids).encode()).hexdigest()[:16]
         planned = [(name, amount) for name in self.methods for amount in amounts]
         for name, amount in planned:  # refuse now what cannot be built; all at once they might not fit into memory
             self._model(host, name, amount)
         seen: set[str] = set()
         for name, amount in planned:
             model = self._model(host, name, amount)
-            run = Run(
-                dataset=data.name,
-                split=data.split,
-                images=len(data),
-                content=content,
-                model=host.model,
-                weights=host.digest,
-                method=name,
-                keep_rate=model.schedule.rate,
-                blocks=model.blocks,
-                keep=model.schedule.keep(host.vit.patch_embed.num_patches),
-                options=method(name).parse(self.options),
-                seed=self.seed,
-                precision=precision,
-                device=device.type,
-                features=self.features,
-                soft=self.soft,
-            )
+            run = self._identity(host, data, name, model, precision, device)
             if run.name in seen:  # the un-reduced model is the same at every rate
                 continue
             seen.add(run.name)
             yield run, extract_run(model, data, run, self.out, loading, device, self.progress)
+
+    def _identity(
+        self, host: Host, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
+    ) -> Run:
+        return Run(
+            dataset=data.name,
+            split=data.split,
+            images=len(data),
+            content=hashlib.sha256("\n".join(data.ids).encode()).hexdigest()[:16],
+            model=host.model,
+            weights=host.digest,
+            method=name,
+            keep_rate=model.schedule.rate,
+            blocks=model.blocks,
+            keep=model.schedule.keep(host.vit.patch_embed.num_patches),
+            options=method(name).parse(self.options),
+            seed=self.seed,
+            precision=precision,
+            device=device.type,
+            features=self.features,
+            soft=self.soft,
+        )
 
     def _amounts(self) -> list[dict[str, Any]]:
         """How many tokens remain, in the words of `reduce`: one entry for each run of a method."""
