@@ -14,6 +14,7 @@ import xarray as xr
 from torch.utils.data import SequentialSampler
 from tqdm import tqdm
 
+from .attention import TimmViT
 from .data import ImageSet
 from .errors import BadInput
 from .flops import gflops
@@ -108,6 +109,11 @@ class Extracted:
     """None where the run was there already"""
 
 
+def comparable(data: ImageSet, vit: TimmViT) -> bool:
+    """Whether the labels can be the model's classes: those of another number would make a meaningless accuracy."""
+    return not data.classes or len(data.classes) == vit.num_classes
+
+
 def extract_run(
     model: ReducedViT,
     data: ImageSet,
@@ -139,7 +145,7 @@ def _fill(
     run, start, began = writer.run, writer.written, time.perf_counter()
     loader = batches(data, loading.with_batch_size(writer.batch_size), start)
     done = start
-    comparable = not data.classes or len(data.classes) == model.vit.num_classes
+    scored = comparable(data, model.vit)
     label = f"{run.method} {run.keep_rate:g}" if run.keep_rate is not None else run.method
     with tqdm(
         total=len(data), initial=start, desc=label, unit="img", smoothing=0.1, disable=not progress, leave=False
@@ -147,7 +153,7 @@ def _fill(
         for images, labels, objects in loader:
             names, done = data.ids[done : done + len(images)], done + len(images)
             arrays = record(model, images.to(device), labels, run.features, run.soft, run.precision, names)
-            if not comparable:
+            if not scored:
                 arrays["rank"][:] = -1
             if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:
                 arrays["object"] = objects.numpy()

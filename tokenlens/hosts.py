@@ -141,12 +141,11 @@ def pretrained(name: str) -> TimmViT:
         ) from error
 
 
-def untrained(name: str, classes: int, image_size: int | None = None) -> TimmViT:
+def untrained(name: str, classes: int) -> TimmViT:
     """A randomly initialised model; the nano ViT included."""
     if name == "nano":
         return timm.create_model(ARCHITECTURE, **NANO)
-    size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    return timm.create_model(timm_name(name).split(".")[0], num_classes=classes, **size)
+    return timm.create_model(timm_name(name).split(".")[0], num_classes=classes)
 
 
 def vit_for(weights: Weights, source: str, model: str | None = None, heads: int | None = None) -> TimmViT:

@@ -12,7 +12,7 @@ import torch
 
 from .data import ImageSet, open_data
 from .errors import BadInput
-from .extract import Extracted, extract_run
+from .extract import Extracted, comparable, extract_run
 from .hosts import Host, input_of, open_host
 from .loading import Loading
 from .methods import method
@@ -68,6 +68,8 @@ class Job:
         check_out(self.out)
         if not self.methods:
             raise BadInput("no method is given; name one or more with --method, `tokenlens methods` lists them")
+        if self.heads is not None and self.weights in (None, "random"):
+            raise BadInput("--heads says what a weights file does not; it goes with --weights FILE, or leave it out")
         amounts = self._amounts()
         for name in self.methods:
             method(name).parse(self.options)
@@ -118,8 +120,6 @@ class Job:
             raise BadInput("give one of --keep-rate, --keep and --remove: each says how many tokens remain")
         if self.remove is not None and self.blocks is not None:
             raise BadInput("--remove takes tokens away at every block, so --blocks does not go with it; leave one out")
-        if self.heads is not None and self.weights in (None, "random"):
-            raise BadInput("--heads says what a weights file does not; it goes with --weights FILE, or leave it out")
         if self.decreasing and self.remove is None:
             raise BadInput("--decreasing goes with --remove: it says how the removals are spread over the blocks")
         if self.keep is not None:
@@ -142,9 +142,9 @@ class Job:
             self.tell(f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}")
 
     def _check_classes(self, host: Host, data: ImageSet) -> None:
-        """Labels of other classes than the model's would make a meaningless accuracy."""
+        """Refuse weights of other classes than an embedded set's; say of a folder that there will be no accuracy."""
         classes = host.vit.num_classes
-        if not data.classes or len(data.classes) == classes:
+        if comparable(data, host.vit):
             return
         if self.data.startswith("embedded:"):
             raise BadInput(

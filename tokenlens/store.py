@@ -168,7 +168,7 @@ def open_run(folder: Path) -> xr.Dataset:
         raise StoreError(f"{folder} cannot be read as a run ({reason}); move it away, or extract it again") from error
     if schema != SCHEMA:
         raise StoreError(f"{folder} has schema {schema}, this tokenlens reads {SCHEMA}; extract it again")
-    return dataset.set_coords(["row", "column"]).isel(image=slice(0, written))
+    return dataset.isel(image=slice(0, written))
 
 
 def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Dataset]:
