@@ -1,4 +1,4 @@
-"""The embedded set: the same picture for everybody, and no shortcut from pixels to classes."""
+"""The embedded set `shapes`: the same picture for everybody."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from tokenlens.data import open_data
 from tokenlens.data.embedded import CLASSES, SIZES, shapes
@@ -85,16 +84,6 @@ def test_splits_share_no_picture() -> None:
     assert min(apart) > 5
 
 
-def test_pixels_do_not_tell_the_class() -> None:
-    def pixels(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-        pictures = [shapes(split, index) for index in range(count)]
-        small = np.stack([image for image, _, _ in pictures]).reshape(count, 28, 4, 28, 4, 3).mean((2, 4))
-        return small.reshape(count, -1) / 127.5 - 1, np.array([label for _, label, _ in pictures])
-
-    probe = LogisticRegression(C=1e-3, tol=1e-2, max_iter=100).fit(*pixels("train", 2000))
-    assert probe.score(*pixels("val", 500)) < 0.4
-
-
 @pytest.mark.parametrize(
     ("spec", "split", "message"),
     [
@@ -102,7 +91,7 @@ def test_pixels_do_not_tell_the_class() -> None:
         ("embedded:shpes", "val", "did you mean shapes"),
         ("embedded:shapes", "vall", "did you mean val"),
         ("folder", "val", "did you mean folder:PATH"),
-        ("nonsense:0", "val", "known: embedded:shapes, folder:PATH"),
+        ("nonsense:0", "val", "known: .*embedded:shapes, folder:PATH"),
     ],
 )
 def test_an_unknown_set_names_the_nearest(spec: str, split: str, message: str) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from tokenlens.data import open_data
 from tokenlens.data.folder import BadImage, open_folder
 from tokenlens.errors import BadInput
 
@@ -305,8 +306,8 @@ def test_no_folder_a_file_and_no_images_are_refused(tmp_path: Path, make: Any, m
 def test_an_empty_path_and_no_images_asked_for_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="folder:PATH"):
         open_folder("")
-    with pytest.raises(BadInput, match="a limit of 0 leaves no image"):
-        open_folder(str(tmp_path), limit=0)
+    with pytest.raises(BadInput, match="limit must be at least 1 image, not 0"):
+        open_data(f"folder:{tmp_path}", limit=0)
 
 
 def test_a_name_that_is_not_utf8_can_still_be_written_down(tmp_path: Path) -> None:

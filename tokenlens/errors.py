@@ -7,7 +7,9 @@ import difflib
 import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 
 class BadInput(ValueError):
@@ -22,6 +24,19 @@ class UnknownName(BadInput, LookupError):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
         offer = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:20])}"
         super().__init__(f"there is no {kind} called {name!r}; {offer}")
+
+
+def needed(module: str, extra: str, what: str) -> ModuleType:
+    """Import a package that comes with an extra; where it is missing, say how to install it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.split(".")[0]:
+            raise
+        raise BadInput(
+            f"{what} needs the package {error.name}, which is not installed; "
+            f"install tokenlens with its extra {extra}, as in pip install 'tokenlens-vit[{extra}]'"
+        ) from error
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from .data import ImageSet
 
+Item = tuple[Tensor, Any, Tensor | None]
 Loaded = tuple[Tensor, Tensor, Tensor | None]
 CACHE_BYTES = 1 << 27
 
@@ -27,21 +28,35 @@ class Loading:
     std: tuple[float, ...]
     interpolation: str = "bicubic"
     crop_pct: float = 1.0
+    squash: bool = False
     batch_size: int = 32
     workers: int = 0
 
     @classmethod
     def of(cls, config: dict[str, Any], data: ImageSet, batch_size: int, workers: int) -> Loading:
-        """From timm's data config. Sets with object masks are never cropped: the masks would not fit any more."""
-        crop = 1.0 if data.mask(0) is not None else float(config["crop_pct"])
-        size, mean, std = config["input_size"], config["mean"], config["std"]
-        return cls(tuple(size), tuple(mean), tuple(std), config["interpolation"], crop, batch_size, workers)
+        """From timm's data config, but for two kinds of sets.
+
+        Those with object masks are never cropped: the masks would not fit any more. Of multi-label sets the whole
+        image is squashed to the square, as in the study: what a crop would cut off is in the labels.
+        """
+        whole = data.multi_label or data.mask(0) is not None
+        return cls(
+            tuple(config["input_size"]),
+            tuple(config["mean"]),
+            tuple(config["std"]),
+            config["interpolation"],
+            crop_pct=1.0 if whole else float(config["crop_pct"]),
+            squash=data.multi_label,
+            batch_size=batch_size,
+            workers=workers,
+        )
 
     def attributes(self) -> dict[str, Any]:
         """What a run remembers of it."""
         return {
             "input_size": list(self.input_size[1:]),
             "crop_pct": self.crop_pct,
+            "squash": self.squash,
             "mean": list(self.mean),
             "std": list(self.std),
             "interpolation": self.interpolation,
@@ -52,7 +67,7 @@ class Loading:
         return replace(self, batch_size=batch_size)
 
 
-class Pictures(Dataset[tuple[Tensor, int, Tensor | None]]):
+class Pictures(Dataset[Item]):
     """An image set as tensors. Small sets are kept in memory, for the next run over the same images."""
 
     def __init__(self, data: ImageSet, loading: Loading) -> None:
@@ -63,6 +78,7 @@ class Pictures(Dataset[tuple[Tensor, int, Tensor | None]]):
             std=loading.std,
             interpolation=loading.interpolation,
             crop_pct=loading.crop_pct,
+            crop_mode="squash" if loading.squash else None,
         )
         bytes_needed = 4 * len(data) * int(np.prod(loading.input_size))
         self.cache: dict[int, Any] | None = {} if bytes_needed <= CACHE_BYTES and loading.workers == 0 else None
@@ -70,7 +86,7 @@ class Pictures(Dataset[tuple[Tensor, int, Tensor | None]]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int, Tensor | None]:
+    def __getitem__(self, index: int) -> Item:
         if self.cache is not None and index in self.cache:
             return self.cache[index]  # type: ignore[no-any-return]
         mask = self.data.mask(index)
@@ -84,11 +100,11 @@ class Pictures(Dataset[tuple[Tensor, int, Tensor | None]]):
         return item
 
 
-def collate(items: list[tuple[Tensor, int, Tensor | None]]) -> Loaded:
+def collate(items: list[Item]) -> Loaded:
     """Stack images, labels and, where all have one, object masks."""
     images, labels, masks = zip(*items, strict=True)
     objects = None if any(mask is None for mask in masks) else torch.stack(masks)
-    return torch.stack(images), torch.tensor(labels), objects
+    return torch.stack(images), torch.as_tensor(np.stack(labels)), objects
 
 
 _latest: list[tuple[Any, Pictures]] = []  # of one set: several runs in a row read the same images
@@ -103,7 +119,7 @@ def pictures(data: ImageSet, loading: Loading) -> Pictures:
 
 
 def batches(data: ImageSet, loading: Loading, start: int = 0) -> Iterator[Loaded]:
-    """Batches of images (B, 3, H, W), labels (B,) and object masks (B, P), from image `start` to the last."""
+    """Batches from image `start` to the last: images (B, 3, H, W), labels (B,) or (B, classes), object masks (B, P)."""
     loader = DataLoader(
         Subset(pictures(data, loading), range(start, len(data))),
         loading.batch_size,

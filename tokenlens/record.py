@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .errors import BadInput
+from .metrics import ranks
 from .support import name_of
 from .vit import ReducedViT
 
@@ -49,7 +50,7 @@ def record(
     Args:
         model: in eval mode.
         images: (B, 3, H, W) float, on the model's device.
-        labels: (B,) integers, -1 where unknown.
+        labels: (B,) integers, -1 where unknown; or (B, classes) bool, of several classes an image.
         features: with class-token features.
         soft: with the soft maps of a soft merger.
         precision: float32, or bfloat16 or float16 through autocast; decisions are made in float32 all the same.
@@ -69,20 +70,12 @@ def record(
             "so its pattern is not stored; look at the weights, or use --precision float32"
         )
     labels = torch.full((len(images),), -1) if labels is None else torch.as_tensor(labels)
-    labels = labels.to(logits.device, torch.int64)
-    classes = logits.shape[1]
-    known = (labels >= 0) & (labels < classes)
-    own = logits.gather(1, torch.where(known, labels, 0).unsqueeze(1)) if classes else logits.new_zeros(len(images), 1)
     arrays: dict[str, Any] = {
         "kept": trace.kept,
         "group": canonical(trace.group),
         "tokens_left": trace.tokens_left,
-        "label": labels.int(),
-        "prediction": logits.argmax(1).int() if classes else torch.full_like(labels, -1).int(),
-        "rank": torch.where(known, (logits > own).sum(1), -1).int(),
+        **_judged(logits, labels.to(logits.device)),
     }
-    if 0 < classes <= MOST_SCORES:
-        arrays["score"] = logits
     if features:
         arrays["feature"] = torch.stack([trace.features[layer] for layer in sorted(trace.features)], 1).float()
     for block, weights in trace.soft.items():
@@ -90,19 +83,23 @@ def record(
     return {name: value.cpu().numpy() for name, value in arrays.items()}
 
 
+def _judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """What is known of the classes: labels, and what the model made of them."""
+    classes, unknown = logits.shape[1], torch.full((len(logits),), -1, dtype=torch.int32)
+    if labels.ndim == 2:  # labels of other classes than the model's say nothing about its scores
+        found = {"label": labels.bool(), "prediction": unknown, "rank": unknown}
+        return {**found, "score": logits} if labels.shape[1] == classes else found
+    found = {
+        "label": labels.int(),
+        "prediction": logits.argmax(1).int() if classes else unknown,
+        "rank": ranks(logits, labels.long()),
+    }
+    return {**found, "score": logits} if 0 < classes <= MOST_SCORES else found
+
+
 def layers_of(model: ReducedViT) -> list[int]:
     """The blocks whose class tokens are recorded as features: the stages' and the last."""
     return sorted({*model.blocks, len(model.vit.blocks) - 1})
-
-
-def summary(arrays: Any) -> dict[str, float]:
-    """Accuracy in percent (top1, top5) over the images whose label is known, from a run's arrays."""
-    rank = np.asarray(arrays["rank"])
-    found: dict[str, float] = {}
-    if (rank >= 0).any():
-        rank = rank[rank >= 0]
-        found["top1"], found["top5"] = 100 * float((rank < 1).mean()), 100 * float((rank < 5).mean())
-    return found
 
 
 def attributes_of(model: ReducedViT) -> dict[str, Any]:

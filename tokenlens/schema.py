@@ -5,9 +5,11 @@
 | kept | image, stage, patch | bool | this patch still stands for itself after the stage |
 | group | image, stage, patch | int16 | the token this patch's content is in, by first occurrence; -1: dropped |
 | tokens_left | image, stage | int16 | patch tokens after the stage |
-| label, prediction | image | int32 | the class, and the predicted one; -1: unknown |
-| rank | image | int32 | how many classes scored above the label's; -1: unknown |
-| score | image, class | float32 | logits, of models with at most 100 classes |
+| label | image | int32 | the class; -1: unknown |
+| label, of a multi-label set | image, class | bool | the image is of the class |
+| prediction | image | int32 | the predicted class; -1: unknown, and in multi-label sets |
+| rank | image | int32 | how many classes scored above the label's; -1: unknown, and in multi-label sets |
+| score | image, class | float32 | logits, of models with at most 100 classes, and in multi-label sets |
 | object | image, patch | bool | the patch is on the object, where the data set knows |
 | feature | image, layer, channel | float32 | the class token after the stages' blocks and the last (optional) |
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
@@ -27,7 +29,7 @@ DIMS = {
     "kept": ("stage", "patch"),
     "group": ("stage", "patch"),
     "tokens_left": ("stage",),
-    "label": (),
+    "label": ("class",),
     "prediction": (),
     "rank": (),
     "score": ("class",),
@@ -36,12 +38,12 @@ DIMS = {
 }
 
 
-def dims_of(name: str) -> tuple[str, ...]:
-    """The dimensions of a variable, without the first, which is always the image."""
+def dims_of(name: str, dimensions: int) -> tuple[str, ...]:
+    """The names of a variable's dimensions; the first is always the image, and a label may have no other."""
     if name.startswith("soft_"):
         block = name.removeprefix("soft_")
-        return (f"token_{block}", f"source_{block}")
-    return DIMS[name]
+        return ("image", f"token_{block}", f"source_{block}")
+    return ("image", *DIMS[name])[:dimensions]
 
 
 def coordinates(blocks: Sequence[int], grid: Sequence[int], layers: Sequence[int] = ()) -> dict[str, Any]:

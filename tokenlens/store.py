@@ -126,7 +126,7 @@ class RunWriter:
                 shape=(len(self.ids), *values.shape[1:]),
                 chunks=(chunk, *values.shape[1:]),
                 dtype=values.dtype,
-                dimension_names=("image", *dims_of(name)),
+                dimension_names=dims_of(name, values.ndim),
                 **codecs(values, chunk),
             )
         layers = self.attributes.get("layers", ()) if "feature" in first else ()
@@ -147,10 +147,15 @@ class RunWriter:
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Mark the run as complete, with what it amounts to."""
-        assert self.group is not None and self.written == len(self.ids)
-        with disk_errors(self.folder):
-            self.group.attrs.update({"metrics": dict(metrics), "complete": True})
+        assert self.written == len(self.ids)
+        self.note(metrics=dict(metrics), complete=True)
         self.complete = True
+
+    def note(self, **attributes: Any) -> None:
+        """Add to the attributes of a run that is there."""
+        assert self.group is not None
+        with disk_errors(self.folder):
+            self.group.attrs.update(attributes)
 
 
 def open_run(folder: Path) -> xr.Dataset:

@@ -5,7 +5,8 @@ Importing this costs nothing: a kind's own file is imported when a set of that k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import BadInput, UnknownName
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["KINDS", "ImageSet", "open_data"]
+    Label = int | NDArray[np.bool_]
+
+__all__ = ["KINDS", "ImageSet", "check_apart", "open_data"]
 
 
 class ImageSet(Protocol):
@@ -34,6 +37,10 @@ class ImageSet(Protocol):
         """Names of the classes; () when unknown."""
 
     @property
+    def multi_label(self) -> bool:
+        """Whether an image can be of several classes, or of none."""
+
+    @property
     def ids(self) -> Sequence[str]:
         """Stable image ids, one an image, never row numbers, e.g. "shapes/val/000123"."""
 
@@ -43,37 +50,53 @@ class ImageSet(Protocol):
     def image(self, index: int) -> Image.Image:
         """One image, RGB."""
 
-    def label(self, index: int) -> int:
-        """The class of one image; -1 when unknown."""
+    def label(self, index: int) -> Label:
+        """The class of one image, -1 when unknown; in a multi-label set (classes,) bool, True where the class is."""
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """(rows, columns) bool on the patch grid, True on the object; None when the set has none."""
 
 
-def _embedded(where: str, split: str, limit: int | None, skip_bad: bool) -> ImageSet:
-    from .embedded import open_embedded
-
-    return open_embedded(where, split, limit)
-
-
-def _folder(where: str, split: str, limit: int | None, skip_bad: bool) -> ImageSet:
-    from .folder import open_folder
-
-    return open_folder(where, split, limit, skip_bad)
-
-
-KINDS: dict[str, Callable[[str, str, int | None, bool], ImageSet]] = {"embedded": _embedded, "folder": _folder}
+KINDS = {
+    "embedded": "embedded:shapes",
+    "folder": "folder:PATH",
+    "imagenet": "imagenet:PATH",
+    "nabirds": "nabirds:PATH",
+    "coco": "coco:PATH",
+    "nuswide": "nuswide:PATH",
+    "hf": "hf:OWNER/NAME",
+    "wds": "wds:SHARDS.tar",
+}
+"""What each kind looks like; its file of the same name has `open_<kind>(where, split, limit, skip_bad)`."""
 
 
 def open_data(spec: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> ImageSet:
     """Open the data set that `spec` names: "kind:where", e.g. "embedded:shapes" or "folder:/my/images".
 
-    `limit` takes the first images of an embedded set, and evenly spaced ones of a folder; beyond the set it is clipped.
-    `skip_bad` passes over files that cannot be read. Raises BadInput when the set is not known or cannot be read.
+    Args:
+        spec: one of `KINDS`.
+        split: which part, e.g. "train" or "val".
+        limit: the first images of an embedded set, evenly spaced ones of others; beyond the set it is clipped.
+        skip_bad: pass over images that cannot be read; they are all decoded once to know.
+
+    Raises:
+        BadInput: the set is not known or cannot be read.
     """
     kind, _, where = spec.partition(":")
     if kind not in KINDS or not where:
-        raise UnknownName("data set", spec, ["embedded:shapes", "folder:PATH"])
+        raise UnknownName("data set", spec, KINDS.values())
     if limit is not None and limit < 1:
         raise BadInput(f"limit must be at least 1 image, not {limit}; leave it out to take all of {spec}")
-    return KINDS[kind](where, split, limit, skip_bad)
+    opener = getattr(import_module(f".{kind}", __name__), f"open_{kind}")
+    found: ImageSet = opener(where, split, limit, skip_bad)
+    return found
+
+
+def check_apart(train: ImageSet, val: ImageSet) -> None:
+    """Refuse to judge on what was learned from: no image id may be in both sets."""
+    shared = set(train.ids) & set(val.ids)
+    if shared:
+        raise BadInput(
+            f"{len(shared)} images of {val.name} ({val.split}) are in {train.name} ({train.split}) too, "
+            f"{min(shared)} for one; give splits that share none"
+        )

@@ -6,6 +6,7 @@ orientation that the camera wrote is applied.
 """
 
 from functools import cache
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -23,11 +24,11 @@ UPRIGHT = {
 }
 
 
-def read_rgb(file: str) -> Image.Image:
+def read_rgb(file: str | BinaryIO) -> Image.Image:
     """Read an image file.
 
     Args:
-        file: path of the file; what it holds is told from its first bytes and not from its name.
+        file: its path, or the file, open; what it holds is told from its first bytes and not from its name.
 
     Returns:
         A PIL image in mode RGB.
