@@ -55,10 +55,10 @@ def select(view: View, index: Tensor, padded: bool = False) -> Plan:
     source = index.clamp(min=0) if padded else index
     mass = None if view.mass is None else gather(view.mass, source)
     group = torch.full(view.patch.shape, -1, dtype=torch.int64, device=index.device)
-    places = positions(len(index), index.shape[1], index.device)
+    places = positions(index.shape[0], index.shape[1], index.device)
     if padded:
         mass = (torch.ones_like(index, dtype=torch.float32) if mass is None else mass).masked_fill(padding, 0.0)
-        spare = torch.full((len(index), 1), -1, dtype=torch.int64, device=index.device)
+        spare = torch.full((index.shape[0], 1), -1, dtype=torch.int64, device=index.device)
         aside = source.masked_fill(padding, group.shape[1])  # padding writes into a column that is cut off again
         group = torch.cat([group, spare], 1).scatter(1, aside, places)[:, :-1]
     else:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .attention import Attended
+from .draws import uniform
 from .errors import BadInput
 
 
@@ -36,8 +36,8 @@ class View:
     """how many class, distillation and register tokens stand before the patches"""
     attended: Attended | None = None
     """the latest attention: this block's after attention, the previous block's before a block"""
-    seeds: Callable[[], list[list[int]]] = list
-    """one seed (a list of numbers) for each image, at this stage"""
+    seeds: Callable[[], Tensor] | None = None
+    """(B, S) int64 on the CPU: the seed of each image at this stage, a row of numbers"""
 
     @property
     def keys(self) -> Tensor:
@@ -74,6 +74,5 @@ class View:
 
     def draw(self) -> Tensor:
         """(B, N) uniform in [0, 1), float32, from each image's own seed: the batch size cannot change it."""
-        count = self.tokens.shape[1]
-        rows = [np.random.default_rng(seed).random(count, dtype=np.float32) for seed in self.seeds()]
-        return torch.from_numpy(np.stack(rows)).to(self.tokens.device)
+        assert self.seeds is not None, "a view for a method that draws comes with seeds"
+        return uniform(self.seeds(), self.tokens.shape[1]).to(self.tokens.device)

@@ -8,14 +8,14 @@ Shapes: B images, T tokens with the prefix, N patch tokens, C channels.
 from __future__ import annotations
 
 import copy
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .attention import Attended, TimmViT, bias, forget, remember, widen
+from .draws import content_hashes
 from .errors import BadInput
 from .methods.base import Reducer, Stage, method, methods
 from .plan import Plan
@@ -130,7 +130,7 @@ class ReducedViT(nn.Module):
         grid = (x.shape[1], x.shape[2]) if x.dim() == 4 else vit.patch_embed.grid_size
         x = vit.norm_pre(vit._pos_embed(x))
         mass: Tensor | None = None
-        trace = Trace(len(x), grid[0] * grid[1], x.device)
+        trace = Trace(x.shape[0], grid[0] * grid[1], x.device)
         ask = Asker(self, images, grid, trace, recorder.soft)
         for i, block in enumerate(vit.blocks):
             x, mass = ask(i, "before_block", x, mass)
@@ -163,7 +163,8 @@ class Asker:
         self.patches = grid[0] * grid[1]
         self.keep = dict(zip(model.blocks, model.schedule.keep(self.patches), strict=True))
         self.planned = self.patches
-        self.hashes = content_hashes(images)
+        self.images = images
+        self._contents: Tensor | None = None
 
     def stands(self, block: int, site: str) -> bool:
         """Is there a reducer at this site?"""
@@ -200,20 +201,15 @@ class Asker:
             planned=self.planned,
             prefix=vit.num_prefix_tokens,
             attended=Attended(vit.blocks[attended].attn, mass, vit.num_prefix_tokens) if attended >= 0 else None,
-            seeds=lambda: [[self.model.seed, block, content] for content in self.hashes()],
+            seeds=lambda: self._seeds(block),
         )
 
-
-def content_hashes(images: Tensor) -> Callable[[], list[int]]:
-    """One number for each image, from its pixels: what is drawn for an image never depends on its batch."""
-    found: list[int] = []
-
-    def hashes() -> list[int]:
-        if not found:
-            found.extend(zlib.crc32(image.tobytes()) for image in images.detach().float().cpu().contiguous().numpy())
-        return found
-
-    return hashes
+    def _seeds(self, block: int) -> Tensor:
+        """(B, 3) int64: the model's seed, the block and the image's content, which is read once in a walk."""
+        if self._contents is None:
+            self._contents = content_hashes(self.images)
+        here = torch.tensor([self.model.seed, block]).expand(self._contents.shape[0], -1)
+        return torch.cat([here, self._contents.unsqueeze(1)], 1)
 
 
 def fill_padding(x: Tensor, mass: Tensor | None, vit: TimmViT) -> Tensor:
@@ -221,10 +217,12 @@ def fill_padding(x: Tensor, mass: Tensor | None, vit: TimmViT) -> Tensor:
     if mass is None or vit.global_pool == "token":
         return x
     absent = (mass == 0).unsqueeze(-1)
-    if not bool(absent.any()):
-        return x
     if vit.attn_pool is not None:
-        raise BadInput(f"{name_of(vit)} pools by attention, which would see padding; use a method that does not pad")
+        if bool(absent.any()):
+            raise BadInput(
+                f"{name_of(vit)} pools by attention, which would see padding; use a method that does not pad"
+            )
+        return x
     patches = x[:, vit.num_prefix_tokens :]
     present = (~absent).to(x.dtype)
     # without the prefix the pool sees patches alone; with it, the mean over all tokens that are there

@@ -1,5 +1,7 @@
 """Agglomerative clustering against scikit-learn and SciPy, with and without ties, and at its limits."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,42 +10,44 @@ from scipy.cluster.hierarchy import fcluster
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from sklearn.cluster import AgglomerativeClustering
 
-from tokenlens.clustering.agglomerative import Linkage, agglomerate
-from tokenlens.clustering.distance import PANEL, cosine_distances, row_length
+from tokenlens.clustering import Linkage, agglomerative
+from tokenlens.clustering.distance import cosine, matrix_shape
+from tokenlens.clustering.tile import LANES
+from tokenlens.errors import BadInput
 
 LINKAGES: list[Linkage] = ["single", "complete", "average"]
-KINDS = ["random", "clustered", "quantised", "repeated"]
+KINDS = ["random", "clustered", "spatial", "quantised", "repeated"]
 
 each_linkage = pytest.mark.parametrize("linkage", LINKAGES)
 
 
-def draw(kind: str, images: int, tokens: int, seed: int = 0) -> NDArray[np.float32]:
-    """Features (images, tokens, 16) float32; "quantised" and "repeated" are full of equal distances."""
+def draw(kind: str, images: int, tokens: int, seed: int = 0, dtype: Any = np.float32) -> NDArray[Any]:
+    """Features (images, tokens, 16); "quantised" and "repeated" are full of equal distances."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(images, tokens, 16))
     if kind == "clustered":
         x = 0.3 * x + rng.normal(size=(images, 8, 16))[:, rng.integers(0, 8, tokens)]
+    elif kind == "spatial":  # on a grid of some columns, each token like its neighbours
+        columns = int(np.ceil(tokens**0.5))
+        x = 0.3 * x + sum(np.roll(x, shift, axis=1) for shift in (0, 1, 2, columns, columns + 1, 2 * columns))
     elif kind == "quantised":
         x = np.sign(x) * (np.abs(x) > 0.5)
         x[:, :, 6:] = 0
     elif kind == "repeated":
         x = x[:, rng.integers(0, max(1, tokens // 2), tokens)]
-    return x.astype(np.float32)
+    return np.ascontiguousarray(x, dtype)
 
 
-def distances(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The matrix (N, N) float32 that our kernel clusters, with zeros on the diagonal as scikit-learn wants them."""
+def distances(features: NDArray[Any]) -> NDArray[Any]:
+    """The matrix (N, N) that our kernel clusters, with zeros on the diagonal as scikit-learn wants them."""
     tokens, channels = features.shape
-    length = np.linalg.norm(features, axis=-1, keepdims=True)
-    rows = features / np.maximum(length, np.finfo(np.float32).tiny)
-    width = row_length(tokens)
-    out, sums = np.zeros((tokens, width), np.float32), np.empty(4 * PANEL, np.float32)
-    cosine_distances(rows, np.empty((width // PANEL, channels * PANEL), np.float32), sums, out)
+    out = np.zeros(matrix_shape(tokens), features.dtype)
+    cosine(features, np.empty((len(out) // LANES, channels * LANES), features.dtype), out)
     np.fill_diagonal(out, 0)
-    return out[:, :tokens]
+    return out[:tokens, :tokens]
 
 
-def by_first_occurrence(labels: NDArray[np.signedinteger]) -> NDArray[np.int64]:
+def by_first_member(labels: NDArray[np.signedinteger]) -> NDArray[np.int64]:
     """The same partition, numbered as tokens come."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
@@ -51,10 +55,14 @@ def by_first_occurrence(labels: NDArray[np.signedinteger]) -> NDArray[np.int64]:
     return rank[inverse]
 
 
-def published(features: NDArray[np.float32], clusters: int, linkage: Linkage) -> NDArray[np.int64]:
+def published(matrices: list[NDArray[Any]], clusters: int, linkage: Linkage) -> NDArray[np.int64]:
     """One scikit-learn fit an image, as in github.com/JoakimHaurum/ATC@227c94b, ATC_setup/models/atc.py."""
     fit = AgglomerativeClustering(n_clusters=clusters, metric="precomputed", linkage=linkage).fit
-    return np.stack([by_first_occurrence(fit(distances(image)).labels_) for image in features])
+    return np.stack([by_first_member(fit(matrix).labels_) for matrix in matrices])
+
+
+def fits(features: NDArray[Any], clusters: int, linkage: Linkage) -> NDArray[np.int64]:
+    return published([distances(image) for image in features], clusters, linkage)
 
 
 @pytest.mark.parametrize(("images", "tokens"), [(12, 9), (4, 70), (2, 196)])
@@ -63,29 +71,55 @@ def published(features: NDArray[np.float32], clusters: int, linkage: Linkage) ->
 def test_partitions_are_those_of_scikit_learn(linkage: Linkage, kind: str, images: int, tokens: int) -> None:
     features = draw(kind, images, tokens)
     for clusters in (2, tokens // 4, tokens // 2, tokens - 2):
-        expected = published(features, clusters, linkage)
-        np.testing.assert_array_equal(agglomerate(features, clusters, linkage), expected)
+        np.testing.assert_array_equal(agglomerative(features, clusters, linkage), fits(features, clusters, linkage))
 
 
 @each_linkage
-def test_many_tokens_fall_as_in_scikit_learn(linkage: Linkage) -> None:
-    features = draw("quantised", 1, 1024)
-    np.testing.assert_array_equal(agglomerate(features, 300, linkage), published(features, 300, linkage))
+def test_hundreds_of_batches_are_as_in_scikit_learn(linkage: Linkage) -> None:
+    """Of 2 to 60 tokens, of both types and all kinds, each image with a count of its own."""
+    rng = np.random.default_rng(5)
+    for seed in range(300):
+        tokens = int(rng.integers(2, 61))
+        features = draw(KINDS[seed % 5], 2, tokens, seed, (np.float32, np.float64)[seed % 2])
+        counts = rng.integers(1, tokens + 1, 2)
+        expected = [fits(image[None], count, linkage)[0] for image, count in zip(features, counts, strict=True)]
+        np.testing.assert_array_equal(agglomerative(features, counts, linkage), expected)
+
+
+@pytest.mark.parametrize(("kind", "tokens"), [("quantised", 1024), ("spatial", 1023), ("random", 513)])
+@each_linkage
+def test_many_tokens_fall_as_in_scikit_learn(linkage: Linkage, kind: str, tokens: int) -> None:
+    features = draw(kind, 1, tokens)
+    np.testing.assert_array_equal(agglomerative(features, 300, linkage), fits(features, 300, linkage))
 
 
 @each_linkage
 def test_without_ties_the_cut_is_that_of_scipy(linkage: Linkage) -> None:
     features = draw("random", 3, 60)
     condensed = [distances(image)[np.triu_indices(60, 1)] for image in features]
-    expected = [by_first_occurrence(fcluster(scipy_linkage(d, linkage), 20, "maxclust")) for d in condensed]
-    np.testing.assert_array_equal(agglomerate(features, 20, linkage), np.stack(expected))
+    expected = [by_first_member(fcluster(scipy_linkage(d, linkage), 20, "maxclust")) for d in condensed]
+    np.testing.assert_array_equal(agglomerative(features, 20, linkage), np.stack(expected))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@each_linkage
+def test_given_distances_are_read_above_the_diagonal(linkage: Linkage, dtype: Any) -> None:
+    """Of any sign, with both zeros, whatever stands elsewhere."""
+    rng = np.random.default_rng(0)
+    upper = np.triu(np.round(rng.normal(size=(6, 41, 41)), 1), 1).astype(dtype)
+    assert (np.signbit(upper) & (upper == 0)).any()
+    matrices = upper + upper.transpose(0, 2, 1)
+    for clusters in (2, 12, 30):
+        expected = published(list(matrices), clusters, linkage)
+        full = upper + np.tril(np.full(upper.shape, np.nan, dtype))
+        np.testing.assert_array_equal(agglomerative(full, clusters, linkage, "precomputed"), expected)
 
 
 @each_linkage
 def test_the_order_of_tokens_does_not_matter_without_ties(linkage: Linkage) -> None:
     features, order = draw("clustered", 3, 50), np.random.default_rng(1).permutation(50)
-    straight, permuted = agglomerate(features, 12, linkage), agglomerate(features[:, order], 12, linkage)
-    np.testing.assert_array_equal([by_first_occurrence(labels[order]) for labels in straight], permuted)
+    straight, permuted = agglomerative(features, 12, linkage), agglomerative(features[:, order], 12, linkage)
+    np.testing.assert_array_equal([by_first_member(labels[order]) for labels in straight], permuted)
 
 
 @each_linkage
@@ -95,55 +129,71 @@ def test_neither_batch_nor_threads_nor_scale_change_a_partition(
     features = draw("quantised", 11, 40)
     monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    together = agglomerate(features, 9, linkage)
-    alone = np.concatenate([agglomerate(image[None], 9, linkage) for image in features])
+    together = agglomerative(features, 9, linkage)
+    alone = np.concatenate([agglomerative(image[None], 9, linkage) for image in features])
     np.testing.assert_array_equal(together, alone)
-    np.testing.assert_array_equal(agglomerate(4 * features, 9, linkage), alone)
+    np.testing.assert_array_equal(agglomerative(4 * features, 9, linkage), alone)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @each_linkage
 def test_there_are_always_exactly_as_many_clusters_as_asked(linkage: Linkage, kind: str) -> None:
-    features = draw(kind, 2, 10)
-    for clusters in range(1, 11):
-        assert [len(set(labels)) for labels in agglomerate(features, clusters, linkage).tolist()] == [clusters] * 2
-    assert agglomerate(features, 10, linkage).tolist() == [list(range(10))] * 2
+    features = draw(kind, 10, 10)
+    labels = agglomerative(features, list(range(1, 11)), linkage)
+    assert [len(set(row)) for row in labels.tolist()] == list(range(1, 11))
+    assert labels[9].tolist() == list(range(10))
+
+
+@each_linkage
+def test_what_comes_out_is_of_the_kind_that_went_in(linkage: Linkage) -> None:
+    features = draw("random", 3, 20)
+    expected = agglomerative(features, 5, linkage)
+    assert isinstance(expected, np.ndarray) and expected.dtype == np.int64
+    tensor = torch.from_numpy(features).requires_grad_()
+    assert torch.equal(agglomerative(tensor, 5, linkage), torch.from_numpy(expected))
+    assert torch.equal(
+        agglomerative(tensor.mT.contiguous().mT, torch.tensor([5, 5, 5]), linkage), torch.from_numpy(expected)
+    )
+    half = tensor.detach().bfloat16()
+    assert torch.equal(agglomerative(half, 5, linkage), agglomerative(half.float(), 5, linkage))
+    features.flags.writeable = False
+    np.testing.assert_array_equal(agglomerative(features, 5, linkage), expected)
 
 
 @each_linkage
 def test_tokens_without_length_and_odd_channels_and_empty_batches_are_no_trouble(linkage: Linkage) -> None:
-    assert len(set(agglomerate(np.zeros((1, 7, 5), np.float32), 3, linkage)[0].tolist())) == 3
-    assert agglomerate(np.ones((1, 1, 3), np.float32), 1, linkage).tolist() == [[0]]
-    assert agglomerate(np.ones((0, 4, 3), np.float32), 2, linkage).shape == (0, 4)
+    assert len(set(agglomerative(np.zeros((1, 7, 5), np.float32), 3, linkage)[0].tolist())) == 3
+    assert agglomerative(np.ones((1, 1, 3), np.float32), 1, linkage).tolist() == [[0]]
+    assert agglomerative(np.ones((0, 4, 3), np.float32), 2, linkage).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
-    ("features", "clusters", "linkage", "message"),
+    ("x", "clusters", "words", "message"),
     [
-        (np.ones((1, 4, 2)), 0, "single", "4 tokens cannot form 0 clusters; ask for 1 to 4"),
-        (np.ones((1, 4, 2)), 5, "single", "4 tokens cannot form 5 clusters; ask for 1 to 4"),
-        (np.ones((4, 2)), 2, "single", r"shape \(4, 2\) and not .* add the missing axis"),
-        (
-            np.ones((1, 4, 2)),
-            2,
-            "ward",
-            "'ward' is not a linkage that is known; choose one of single, complete, average",
-        ),
-        (np.full((1, 4, 2), np.nan), 2, "single", "not finite, or overflow"),
-        (np.full((1, 4, 2), 1e30), 2, "single", "not finite, or overflow"),
+        (np.ones((1, 4, 2)), 0, {}, "4 tokens cannot form 0 clusters; ask for 1 to 4"),
+        (np.ones((2, 4, 2)), [4, 5], {}, "4 tokens cannot form 5 clusters; ask for 1 to 4"),
+        (np.ones((2, 4, 2)), [1, 2, 3], {}, r"shape \(3,\); give one integer, or one for each of 2 images"),
+        (np.ones((2, 4, 2)), 0.5, {}, "n_clusters is float64"),
+        (np.ones((4, 2)), 2, {}, r"shape \(4, 2\) and not .* add the missing axis"),
+        (np.ones((1, 4, 2)), 2, {"metric": "precomputed"}, r"\(1, 4, 2\) and not \(images, tokens, tokens\)"),
+        (np.ones((1, 4, 2), int), 2, {}, "torch.int64 and not floating-point numbers"),
+        (np.ones((1, 4, 2)), 2, {"linkage": "ward"}, "'ward' is not a linkage that is known; choose one of single, co"),
+        (np.ones((1, 4, 2)), 2, {"metric": "l1"}, "'l1' is not a metric that is known; choose one of cosine, pre"),
+        (np.full((1, 4, 2), np.nan), 2, {}, "features hold values that are not finite, or overflow"),
+        (np.full((1, 4, 2), 1e30, np.float32), 2, {}, "features hold values that are not finite, or overflow"),
+        (np.full((1, 4, 4), np.inf), 2, {"metric": "precomputed"}, "distances hold values that are not finite"),
     ],
 )
-def test_what_cannot_be_clustered_is_refused(
-    features: NDArray[np.float64], clusters: int, linkage: Linkage, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        agglomerate(features.astype(np.float32), clusters, linkage)
+def test_what_cannot_be_clustered_is_refused(x: Any, clusters: Any, words: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        agglomerative(x, clusters, **words)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("tokens", [1, 33, 512])
-def test_distances_are_cosine_distances_and_symmetric_to_the_bit(tokens: int) -> None:
-    features = draw("random", 1, tokens)[0]
+def test_distances_are_cosine_distances_and_symmetric_to_the_bit(tokens: int, dtype: Any) -> None:
+    features = draw("random", 1, tokens, dtype=dtype)[0]
     ours, exact = distances(features), features.astype(np.float64)
     exact /= np.linalg.norm(exact, axis=-1, keepdims=True)
-    np.testing.assert_allclose(ours, 1 - exact @ exact.T, atol=1e-6)
+    np.testing.assert_allclose(ours, 1 - exact @ exact.T, atol=1e-6 if dtype == np.float32 else 1e-14)
     np.testing.assert_array_equal(ours, ours.T)

@@ -33,7 +33,7 @@ def make_view() -> MakeView:
 
         attended = SimpleNamespace(keys=keys[:, :, prefix:], values=values[:, :, prefix:], rows=rows)
         patch = torch.arange(count).expand(3, -1)
-        seeds = [[seed, 0, image] for image in range(3)]
+        seeds = torch.tensor([[seed, 0, image] for image in range(3)])
         return View(tokens, patch, mass, (5, 6), keep, count, prefix, cast(Any, attended), lambda: seeds)
 
     return make

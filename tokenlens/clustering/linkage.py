@@ -1,4 +1,4 @@
-"""Bottom-up clustering of one image, compiled: merges in SciPy's order, and the flat cut.
+"""Bottom-up clustering of one image, compiled: merges in SciPy's order.
 
 SciPy's order (scipy.cluster.hierarchy.linkage) settles ties: Prim for single linkage, the nearest-neighbour chain for
 the others; the lowest token wins a tie, except that the chain prefers the token it came from. Any other order is as
@@ -6,9 +6,14 @@ right, and gives other partitions as soon as two distances are equal.
 
 Floats are compared as integers, since the compiler vectorises an integer minimum and not a float one: the bits of a
 float, with the lower ones flipped where the sign is set, sort as the float does. Such an integer is called a rank.
-`top` is the greatest of its type, the rank of a token that is gone.
+`top` is the greatest of its type, the rank of a token that is gone. For the same reason the nearest token is found in
+two passes without an early end: first the least rank, then the first place that has it.
 
-Shapes: N tokens, W the row length of the distances (at least N).
+Indices are unsigned, which spares the compiled code a look for negative ones. Slices are of rows, never of matrices,
+whose rows would no longer be known to be contiguous; and arrays that one loop writes and reads are no parts of one.
+
+A merge is `died` (the token whose cluster ceases to be), `into` (a token of the cluster that it goes into) and a rank.
+Shapes: N tokens, W the row length of the distances (`distance.matrix_shape`).
 """
 
 from typing import Any
@@ -17,189 +22,138 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .distance import STRIDE
+
 Array = NDArray[Any]
 
-BLOCK = 16  # entries of a row that are searched at once; row lengths are multiples of it
 SMALL = 64  # rows this short are not worth closing gaps for
 
 
 @njit(cache=True, nogil=True)
 def _order(bits: Any, top: Any) -> Any:
-    return type(top)(bits ^ ((bits >> 63) & top))
+    return type(top)(bits ^ ((bits >> 63) & top))  # its own inverse
 
 
 @njit(cache=True, nogil=True)
-def prim(bits: Array, top: Any, gone: Array, ranks: Array, merged: Array, height: Array) -> None:
-    """Single linkage: write N - 1 merges of (N, W) distances (two tokens each, and their rank) in the order visited.
+def _begin(gone: Array, place: Array, tokens: int, top: Any) -> None:
+    """Fill gone (W,), the least rank a token may have, and place (W,), the token itself; top for both if gone."""
+    for j in range(gone.shape[0]):
+        gone[j] = -top - 1 if j < tokens else top
+        place[j] = j if j < tokens else top
 
-    bits is the distances seen as integers; gone and ranks (W,) are scratch of that type.
-    """
-    tokens = bits.shape[0]
-    gone[:tokens] = -top - 1
-    gone[tokens:] = top
+
+@njit(cache=True, nogil=True)
+def _first(row: Array, value: Any, place: Array, top: Any) -> Any:
+    """The first token that is not gone and has the value."""
+    found = top
+    for j in range(row.shape[0]):
+        found = min(found, place[j] if row[j] == value else top)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _least(row: Array, gone: Array, top: Any) -> Any:
+    least = top
+    for j in range(row.shape[0]):
+        least = min(least, max(_order(row[j], top), gone[j]))
+    return least
+
+
+@njit(cache=True, nogil=True)
+def prim(bits: Array, top: Any, died: Array, into: Array, height: Array) -> None:
+    """Single linkage: write N - 1 merges as the tree grows; bits is the distances seen as integers."""
+    tokens, width = died.shape[0] + 1, bits.shape[1]
+    gone, place, ranks = np.empty(width, bits.dtype), np.empty(width, bits.dtype), np.empty_like(bits[0])
+    _begin(gone, place, tokens, top)
     ranks[:] = top
-    x = 0
+    x = np.uint32(0)
     for step in range(tokens - 1):
-        gone[x] = top
-        row = bits[x]
-        for j in range(ranks.shape[0]):  # the distance to the tree falls as it grows; what is in the tree stays out
-            ranks[j] = max(min(ranks[j], _order(row[j], top)), gone[j])
-        least = _least(ranks)
-        y = _first(ranks, least)
-        merged[step, 0], merged[step, 1], height[step] = x, y, least
+        gone[x], place[x] = top, top
+        row, least = bits[x], top
+        for j in range(width):  # the distance to the tree falls as it grows; what is in the tree stays out
+            rank = max(min(ranks[j], _order(row[j], top)), gone[j])
+            ranks[j] = rank
+            least = min(least, rank)
+        y = np.uint32(_first(ranks, least, place, top))
+        died[step], into[step], height[step] = x, y, least
         x = y
 
 
 @njit(cache=True, nogil=True)
-def _least(ranks: Array) -> Any:
-    least = ranks[0]
-    for j in range(ranks.shape[0]):
-        least = min(least, ranks[j])
-    return least
-
-
-@njit(cache=True, nogil=True)
-def _first(ranks: Array, least: Any) -> int:
-    for left in range(0, ranks.shape[0], BLOCK):
-        block = ranks[left : left + BLOCK]
-        if _least(block) == least:
-            for j in range(BLOCK):
-                if block[j] == least:
-                    return left + j
-    return 0
-
-
-@njit(cache=True, nogil=True)
-def _rank(row: Array, top: Any, gone: Array, ranks: Array) -> Any:
-    least = top
-    for j in range(ranks.shape[0]):
-        rank = max(_order(row[j], top), gone[j])
-        ranks[j] = rank
-        least = min(least, rank)
-    return least
-
-
-@njit(cache=True, nogil=True)
-def _join(dist: Array, x: int, y: int, size: Array, average: bool) -> None:
-    into, other = dist[y], dist[x]
+def _join(dist: Array, x: int, y: int, rows: int, width: int, size: Array, average: bool) -> None:
+    """Make row and column y the distances of the cluster of x and y; means by the same formula as SciPy's."""
+    into, other = dist[y][:width], dist[x][:width]
     if average:
         nx, ny = float(size[x]), float(size[y])
-        for j in range(into.shape[0]):
-            into[j] = (nx * other[j] + ny * into[j]) / (nx + ny)
+        both = nx + ny
+        if both in (2.0, 4.0, 8.0):  # exact, and half the time of the division
+            share = 1 / both
+            for j in range(width):
+                into[j] = (nx * other[j] + ny * into[j]) * share
+        else:
+            for j in range(width):
+                into[j] = (nx * other[j] + ny * into[j]) / both
     else:
-        for j in range(into.shape[0]):
-            into[j] = into[j] if into[j] > other[j] else other[j]
+        for j in range(width):
+            into[j] = other[j] if other[j] > into[j] else into[j]
     into[y] = np.inf
-    for j in range(dist.shape[0]):
+    for j in range(rows):
         dist[j, y] = into[j]
     size[y] += size[x]
     size[x] = 0
 
 
 @njit(cache=True, nogil=True)
-def _compact(dist: Array, gone: Array, top: Any, name: Array, size: Array, path: Array, length: int) -> int:
+def _close_gaps(dist: Array, rows: int, name: Array, size: Array, alive: Array, path: Array, length: int) -> int:
     """Close the gaps that merges left, in order, so that rows get shorter; returns the clusters that are left."""
-    alive = 0
-    for i in range(dist.shape[0]):
+    count = 0
+    for i in range(rows):
         if size[i] > 0:
-            row, to, column = dist[i], dist[alive], 0
-            for j in range(dist.shape[0]):
-                if size[j] > 0:
-                    to[column] = row[j]
-                    column += 1
+            alive[count] = i
             for k in range(length):
                 if path[k] == i:
-                    path[k] = alive
-            name[alive] = name[i]
-            alive += 1
-    live = 0
-    for i in range(dist.shape[0]):
-        if size[i] > 0:
-            size[live] = size[i]
-            live += 1
-    gone[:alive] = -top - 1
-    gone[alive:] = top
-    return alive
+                    path[k] = count
+            count += 1
+    for a in range(count):
+        i = alive[a]
+        row, to = dist[i], dist[a]
+        for b in range(count):
+            to[b] = row[alive[b]]
+        for b in range(count, rows):
+            to[b] = np.inf
+        name[a], size[a] = name[i], size[i]
+    return count
 
 
 @njit(cache=True, nogil=True)
-def chain(
-    dist: Array,
-    bits: Array,
-    top: Any,
-    average: bool,
-    gone: Array,
-    ranks: Array,
-    name: Array,
-    size: Array,
-    path: Array,
-    merged: Array,
-    height: Array,
-) -> None:
-    """Complete or average linkage: write N - 1 merges of (N, W) distances (two tokens each, and their rank) as found.
-
-    dist is overwritten and bits is dist seen as integers; gone and ranks (W,) of that type and name, size and path (N,)
-    int64 are scratch.
-    """
-    tokens = dist.shape[0]
-    gone[:tokens] = -top - 1
-    gone[tokens:] = top
-    name[:] = np.arange(tokens)
-    size[:] = 1
-    rows, length, start = tokens, 0, 0
+def chain(dist: Array, bits: Array, top: Any, average: bool, died: Array, into: Array, height: Array) -> None:
+    """Complete or average linkage: write N - 1 merges as found; dist is overwritten, bits is dist seen as integers."""
+    tokens, width = died.shape[0] + 1, bits.shape[1]
+    gone, place = np.empty(width, bits.dtype), np.empty(width, bits.dtype)
+    name, size, path, alive = np.empty((4, tokens), np.uint32)
+    name[:], size[:] = np.arange(tokens), 1
+    _begin(gone, place, tokens, top)
+    rows, length, start = tokens, 0, np.uint32(0)
     for step in range(tokens - 1):
         if rows > SMALL and 2 * (tokens - step) <= rows:
-            rows, start = _compact(dist[:rows], gone, top, name, size, path, length), 0
-        width = -(-rows // BLOCK) * BLOCK
+            rows, start = _close_gaps(dist, rows, name, size, alive, path, length), np.uint32(0)
+            width = -(-rows // STRIDE) * STRIDE
+            _begin(gone, place, rows, top)
         if length == 0:
             while size[start] == 0:
-                start += 1
+                start += np.uint32(1)
             path[0], length = start, 1
         while True:  # walk to ever nearer neighbours until two are each other's nearest
             x = path[length - 1]
-            least = _rank(bits[x], top, gone, ranks[:width])
-            if length > 1 and ranks[path[length - 2]] == least:
+            least = _least(bits[x][:width], gone[:width], top)
+            value = _order(least, top)
+            if length > 1 and bits[x, path[length - 2]] == value:
                 break
-            path[length] = _first(ranks[:width], least)
+            path[length] = _first(bits[x][:width], value, place[:width], top)
             length += 1
         y = path[length - 2]
         length -= 2
         x, y = min(x, y), max(x, y)
-        merged[step, 0], merged[step, 1], height[step] = name[x], name[y], least
-        gone[x] = top
-        _join(dist[:rows, :width], x, y, size, average)
-
-
-@njit(cache=True, nogil=True)
-def _root(parent: Array, token: int) -> int:
-    while parent[token] != token:
-        parent[token] = parent[parent[token]]
-        token = parent[token]
-    return token
-
-
-@njit(cache=True, nogil=True)
-def cut(merged: Array, height: Array, limit: int, merges: int, parent: Array, labels: Array) -> None:
-    """Carry out the first `merges` of the merges by (rank, order found) and write labels (N,) by first occurrence.
-
-    limit is the rank of the last of them; parent (N,) int64 is scratch.
-    """
-    equal = merges
-    for step in range(height.shape[0]):
-        if height[step] < limit:
-            equal -= 1
-    parent[:] = np.arange(parent.shape[0])
-    for step in range(height.shape[0]):
-        if height[step] < limit or (height[step] == limit and equal > 0):
-            if height[step] == limit:
-                equal -= 1
-            a, b = _root(parent, merged[step, 0]), _root(parent, merged[step, 1])
-            parent[max(a, b)] = min(a, b)  # a root is the first token of its cluster
-    clusters = 0
-    for token in range(labels.shape[0]):
-        root = _root(parent, token)
-        if root == token:
-            labels[token] = clusters
-            clusters += 1
-        else:
-            labels[token] = labels[root]
+        died[step], into[step], height[step] = name[x], name[y], least
+        gone[x], place[x] = top, top
+        _join(dist, x, y, rows, width, size, average)

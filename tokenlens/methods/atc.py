@@ -5,18 +5,30 @@ Without proportional attention the sizes are forgotten after each block, so late
 Departs: off the shelf the published code removes one token fewer than asked; `compat=True` does the same.
 """
 
-from typing import get_args
+from typing import cast, get_args
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from ..clustering.agglomerative import Linkage, agglomerate
+from ..clustering import Linkage, agglomerative
 from ..errors import BadInput
 from ..plan import Plan, merge
 from ..view import View
 from .base import Reducer, Stage, register
 
 LINKAGES = get_args(Linkage)
+
+
+@torch.library.custom_op("tokenlens::clusters", mutates_args=())
+def clusters(keys: Tensor, count: int, linkage: str) -> Tensor:
+    """(B, N, D) -> (B, N) int64; the one step that `torch.compile` calls and does not look into."""
+    return agglomerative(keys, count, cast(Linkage, linkage), check=False)
+
+
+@clusters.register_fake
+def _(keys: Tensor, count: int, linkage: str) -> Tensor:
+    return keys.new_empty(keys.shape[:2], dtype=torch.int64)
 
 
 @register("atc-average", linkage="average")
@@ -43,5 +55,5 @@ class ATC(Reducer):
         keep = count - (view.planned - view.keep) + 1 if self.compat and view.prefix else view.keep
         # what is not a number has no place in a tree; the logits tell of it, and name the image
         keys = functional.normalize(view.keys.mean(1), dim=-1).nan_to_num()
-        labels = agglomerate(keys.detach().cpu().numpy(), min(keep, count), self.linkage)
-        return merge(view, torch.from_numpy(labels).to(keys.device), min(keep, count), sizes=self.proportional)
+        group = clusters(keys.detach(), min(keep, count), self.linkage)
+        return merge(view, group, min(keep, count), sizes=self.proportional)

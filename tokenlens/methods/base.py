@@ -47,6 +47,10 @@ class Reducer(nn.Module):
     """it has parameters of its own, and means little before they are trained"""
     adaptive: ClassVar[bool] = False
     """it decides how many tokens remain, so it is asked even where fewer are present than were asked to remain"""
+    policy: ClassVar[bool] = False
+    """in training no token leaves: it learns who stays, by the mass of its plan and from the un-reduced model"""
+    portable: ClassVar[bool] = False
+    """it decides by operations that ONNX has, the same on every runtime, so that `tokenlens export` takes it"""
     needs: ClassVar[tuple[str, ...]] = ()
     """what it reads of the host: "class token", "attention" """
     paper: ClassVar[str] = ""

@@ -21,6 +21,8 @@ class DynamicViT(Reducer):
 
     site = "before_block"
     trained = True
+    policy = True
+    portable = True
     paper = "arXiv:2106.02034"
 
     def __init__(self, stage: Stage) -> None:

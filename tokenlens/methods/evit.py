@@ -16,6 +16,7 @@ from .base import Reducer, register
 class EViT(Reducer):
     """Keep the best by class attention; one more token is the attention-weighted sum of the others."""
 
+    portable = True
     needs = ("class token",)
     paper = "arXiv:2202.07800"
 

@@ -30,7 +30,7 @@ class KMedoids(Reducer):
         """equal weights: the token to start from in every image; None draws one for each"""
 
     def forward(self, view: View) -> Plan:
-        distance = torch.cdist(view.tokens, view.tokens)
+        distance = euclidean(view.tokens.detach())
         cost = distance.sum(-1)
         if self.equal_weight:
             medoids = self.farthest(view, distance)
@@ -63,7 +63,17 @@ def take_row(distance: Tensor, index: Tensor) -> Tensor:
 
 def nearest(distance: Tensor, medoids: Tensor) -> Tensor:
     """(B, N): the medoid, by its place among the K, that each token is nearest to."""
-    return distance.gather(2, medoids.unsqueeze(1).expand(-1, distance.shape[1], -1)).argmin(-1)
+    batch, old, _ = distance.shape
+    place = medoids + old * torch.arange(batch, device=medoids.device).unsqueeze(1)
+    rows = distance.flatten(0, 1).index_select(0, place.flatten())  # whole rows, which gather would copy one by one
+    return rows.view(batch, -1, old).min(1).indices
+
+
+def euclidean(tokens: Tensor) -> Tensor:
+    """(B, N, C) -> (B, N, N), symmetric; as torch.cdist, which copies more."""
+    square = tokens.square().sum(-1)
+    distance = torch.baddbmm(square.unsqueeze(1), tokens, tokens.transpose(1, 2), alpha=-2)
+    return distance.add_(square.unsqueeze(2)).clamp_(min=0).sqrt_()
 
 
 def cheapest(cost: Tensor, group: Tensor, count: int) -> Tensor:

@@ -14,6 +14,7 @@ class Unreduced(Reducer):
     """Keep every token; whatever keep rate is asked for."""
 
     family = "none"
+    portable = True
 
     def forward(self, view: View) -> Plan:
         return select(view, positions(len(view.patch), view.patch.shape[1], view.patch.device))

@@ -19,6 +19,7 @@ class PatchMerger(Reducer):
     site = "before_block"
     family = "soft"
     trained = True
+    portable = True
     paper = "arXiv:2202.12015"
 
     def __init__(self, stage: Stage) -> None:

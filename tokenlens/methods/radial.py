@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import BadInput
-from ..plan import Plan, select
+from ..plan import Plan, positions, select
 from ..schedule import Schedule
 from ..view import View
 from .base import Reducer, Stage, register
@@ -31,6 +31,16 @@ def radii(grid: tuple[int, int], norm: str) -> np.ndarray:
     return torch.linalg.vector_norm(place, ord=NORMS[norm], dim=1).numpy()
 
 
+@torch.compiler.assume_constant_result
+def ring(grid: tuple[int, int], norm: str, keep: int) -> list[bool]:
+    """For each patch: is it inside the ring whose number of patches is nearest to `keep`?"""
+    distance = radii(grid, norm)
+    rings = np.unique(distance)
+    sizes = (distance[:, None] <= rings).sum(0)
+    inside: list[bool] = (distance <= rings[np.abs(sizes - keep).argmin()]).tolist()
+    return inside
+
+
 @register("linf", norm="linf")
 @register("l2", norm="l2")
 @register("l1", norm="l1")  # decorators apply from the last to the first
@@ -39,6 +49,7 @@ class Radial(Reducer):
 
     site = "before_block"
     family = "radial"
+    portable = True
     paper = "arXiv:2308.04657"
 
     def __init__(self, stage: Stage, norm: str = "l2", contiguous: bool = False, min_radius: float = 1.0) -> None:
@@ -48,14 +59,11 @@ class Radial(Reducer):
         self.norm = norm
 
     def forward(self, view: View) -> Plan:
-        distance = radii(view.grid, self.norm)
-        rings = np.unique(distance)
-        sizes = (distance[:, None] <= rings).sum(0)
-        radius = rings[np.abs(sizes - view.keep).argmin()]
-        inside = torch.from_numpy(distance <= radius).to(view.patch.device)[view.patch]
-        count = int(inside[0].sum())  # every image has the same patches left
-        index = torch.where(inside, 0, 1).argsort(dim=1, stable=True)[:, :count]
-        return select(view, index)
+        within = ring(view.grid, self.norm, view.keep)
+        inside = torch.tensor(within, device=view.patch.device)[view.patch]
+        count = min(sum(within), inside.shape[1])  # what is left is a ring itself, the same in every image
+        place = positions(inside.shape[0], inside.shape[1], inside.device)
+        return select(view, torch.where(inside, place, len(within)).topk(count, largest=False).indices)
 
     @classmethod
     def schedule(cls, asked: Schedule, grid: tuple[int, int], **options: Any) -> Schedule:

@@ -48,6 +48,7 @@ class Sinkhorn(Reducer):
     site = "before_block"
     family = "soft"
     trained = True
+    portable = True
     paper = "arXiv:2308.04657"
 
     def __init__(self, stage: Stage, eps: float = 1.0, iterations: int = 3) -> None:

@@ -19,6 +19,7 @@ class SiT(Reducer):
     site = "before_block"
     family = "soft"
     trained = True
+    portable = True
     paper = "arXiv:2111.11739"
 
     def __init__(self, stage: Stage) -> None:

@@ -17,6 +17,7 @@ class ToMe(Reducer):
     """Bipartite soft matching on keys; sizes weigh the averages and all later attention."""
 
     family = "merging"
+    portable = True
     needs = ("attention",)
     paper = "arXiv:2210.09461"
 

@@ -13,6 +13,7 @@ from .base import Reducer, register
 class TopK(Reducer):
     """Keep the best by class attention, in descending order."""
 
+    portable = True
     needs = ("class token",)
     paper = "arXiv:2308.04657"
 

@@ -1,0 +1,76 @@
+"""What runs on accelerators, held on the CPU against what runs there."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tokenlens.clustering import Linkage, agglomerative, device
+
+LINKAGES: list[Linkage] = ["single", "complete", "average"]
+
+
+def draw(tokens: int, dtype: Any = torch.float64) -> Tensor:
+    x = np.random.default_rng(tokens).normal(size=(7, tokens, 8))
+    x[3:, 1:] += x[3:, :-1]
+    return torch.from_numpy(x).to(dtype)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 16, 50, 196])
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_rounds_in_torch_find_the_same_partitions(linkage: Linkage, tokens: int) -> None:
+    counts = torch.tensor([1, 2, tokens // 4, tokens // 3, tokens // 2, tokens - 1, tokens]).clamp(1, tokens)
+    x = draw(tokens)
+    found = device.cluster(x, tokens - counts, linkage, False)
+    assert torch.equal(found, agglomerative(x, counts, linkage))
+    given = (1 - torch.nn.functional.normalize(x, dim=-1) @ torch.nn.functional.normalize(x, dim=-1).mT).triu(1)
+    assert torch.equal(device.cluster(given, tokens - counts, linkage, True), found)
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_rounds_give_exactly_as_many_clusters_even_if_all_tokens_are_equal(linkage: Linkage) -> None:
+    labels = device.cluster(torch.ones(9, 9, 4), torch.arange(9), linkage, False)
+    assert [len(set(row)) for row in labels.tolist()] == list(range(9, 0, -1))
+    assert all(row == sorted(row) or len(set(row)) > 1 for row in labels.tolist())
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_distances_are_float32_even_under_autocast(linkage: Linkage) -> None:
+    x = draw(20, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        dist = device.distances(x, linkage, False)
+    assert torch.equal(dist, device.distances(x, linkage, False))
+    assert dist.dtype == (torch.float64 if linkage == "average" else torch.float32)
+    assert torch.equal(dist, dist.mT) and dist.diagonal(dim1=1, dim2=2).isinf().all()
+
+
+KERNEL = """
+import numpy as np, torch
+from tokenlens.clustering import agglomerative, device, triton_kernels
+from tokenlens.clustering.tree import cut
+rng = np.random.default_rng(0)
+for tokens in (1, 2, 9):
+    for ties in (False, True):
+        x = rng.integers(0, 4, (3, tokens, tokens)).astype(np.float32) if ties else rng.normal(size=(3, tokens, tokens))
+        x = torch.from_numpy(x)
+        counts = torch.tensor([1, tokens // 3, tokens // 2]).clamp(min=1)
+        for linkage in ("single", "complete", "average"):
+            tree = triton_kernels.tree(device.distances(x, linkage, True), linkage)
+            expected = agglomerative(x, counts, linkage, "precomputed")
+            assert torch.equal(cut(tree, tokens - counts), expected), (tokens, ties, linkage)
+print("all equal")
+"""
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_the_kernel_in_tritons_interpreter_settles_ties_as_the_cpu_does() -> None:
+    """In a process of its own: Triton reads the setting when it is imported."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", KERNEL], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "all equal", done.stderr
