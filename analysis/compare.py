@@ -97,7 +97,7 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
             "method": one.method, "family": one.family, "seed": one.seed, "images": run.sizes.get("image", 0),
             "keep_rate": np.nan if one.keep_rate is None else one.keep_rate,
             "complete": bool(run.attrs.get("complete", True)), "measure": measure,
-            "accuracy": float(found.get(measure, np.nan)),
+            "accuracy": float(found.get(measure, np.nan)), "gflops": float(run.attrs.get("gflops", np.nan)),
         })  # fmt: skip
     return table.conform(pd.DataFrame(rows), "runs")
 

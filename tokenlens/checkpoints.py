@@ -1,4 +1,8 @@
-"""Weights from files: published checkpoints, bare timm state dicts, safetensors, repositories on the Hugging Face hub.
+"""Weights from files: our own checkpoints and published ones, bare timm state dicts, safetensors, the Hugging Face hub.
+
+What `tokenlens finetune` writes is a safetensors file whose header says all that is needed to use it, as JSON under
+`tokenlens`: model, heads, reduction (method, keep_rate, blocks, options), input (timm's data config), classes, data,
+recipe, and of the weights epoch, step, ema and metrics.
 
 No pickled code is run: tensors, plain containers and the few harmless types below are read, anything else is refused.
 """
@@ -8,6 +12,7 @@ from __future__ import annotations
 import _codecs
 import argparse
 import hashlib
+import json
 import pathlib
 import pickle
 import re
@@ -18,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -27,6 +33,7 @@ from .support import name_of
 from .vit import ReducedViT
 
 State = dict[str, Tensor]
+FORMAT = 1  # of the header of our own checkpoints
 
 # what published checkpoints hold beside tensors: the run's settings, and NumPy scalars among its numbers
 ALLOWED: list[Any] = [
@@ -58,7 +65,7 @@ class Weights:
     reducers: list[State] = field(default_factory=list)
     """for each stage, in order"""
     args: dict[str, Any] = field(default_factory=dict)
-    """the settings that a published checkpoint was trained with"""
+    """the settings that a published checkpoint, or one of ours, was trained with"""
     architecture: str | None = None
     digest: str = ""
     """SHA-256 of the file: what tells one set of weights from another"""
@@ -78,7 +85,7 @@ def read(source: str) -> Weights:
     if not path.is_file():
         raise BadInput(f"there is no weights file {source}; give a path, hf:owner/name, or 'random'")
     content = _load(path, source)
-    args: dict[str, Any] = {}
+    args = finetuned(str(path)) or {}
     if "model" in content and isinstance(content["model"], dict):
         kept = content.get("args")
         kept = vars(kept) if isinstance(kept, argparse.Namespace) else kept
@@ -97,6 +104,21 @@ def read(source: str) -> Weights:
     weights.args, weights.architecture = args, architecture
     weights.digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return weights
+
+
+def finetuned(source: str | None) -> dict[str, Any] | None:
+    """What a checkpoint of `tokenlens finetune` says of itself, read off its header; None for anything else."""
+    path = Path(source or "")
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            said = json.loads((file.metadata() or {}).get("tokenlens", "null"))
+    except (SafetensorError, ValueError, OSError):
+        return None  # whoever reads the weights will say so
+    if said is not None and said["format"] > FORMAT:
+        raise BadInput(f"{source} was written by a later tokenlens; update with: pip install -U tokenlens-vit")
+    return said
 
 
 def _load(path: Path, source: str) -> dict[str, Any]:
@@ -194,7 +216,10 @@ def load_reducers(model: ReducedViT, weights: Weights, source: str) -> None:
 
 
 def trained_with(args: dict[str, Any]) -> dict[str, Any] | None:
-    """The arguments of `reduce` that a published checkpoint was trained with; None where it does not say."""
+    """The arguments of `reduce` that a checkpoint was trained with; None where it does not say."""
+    if "reduction" in args:
+        said = dict(args["reduction"])
+        return {**said.pop("options"), **said, "blocks": tuple(said["blocks"])}
     name = str(args.get("model", "")).split("_")[0]
     rates = args.get("keep_rate", args.get("reduction_ratio"))
     if not name or rates is None:

@@ -17,10 +17,11 @@ from tqdm import tqdm
 from .attention import TimmViT
 from .data import ImageSet
 from .errors import BadInput
-from .flops import gflops
+from .flops import gflops, mean_gflops
 from .hosts import capacity_of
 from .loading import Loading, batches
-from .record import attributes_of, ids_by_content, layers_of, record, summary
+from .metrics import summary
+from .record import attributes_of, ids_by_content, layers_of, record
 from .run import Run
 from .schema import SCHEMA, coordinates, dims_of
 from .store import RunWriter, open_run
@@ -39,7 +40,7 @@ def extract(
     Args:
         model: what `tokenlens.reduce` returned; it is put into eval mode.
         loader: yields batches: images (B, 3, H, W), or (images, labels), as a DataLoader does; or also object masks
-            (B, P) bool in the third place.
+            (B, P) bool in the third place. Labels are (B,) classes, or (B, classes) bool.
         ids: a stable name for each image, in order; by default the loader's data set's `ids`, else digests of the
             pixels.
         features: with class-token features, (image, layer, channel).
@@ -69,7 +70,7 @@ def extract(
     whole = {name: np.concatenate([part[name] for part in batches]) for name in batches[0]}
     attributes = attributes_of(model)
     return xr.Dataset(
-        {name: (("image", *dims_of(name)), values) for name, values in whole.items()},
+        {name: (dims_of(name, values.ndim), values) for name, values in whole.items()},
         {"image": names, **coordinates(model.blocks, attributes["grid"], layers_of(model) if features else ())},
         {
             **attributes,
@@ -82,6 +83,7 @@ def extract(
             "keep_rate": model.schedule.rate,
             "seed": model.seed,
             "metrics": summary(whole),
+            "gflops": mean_gflops(model, whole["tokens_left"]),
         },
     )
 
@@ -99,10 +101,11 @@ class Extracted:
 
     folder: Path
     metrics: dict[str, float]
-    """top1 and top5 in percent, where labels are known"""
+    """in percent, where labels are known: top1 and top5, or mAP of a multi-label set"""
     tokens_left: list[float]
     """mean over images, for each stage"""
     gflops: float
+    """mean over images; those that the reducers take are counted"""
     gflops_saved: float
     """share of the un-reduced model's, 0 to 1"""
     images_per_second: float | None
@@ -166,8 +169,10 @@ def _fill(
 
 def _result(model: ReducedViT, writer: RunWriter, speed: float | None) -> Extracted:
     dataset = open_run(writer.folder)
-    left = np.asarray(dataset["tokens_left"], np.float64).mean(0)
-    site = str(dataset.attrs["site"])
-    full, reduced = gflops(model.vit, {}), gflops(model.vit, dict(zip(model.blocks, left, strict=True)), site)
-    metrics = dict(dataset.attrs["metrics"])
-    return Extracted(writer.folder, metrics, left.tolist(), reduced, 1 - reduced / full, speed)
+    left = np.asarray(dataset["tokens_left"])
+    if "gflops" not in dataset.attrs:
+        writer.note(gflops=mean_gflops(model, left))
+        dataset = open_run(writer.folder)
+    cost, metrics = float(dataset.attrs["gflops"]), dict(dataset.attrs["metrics"])
+    saved = 1 - cost / gflops(model.vit, {})
+    return Extracted(writer.folder, metrics, left.mean(0).tolist(), cost, saved, speed)

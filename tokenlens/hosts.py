@@ -144,7 +144,7 @@ def pretrained(name: str) -> TimmViT:
 def untrained(name: str, classes: int) -> TimmViT:
     """A randomly initialised model; the nano ViT included."""
     if name == "nano":
-        return timm.create_model(ARCHITECTURE, **NANO)
+        return timm.create_model(ARCHITECTURE, **{**NANO, "num_classes": classes})
     return timm.create_model(timm_name(name).split(".")[0], num_classes=classes)
 
 
@@ -154,11 +154,13 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
     The number of attention heads leaves no mark on the weights: it comes from the model's name, or from `heads` where
     the width is not the named model's.
     """
-    if model == "nano":
-        vit = timm.create_model(ARCHITECTURE, **NANO)
+    name = model or weights.args.get("model") or weights.architecture
+    heads = heads or weights.args.get("heads")
+    if name == "nano":
+        classes = len(weights.vit.get("head.weight", range(NANO["num_classes"])))
+        vit = timm.create_model(ARCHITECTURE, **{**NANO, "num_classes": classes})
         load_vit(vit, weights, source)
         return vit
-    name = model or weights.args.get("model") or weights.architecture
     if name is None:
         raise BadInput(
             f"{source} does not say which model it holds; name it with --model, for example deit_tiny_patch16_224"
@@ -185,7 +187,9 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
     except (TypeError, AssertionError) as error:
         raise BadInput(f"{name} cannot be built to fit {source} ({error}); name its model with --model") from error
     load_vit(vit, weights, source)
-    return vit
+    seen: TimmViT = vit
+    seen.pretrained_cfg = {**seen.pretrained_cfg, **weights.args.get("input", {})}
+    return seen
 
 
 def _shape(weights: Weights, plain: TimmViT) -> dict[str, Any]:

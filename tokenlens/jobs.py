@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import torch
 
+from .checkpoints import finetuned
 from .data import ImageSet, open_data
 from .errors import BadInput
 from .extract import Extracted, comparable, extract_run
-from .hosts import Host, input_of, open_host
+from .hosts import Host, input_of
 from .loading import Loading
 from .methods import method
+from .models import Models, device_of, precision_on
 from .run import Run
-from .schedule import STUDY_BLOCKS
 from .store import check_out
-from .vit import ReducedViT, reduce
+from .vit import ReducedViT
 
 EMBEDDED_LIMIT = 1000  # of an endless set; a folder is read whole
 
 
 @dataclass
-class Job:
-    """What `tokenlens extract` was asked for; the fields are its options."""
+class Job(Models):
+    """What `tokenlens extract` was asked for; the fields are its options.
 
-    methods: Sequence[str] = ("topk",)
-    keep_rates: Sequence[float | list[float]] = ()
-    keep: Sequence[int] | None = None
-    remove: int | None = None
-    decreasing: bool = False
-    blocks: Sequence[int] | None = None
-    options: Sequence[str] = ()
-    model: str | None = None
-    weights: str | None = None
-    heads: int | None = None
-    data: str = "embedded:shapes"
+    What is None is as a checkpoint of ours in `weights` was trained, or else a default.
+    """
+
+    data: str | None = None
     split: str = "val"
     limit: int | None = None
     skip_bad: bool = False
     batch_size: int = 32
-    device: str = "auto"
     precision: str = "auto"
     workers: int = 0
     features: bool = False
     soft: bool = False
-    seed: int = 0
     out: Path = Path("runs")
     progress: bool = True
     tell: Callable[[str], None] = print
@@ -61,30 +53,30 @@ class Job:
 
     def results(self) -> Iterator[tuple[Run, Extracted]]:
         """Do it; yields each run and what it amounts to."""
+        yield from self.completed()._results()
+
+    def completed(self) -> Self:
+        """Without gaps."""
+        trained = finetuned(self.weights) or {}
+        return replace(super().completed(), data=self.data or trained.get("data", "embedded:shapes"))
+
+    def _results(self) -> Iterator[tuple[Run, Extracted]]:
+        assert self.data is not None
         device = device_of(self.device)
-        precision = self.precision
-        if precision == "auto":  # on CPU bfloat16 is several times slower than float32
-            precision = "bfloat16" if device.type == "cuda" else "float32"
+        precision = precision_on(device, self.precision)
         check_out(self.out)
-        if not self.methods:
-            raise BadInput("no method is given; name one or more with --method, `tokenlens methods` lists them")
-        if self.heads is not None and self.weights in (None, "random"):
-            raise BadInput("--heads says what a weights file does not; it goes with --weights FILE, or leave it out")
-        amounts = self._amounts()
-        for name in self.methods:
-            method(name).parse(self.options)
+        planned = self.planned()
         limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
         data = open_data(self.data, self.split, limit, self.skip_bad)
         self._tell_bad(data)
-        host = open_host(self.model, self.weights, self.heads, len(data.classes) or 1000, self.seed)
+        host = self.host(len(data.classes) or 1000)
         self._check_classes(host, data)
         loading = Loading.of(input_of(host.vit), data, self.batch_size, self.workers)
-        planned = [(name, amount) for name in self.methods for amount in amounts]
         for name, amount in planned:  # refuse now what cannot be built; all at once they might not fit into memory
-            self._model(host, name, amount)
+            self.build(host, name, amount)
         seen: set[str] = set()
         for name, amount in planned:
-            model = self._model(host, name, amount)
+            model = self.build(host, name, amount)
             run = self._identity(host, data, name, model, precision, device)
             if run.name in seen:  # the un-reduced model is the same at every rate
                 continue
@@ -113,28 +105,6 @@ class Job:
             soft=self.soft,
         )
 
-    def _amounts(self) -> list[dict[str, Any]]:
-        """How many tokens remain, in the words of `reduce`: one entry for each run of a method."""
-        ways = [bool(self.keep_rates), self.keep is not None, self.remove is not None]
-        if sum(ways) > 1:
-            raise BadInput("give one of --keep-rate, --keep and --remove: each says how many tokens remain")
-        if self.remove is not None and self.blocks is not None:
-            raise BadInput("--remove takes tokens away at every block, so --blocks does not go with it; leave one out")
-        if self.decreasing and self.remove is None:
-            raise BadInput("--decreasing goes with --remove: it says how the removals are spread over the blocks")
-        if self.keep is not None:
-            return [{"keep": list(self.keep)}]
-        if self.remove is not None:
-            return [{"remove": self.remove, "decreasing": self.decreasing}]
-        return [{"keep_rate": rate} for rate in self.keep_rates or [0.5]]
-
-    def _model(self, host: Host, name: str, amount: dict[str, Any]) -> ReducedViT:
-        options = method(name).parse(self.options)
-        torch.manual_seed(self.seed)  # for learned reducers that stay untrained, with --weights random
-        model = reduce(host.vit, name, blocks=self.blocks or STUDY_BLOCKS, seed=self.seed, **amount, **options)
-        host.equip(model, name)
-        return model
-
     def _tell_bad(self, data: ImageSet) -> None:
         bad: list[tuple[str, str]] = getattr(data, "bad", [])
         if bad:
@@ -142,25 +112,16 @@ class Job:
             self.tell(f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}")
 
     def _check_classes(self, host: Host, data: ImageSet) -> None:
-        """Refuse weights of other classes than an embedded set's; say of a folder that there will be no accuracy."""
+        """Refuse weights of other classes than an embedded set's; say of others that there will be no accuracy."""
         classes = host.vit.num_classes
         if comparable(data, host.vit):
             return
-        if self.data.startswith("embedded:"):
+        if data.name.startswith("embedded:"):
             raise BadInput(
                 f"{host.source} tells {classes} classes apart and {data.name} has {len(data.classes)}; "
                 "give other weights, or --weights random, or other data"
             )
-        self.tell(
-            f"{data.name} has {len(data.classes)} class folders and the model {classes} classes: no accuracy is given"
-        )
-
-
-def device_of(name: str) -> torch.device:
-    """The device that a user means by auto, cpu or cuda."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BadInput("no CUDA device is to be had here; use --device cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+        self.tell(f"{data.name} has {len(data.classes)} classes and the model {classes}: no accuracy is given")
 
 
 def describe(run: Run, result: Extracted) -> str:

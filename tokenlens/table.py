@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,11 @@ COLUMNS: dict[str, dict[str, str]] = {
         "run_a": "str", "run_b": "str", "axis": "str", "stage": "int64", "metric": "str", "value": "float64",
         "std": "float64", "n": "int64", "chance": "float64", "low": "float64", "high": "float64",
     },
-    # one row a run: what it was, and its accuracy in percent by its measure (top1, mAP, ...)
+    # one row a run: what it was, its accuracy in percent by its measure (top1, mAP, ...), and what an image costs
     "runs": {
         "run": "str", "dataset": "str", "split": "str", "model": "str", "capacity": "str", "method": "str",
         "family": "str", "keep_rate": "float64", "seed": "int64", "images": "int64", "complete": "bool",
-        "measure": "str", "accuracy": "float64",
+        "measure": "str", "accuracy": "float64", "gflops": "float64",
     },
     # one row a run x patch: the mean depth, in blocks, at which the patch was dropped
     "heatmap": {
@@ -46,6 +47,16 @@ COLUMNS: dict[str, dict[str, str]] = {
         "high": "float64", "reference": "float64", "n": "int64", "verdict": "str", "missing": "str",
         "paragraph": "str",
     },
+    # one row a model x setting of `tokenlens bench`: images a second (median and quartiles), milliseconds of a forward
+    # pass, its memory beyond weights and images, cost of an image, speed-up over the un-reduced model measured in turn
+    # with it and the one that GFLOPs imply; tokens_left is <block>:<tokens> for each stage
+    "bench": {
+        "model": "str", "method": "str", "keep_rate": "float64", "batch_size": "int64", "precision": "str",
+        "compiled": "bool", "device": "str", "threads": "int64", "data": "str", "repeats": "int64",
+        "images_per_second": "float64", "low": "float64", "high": "float64", "latency_ms": "float64",
+        "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
+        "tokens_left": "str", "machine": "str",
+    },
 }  # fmt: skip
 
 
@@ -56,7 +67,7 @@ def conform(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     columns = _columns(name)
     lacking = [c for c in columns if c not in frame.columns]
     if lacking and len(frame.columns):
-        raise BadInput(f"the {name} table lacks {', '.join(lacking)}; write it anew with `tokenlens compare`")
+        raise BadInput(f"the {name} table lacks {', '.join(lacking)}; write it anew with `{_command(name)}`")
     if lacking:
         frame = pd.DataFrame({c: [] for c in columns})
     return frame[list(columns)].astype(columns).reset_index(drop=True)
@@ -97,6 +108,20 @@ def write(frame: pd.DataFrame, folder: str | Path, name: str, csv: bool = False)
     return target
 
 
+def merge(frame: pd.DataFrame, folder: str | Path, name: str, key: Sequence[str], csv: bool = False) -> Path:
+    """Write rows into table `name`, in the place of those with the same key; the others stay."""
+    import pandas as pd
+
+    if exists(folder, name):
+        frame = pd.concat([read(folder, name), conform(frame, name)])
+    return write(frame.drop_duplicates(list(key), keep="last"), folder, name, csv)
+
+
+def exists(folder: str | Path, name: str) -> bool:
+    """Is there a table `name` in `folder`, in either format?"""
+    return any(path.exists() for path in _files(folder, name))
+
+
 def remove(folder: str | Path, name: str) -> list[Path]:
     """Remove table `name` from `folder`, in either format, and return the files that are gone."""
     found = [path for path in _files(folder, name) if path.exists()]
@@ -114,21 +139,33 @@ def read(path: str | Path, name: str) -> pd.DataFrame:
     if path.is_dir():
         found = [p for p in _files(path, name) if p.exists()]
         if not found:
-            raise BadInput(f"{path} holds no {name} table; `tokenlens compare --out {path}` writes one")
+            raise BadInput(f"{path} holds no {name} table; `{_command(name)} --out {path}` writes one")
         path = found[0]
     if not path.exists():
-        raise BadInput(f"there is no table at {path}; `tokenlens compare` writes one")
-    if path.suffix == ".csv":
-        text = {column: str for column, kind in columns.items() if kind == "str"}
-        missing = {column: [""] for column in columns if column not in text}  # a run may be called NA
-        return conform(pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing), name)
-    return conform(pd.read_parquet(path), name)
+        raise BadInput(f"there is no table at {path}; `{_command(name)}` writes one")
+    text = {column: str for column, kind in columns.items() if kind == "str"}
+    missing = {column: [""] for column in columns if column not in text}  # a run may be called NA
+    try:
+        if path.suffix == ".csv":
+            frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+        else:
+            frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # pyarrow's errors are of these kinds
+        reason = str(error).split("\n")[0]
+        raise BadInput(
+            f"{path} cannot be read ({reason}); remove it and write it anew with `{_command(name)}`"
+        ) from error
+    return conform(frame, name)
 
 
 def _files(folder: str | Path, name: str, csv: bool = False) -> tuple[Path, Path]:
     """The file of a table in a folder, and the one that it would have in the other format."""
     parquet, text = Path(folder) / f"{name}.parquet", Path(folder) / f"{name}.csv"
     return (text, parquet) if csv else (parquet, text)
+
+
+def _command(name: str) -> str:
+    return "tokenlens bench" if name == "bench" else "tokenlens compare"
 
 
 def _columns(name: str) -> dict[str, str]:

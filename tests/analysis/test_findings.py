@@ -27,7 +27,7 @@ def world(above: dict[str, float], topk: float = 57.0, noise: float = 0.01) -> t
     runs: list[dict[str, Any]] = [
         {"run": f"{m}/{d}/{c}/{r}", "dataset": d, "split": "val", "model": c, "capacity": c, "method": m,
          "family": family, "keep_rate": r, "seed": 0, "images": 9, "complete": True, "measure": "top1",
-         "accuracy": topk + rng.random() if m == "topk" else 50 + 10 * rng.random()}
+         "gflops": 1.0, "accuracy": topk + rng.random() if m == "topk" else 50 + 10 * rng.random()}
         for d, c, r in SETTINGS for m, family in METHODS.items()
     ]  # fmt: skip
     rows = []

@@ -115,7 +115,7 @@ def test_other_classes_than_the_models_give_no_accuracy(call: Any, photos: Any, 
     for name in ("cats", "dogs"):
         photos(tmp_path / "photos" / name, 2)
     said = call("extract", "--method", "none", "--data", f"folder:{tmp_path / 'photos'}", "--out", tmp_path / "runs")
-    assert said.code == 0 and "2 class folders and the model 10 classes: no accuracy is given" in said.out
+    assert said.code == 0 and "2 classes and the model 10: no accuracy is given" in said.out
     (run,) = open_runs(tmp_path / "runs")
     assert "top1" not in said.out and run.attrs["metrics"] == {}
     assert run["label"].values.tolist() == [0, 0, 1, 1] and (run["rank"] == -1).all()

@@ -1,0 +1,78 @@
+"""What speed is measured on and with: a note on the machine, a clock, the memory of a call."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def machine_note(device: torch.device) -> str:
+    """Processor, cores and version of torch in one line; for CUDA the GPU beside them."""
+    names = [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ", ".join([*names, _processor(), f"{cores} cores", f"torch {torch.__version__}"])
+
+
+def _processor() -> str:
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return found[0] if found else platform.processor() or platform.machine()
+
+
+def seconds(call: Callable[[], Any], device: torch.device) -> float:
+    """How long a call takes, with all that it left to the GPU."""
+    _wait(device)
+    began = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def taking_turns(
+    calls: Sequence[Callable[[Any], Any]], inputs: Sequence[Any], rounds: int, device: torch.device
+) -> Iterator[list[float]]:
+    """Seconds of each call, round by round; each round has another input, and begins with another call."""
+    for turn in range(rounds):
+        given, row = inputs[turn % len(inputs)], [0.0] * len(calls)
+        for place in range(len(calls)):
+            which = (turn + place) % len(calls)
+            row[which] = seconds(partial(calls[which], given), device)
+        yield row
+
+
+def peak_megabytes(call: Callable[[], Any], device: torch.device) -> float:
+    """The most memory (10^6 bytes) that the tensors of a call hold at once, beyond what was held before.
+
+    On CUDA as torch's allocator says (`max_memory_allocated`); on CPU the allocations that torch's profiler sees, which
+    leave out what NumPy and compiled clustering take for themselves.
+    """
+    if device.type == "cuda":
+        _wait(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        _wait(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler tells when it starts and stops
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    assert profiler.profiler is not None and profiler.profiler.kineto_results is not None
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak / 1e6
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,209 @@
+"""Fine-tuning, from the first line to the last; everything it calls is one idea in one file beside this one.
+
+One script for a CPU, a GPU, many GPUs and many nodes (`accelerate launch`). What is drawn for a micro-batch comes from
+a seed of its own (draws.py): training can stop anywhere and go on to the same bits, and the number of processes changes
+nothing but the rounding.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timm.utils import ModelEmaV3
+from tqdm import tqdm
+
+from ..loading import Loading
+from .distribution import flat, make_accelerator
+from .draws import BATCH, Order, Parts, seed_with
+from .evaluation import evaluate, measure_of
+from .images import mixing, train_loader
+from .losses import Criterion, Student
+from .optimizer import make_optimizer
+from .progress import EVERY, Meter
+from .recipe import Recipe
+from .saving import Folder
+from .start import open_sets, start
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a fine-tuning amounts to."""
+
+    folder: Path
+    measure: str
+    """top1 or mAP"""
+    best: dict[str, tuple[float, int]]
+    """the best value in percent and its epoch, from 1: of the model, and of the running average (ema)"""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The weights to use."""
+        return self.folder / "best.safetensors"
+
+
+def finetune(
+    recipe: Recipe, out: Path, device: str = "auto", trackers: Sequence[str] = (), progress: bool = True
+) -> Tuned:
+    """Fine-tune; what was begun in `out` goes on.
+
+    Args:
+        recipe: see `reading.load_recipe`.
+        out: folder of the result (see saving.py).
+        device: auto, cpu or cuda.
+        trackers: of accelerate, beside the CSV file and TensorBoard.
+        progress: show a bar.
+
+    Raises:
+        BadInput: settings that do not go together, images or weights that cannot be used, a full disk, a loss that is
+            not finite.
+    """
+    training = Training(recipe, out, device, trackers, progress)
+    training.run()
+    return Tuned(out, training.measure, training.best)
+
+
+class Training:
+    """All that a step needs, and where training stands."""
+
+    def __init__(self, recipe: Recipe, out: Path, device: str, trackers: Sequence[str], progress: bool) -> None:
+        self.accelerator = make_accelerator(recipe, out, device, trackers)
+        self.recipe, self.best, self.first = recipe, dict[str, tuple[float, int]](), 0
+        train, self.val = open_sets(recipe)
+        begun = start(recipe, train)
+        self.folder, self.measure = Folder(out, recipe, begun.card), measure_of(train)
+        parts = self.accelerator.num_processes * recipe.train.accumulate
+        order = Order(
+            images=len(train),
+            epoch=recipe.data.epoch or len(train),
+            batch_size=recipe.train.batch_size,
+            parts=parts,
+            repeats=recipe.augment.repeats,
+            seed=recipe.train.seed,
+        ).check()
+        self.order, self.steps = order, recipe.schedule.epochs * order.steps_an_epoch
+        self.mix = mixing(recipe, len(train.classes), train.multi_label)
+
+        self.model = begun.model.to(self.accelerator.device).train()
+        self.optimizer, self.pace = make_optimizer(self.model, recipe, order, begun.new_head)
+        self.average = ModelEmaV3(self.model, recipe.train.ema_decay, use_warmup=recipe.train.ema_warmup)
+        self.meter = Meter(self.accelerator)
+        self._resume()
+        student = Student(self.model, recipe.loss.distill != "none")
+        self.student, self.stepper = self.accelerator.prepare(student, self.optimizer)
+
+        teacher = None if begun.teacher is None else begun.teacher.to(self.accelerator.device)
+        patches = self.model.vit.patch_embed.num_patches
+        share = [keep / patches for keep in self.model.schedule.keep(patches)]
+        self.criterion = Criterion(recipe.loss, share, teacher, train.multi_label, recipe.augment.mixes)
+        self.loading = Loading.of(begun.config, self.val, recipe.train.batch_size, recipe.data.workers)
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.mine = Parts(order, self.first, self.steps, rank, processes)
+        self.batches = iter(train_loader(train, self.mine, recipe, begun.config))
+        self.hidden = not (progress and self.accelerator.is_main_process)
+
+    def run(self) -> None:
+        """Every step; at the end of an epoch, how good the model has become."""
+        if self.accelerator.is_main_process:
+            self.folder.begin()
+        self.accelerator.init_trackers("tokenlens", flat(self.recipe))
+        epoch_began, images = time.perf_counter(), 0
+        with tqdm(total=self.steps, initial=self.first, unit="step", disable=self.hidden) as bar:
+            for step in range(self.first, self.steps):
+                rate = self.pace.set(step)
+                self._step(step)
+                self.average.update(self.model, step + 1)
+                bar.update()
+                images += self.order.images_a_step
+                speed = images / (time.perf_counter() - epoch_began)
+                epoch, left = divmod(step + 1, self.order.steps_an_epoch)
+                saves = left == 0 or (step + 1) % self.recipe.train.save_steps == 0
+                if saves or (step + 1) % EVERY == 0:
+                    told = self.meter.read(self.folder.out)
+                    accuracy = f"accuracy {told['train_top1']:.1f} %"
+                    bar.set_postfix_str(f"loss {told['loss']:.3f}, {accuracy}, {speed:.0f} images/s")
+                if left == 0:
+                    self._judge({"epoch": epoch, "step": step + 1, "lr": rate, **told, "images_per_second": speed})
+                    self.meter.restart()
+                    epoch_began, images = time.perf_counter(), 0
+                if saves:
+                    self._save(step + 1)
+        self.accelerator.end_training()
+
+    def _step(self, step: int) -> None:
+        """One update of the weights, from as many micro-batches as it takes."""
+        accelerator, limit = self.accelerator, self.recipe.optimizer.clip_norm or math.inf
+        for part in self.mine.mine:
+            images, labels = (tensor.to(accelerator.device, non_blocking=True) for tensor in next(self.batches))
+            seed_with(BATCH, self.recipe.train.seed, step, part)
+            if self.mix is not None:
+                images, labels = self.mix(images, labels)
+            with accelerator.accumulate(self.student):
+                seen = self.student(images)
+                with accelerator.autocast():
+                    loss = self.criterion(seen, images, labels)
+                accelerator.backward(loss)
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+                    if accelerator.scaler is None:  # float16 overflows now and then, and such a step is skipped
+                        self.meter.check(step, norm)
+                self.stepper.step()
+                self.stepper.zero_grad()
+            self.meter.add(step, loss, seen.logits, labels)
+
+    def _judge(self, row: dict[str, Any]) -> None:
+        """Evaluate the model and its average; keep the best of each, and the better of the two."""
+        models = {"model": self.model, "ema": self.average.module}
+        if not self.recipe.train.ema_decay:
+            del models["ema"]
+        scores = {name: evaluate(model, self.val, self.loading, self.accelerator) for name, model in models.items()}
+        named = {f"{name}_{key}": value for name, found in scores.items() for key, value in found.items()}
+        self.accelerator.log({**row, **named}, step=row["step"])
+        if not self.accelerator.is_main_process:
+            return
+        for name, model in models.items():
+            said = {"epoch": row["epoch"], "step": row["step"], "ema": name == "ema", "metrics": scores[name]}
+            if name == "model":
+                self.folder.weights("last", model, **said)
+            value = scores[name][self.measure]
+            if value > self.best.get(name, (-1.0, 0))[0]:
+                self.folder.weights(f"best-{name}", model, **said)
+                if value > max((other for other, _ in self.best.values()), default=-1.0):
+                    self.folder.weights("best", model, **said)
+                self.best[name] = (value, row["epoch"])
+        self.folder.log({**row, **named})
+
+    def _save(self, step: int) -> None:
+        """Write where training stands."""
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            self.folder.save(
+                {
+                    "step": step,
+                    "images_a_step": self.order.images_a_step,
+                    "model": self.model.state_dict(),
+                    "average": self.average.module.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": None if scaler is None else scaler.state_dict(),
+                    "sums": self.meter.sums,
+                    "best": self.best,
+                }
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> None:
+        """Go on from where training stands, if it has begun."""
+        state = self.folder.state(self.order.images_a_step)
+        if state is None:
+            return
+        self.first, self.best = state["step"], state["best"]
+        self.model.load_state_dict(state["model"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.meter.sums.copy_(state["sums"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -1,0 +1,139 @@
+"""Recipes in small YAML files; any value can be said anew.
+
+`imagenet.yaml` names every key; the other files name another recipe that they extend, and what they change.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from ..errors import BadInput, UnknownName
+from .recipe import Recipe, Values
+
+PLACE = files("tokenlens.training.recipes")
+CHOICES = {
+    ("augment", "crop"): ("random", "square"),
+    ("loss", "distill"): ("none", "soft", "hard"),
+    ("train", "precision"): ("auto", "float32", "bfloat16", "float16"),
+}
+KIND_NAMES = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "a word",
+    list: "a list",
+    dict: "names with values",
+    type(None): "null",
+}
+AT_LEAST_ONE = {("schedule", "epochs"), ("train", "batch_size"), ("train", "accumulate"), ("augment", "repeats")}
+
+
+def names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in PLACE.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name: str, changes: Mapping[str, Any] | None = None, words: Iterable[str] = ()) -> Recipe:
+    """Resolve a recipe.
+
+    Args:
+        name: of a recipe that comes with the package, or a path to a YAML file.
+        changes: `section.key` to value; None leaves what the recipe says.
+        words: `section.key=value`, the value written as in YAML; they win.
+
+    Raises:
+        BadInput: no such recipe or key, or a value of the wrong kind.
+    """
+    values = _read(name, ())
+    said = {key: value for key, value in (changes or {}).items() if value is not None}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise BadInput(f"--set {word!r} says no value; write section.key=value, as in optimizer.lr=1e-4")
+        said[key.strip()] = _yaml(text, f"--set {word}")
+    for key, value in said.items():
+        section, _, inner = key.partition(".")
+        _merge(values, {section: {inner: value}}, "--set")
+    return _build(values, name)
+
+
+def _yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"{source} is not YAML ({' '.join(str(error).split())}); correct it") from error
+
+
+def _read(name: str, above: tuple[str, ...]) -> dict[str, Values]:
+    """The values of a recipe and of those that it extends."""
+    file: Any = PLACE / f"{name}.yaml" if name in names() else Path(name)
+    if name not in names() and not (name.endswith((".yaml", ".yml")) and file.is_file()):
+        raise UnknownName("recipe", name, names())
+    content = _yaml(file.read_text(), name)
+    if not isinstance(content, dict):
+        raise BadInput(f"{name} is no recipe; write sections of keys, as in the recipe imagenet")
+    base = content.pop("extends", None)
+    if base is None:
+        if name == "imagenet":
+            return content
+        base = "imagenet"  # every key has a value there
+    if base in (*above, name):
+        raise BadInput(f"{name} extends itself through {base}; name another recipe to extend")
+    return _merge(_read(base, (*above, name)), content, name)
+
+
+def _merge(values: dict[str, Values], changes: Mapping[str, Any], source: str) -> dict[str, Values]:
+    """Put changes in; every key must be there already."""
+    for section, said in changes.items():
+        if section not in values:
+            raise UnknownName(f"section of a recipe ({source})", section, values)
+        if not isinstance(said, Mapping):
+            raise BadInput(f"{section} in {source} is {said!r}; it takes keys: {', '.join(values[section])}")
+        for key, value in said.items():
+            if key not in values[section]:
+                raise UnknownName(f"key of a recipe's section {section} ({source})", str(key), values[section])
+            values[section][key] = value
+    return values
+
+
+def _build(values: dict[str, Values], source: str) -> Recipe:
+    parts = {}
+    for section, kind in get_type_hints(Recipe).items():
+        hints = get_type_hints(kind)
+        parts[section] = kind(
+            **{f.name: _cast(values[section][f.name], hints[f.name], f"{section}.{f.name}") for f in fields(kind)}
+        )
+    for (section, key), known in CHOICES.items():
+        if getattr(parts[section], key) not in known:
+            raise BadInput(f"{section}.{key} is {getattr(parts[section], key)!r}; choose one of {', '.join(known)}")
+    for section, key in AT_LEAST_ONE:
+        if getattr(parts[section], key) < 1:
+            raise BadInput(f"{section}.{key} is {getattr(parts[section], key)}; give at least 1")
+    return Recipe(**parts)
+
+
+def _cast(value: Any, hint: Any, where: str) -> Any:
+    """A value of the kind that a key takes; YAML reads 1e-4 as a word, which is meant as a number."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    for kind in kinds:
+        plain, inner = get_origin(kind) or kind, get_args(kind)
+        if plain is list and isinstance(value, list | tuple):
+            return [_cast(part, inner[0], where) for part in value]
+        if plain is float and not isinstance(value, bool | list | tuple | dict | None):
+            try:
+                return float(value)
+            except ValueError:
+                continue
+        if plain in (int, bool, str, dict) and type(value) is plain:
+            return value
+    wanted = " or ".join(KIND_NAMES[get_origin(kind) or kind] for kind in kinds)
+    raise BadInput(f"{where} is {value!r}; it takes {wanted}")

@@ -1,0 +1,130 @@
+"""What a fine-tuning starts from: the model with its reducers, its teacher, and the card that its checkpoints carry."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.layers import DropPath
+
+from ..attention import TimmViT
+from ..checkpoints import FORMAT
+from ..data import ImageSet, check_apart, open_data
+from ..errors import BadInput
+from ..hosts import Host, input_of, open_host
+from ..methods import method
+from ..vit import ReducedViT, reduce
+from .recipe import Recipe
+
+TEACHER_OF_A_NEW_HEAD = (
+    "{method} learns from the un-reduced model, and the head of {source} knows {there} classes, not the {here} of "
+    "{data}; fine-tune with --method none first and give its checkpoint as --weights or --teacher, or leave it out "
+    "with --set loss.class_distillation=0 --set loss.token_distillation=0"
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model to train."""
+
+    model: ReducedViT
+    teacher: TimmViT | None
+    config: dict[str, Any]
+    """timm's data config: input size, mean, std, interpolation, crop"""
+    new_head: bool
+    card: dict[str, Any]
+    """what a checkpoint says of itself: model, heads, reduction, input, classes, recipe"""
+
+
+def open_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
+    """The images to learn from and to judge by; refuses sets without classes, or with other ones."""
+    part = recipe.data
+    if part.name is None:
+        raise BadInput("say what to learn from with --data, for example imagenet:PATH or folder:PATH")
+    train = open_data(part.name, part.train, part.limit, part.skip_bad)
+    val = open_data(part.name, part.val, part.val_limit, part.skip_bad)
+    if not train.classes:
+        raise BadInput(f"{train.name} says no classes, so there is nothing to learn; give a set with class folders")
+    if train.classes != val.classes:
+        odd = sorted(set(train.classes) ^ set(val.classes))
+        which = f"{odd[0]!r} is in one of them only" if odd else "their order differs"
+        raise BadInput(f"{part.train} and {part.val} of {train.name} have other classes ({which}); give the same")
+    check_apart(train, val)
+    if not train.multi_label:
+        for data in (train, val):
+            strays = [index for index in range(len(data)) if data.label(index) < 0]
+            if strays:
+                raise BadInput(
+                    f"{len(strays)} images of {data.name} {data.split} are of no class, such as "
+                    f"{data.ids[strays[0]]}; move them into a class folder, or out"
+                )
+    return train, val
+
+
+def start(recipe: Recipe, data: ImageSet) -> Start:
+    """Build the model that a recipe describes, for the classes of a data set."""
+    part, seed, classes = recipe.model, recipe.train.seed, len(data.classes)
+    host = open_host(part.name, part.weights, part.heads, classes, seed)
+    untouched = copy.deepcopy(host.vit)
+    known = host.vit.num_classes
+    new_head = known != classes
+    torch.manual_seed(seed)
+    if new_head:
+        host.vit.reset_classifier(classes)
+    set_drop_path(host.vit, part.drop_path)
+    asked, chosen = recipe.reduction, method(recipe.reduction.method)
+    model = reduce(host.vit, chosen.name, asked.keep_rate, asked.blocks, seed=seed, **chosen.options(asked.options))
+    if not part.fresh and (host.source == "nano" or (host.weights is not None and host.weights.reducers)):
+        host.equip(model, chosen.name)
+    words = {"method": chosen.name, "source": host.source, "there": known, "here": classes, "data": data.name}
+    teacher = None if not needs_teacher(model, recipe) else teacher_of(recipe, untouched, new_head, words)
+    return Start(model, teacher, input_of(host.vit), new_head, card_of(recipe, host, data))
+
+
+def card_of(recipe: Recipe, host: Host, data: ImageSet) -> dict[str, Any]:
+    """All that is needed to use a checkpoint."""
+    values = recipe.values()
+    return {
+        "format": FORMAT,
+        "model": host.model,
+        "heads": host.vit.blocks[0].attn.num_heads,
+        "reduction": values["reduction"],
+        "input": input_of(host.vit),
+        "classes": list(data.classes),
+        "multi_label": data.multi_label,
+        "data": data.name,
+        "recipe": values,
+    }
+
+
+def set_drop_path(vit: TimmViT, rate: float) -> None:
+    """Stochastic depth as timm spreads it, from none at the first block to `rate` at the last."""
+    last = max(len(vit.blocks) - 1, 1)
+    for i, block in enumerate(vit.blocks):
+        block.drop_path1, block.drop_path2 = (
+            DropPath(rate * i / last) if rate * i > 0 else torch.nn.Identity() for _ in range(2)
+        )
+
+
+def needs_teacher(model: ReducedViT, recipe: Recipe) -> bool:
+    """Whether the loss asks an un-reduced model."""
+    loss = recipe.loss
+    policy = any(reducer.policy for reducer in model.reducers.values())
+    return loss.distill != "none" or (policy and (loss.class_distillation > 0 or loss.token_distillation > 0))
+
+
+def teacher_of(recipe: Recipe, untouched: TimmViT, new_head: bool, words: dict[str, Any]) -> TimmViT:
+    """The model to learn from, frozen: the one that is named, or what training starts from, un-reduced."""
+    teacher = untouched
+    if recipe.loss.teacher is not None:
+        teacher = open_host(None, recipe.loss.teacher, recipe.model.heads).vit
+        if teacher.num_classes != words["here"]:
+            raise BadInput(
+                f"the teacher {recipe.loss.teacher} tells {teacher.num_classes} classes apart and {words['data']} has "
+                f"{words['here']}; give one that was trained on it"
+            )
+    elif new_head:
+        raise BadInput(TEACHER_OF_A_NEW_HEAD.format(**words))
+    return teacher.eval().requires_grad_(False)
