@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +62,5 @@ def compare(runs: Path, out: Path, **options: Any) -> None:
     """  # noqa: D301
     from .results import compare_folder  # numba and pandas take a second: not for --help
 
-    usual = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # to a user, no line of ours matters
-    try:
-        for line in compare_folder(runs, out, where=parse_where(options.pop("where")), **options):
-            click.echo(line)
-    finally:
-        warnings.formatwarning = usual
+    for line in compare_folder(runs, out, where=parse_where(options.pop("where")), **options):
+        click.echo(line)

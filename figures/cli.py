@@ -1,31 +1,54 @@
 """The command `tokenlens figures`."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import click
 
 
 @click.command()
-@click.option("--runs", default="./runs", show_default=True, type=click.Path(), help="Folder of runs.")
-@click.option("--out", default="./figures-out", show_default=True, type=click.Path(), help="Folder for the figures.")
-@click.option("--images", default=4, show_default=True, type=click.IntRange(min=1), help="Images (rows) of a sheet.")
-@click.option("--keep-rate", type=float, help="Keep rate to show.  [default: 0.5, or else the most frequent]")
-@click.option("--stage", type=int, metavar="BLOCK", help="Show the stage at this block.  [default: the last stage]")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--list", "listed", is_flag=True, help="Say which figures there are.")
+@click.option("--results", default="./results", show_default=True, type=click.Path(path_type=Path), help="Tables.")
+@click.option("--runs", default="./runs", show_default=True, type=click.Path(path_type=Path), help="Folder of runs.")
+@click.option("--out", default="./figures-out", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--format", "kinds", default="pdf,svg,png", show_default=True, help="Formats of the files.")
+@click.option("--preset", default="iccv", show_default=True, help="iccv, cvpr, eccv, lncs, neurips, slide or screen.")
+@click.option("--tables", is_flag=True, help="Write the same numbers as LaTeX (booktabs) and Markdown.")
+@click.option(
+    "--images", default=4, show_default=True, type=click.IntRange(min=1), help="Contact sheet: images (rows)."
+)
+@click.option("--keep-rate", type=float, help="Contact sheet: keep rate.  [default: 0.5, or else the most frequent]")
+@click.option("--stage", type=int, metavar="BLOCK", help="Contact sheet: the stage.  [default: the last]")
 @click.option(
     "--where",
     multiple=True,
     metavar="KEY=VALUE,...",
-    help="Runs with these attributes only: method=topk,keep_rate=0.5; several values: method=topk|tome.",
+    help="Contact sheet: runs with these attributes only: method=topk,keep_rate=0.5; several values: method=topk|tome.",
 )
 def figures(
-    runs: str, out: str, images: int, keep_rate: float | None, stage: int | None, where: tuple[str, ...]
-) -> None:
-    """Draw a contact sheet for each data set and model among the runs: images by methods."""
-    from tokenlens.store import open_runs
+    names: tuple[str, ...], listed: bool, results: Path, runs: Path, out: Path, kinds: str, preset: str, tables: bool,
+    images: int, keep_rate: float | None, stage: int | None, where: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Draw the figures called NAME, all of them by default, of tables and runs.
 
-    from .sheets import draw_contact_sheets
+    \b
+    tokenlens figures                             everything that ./runs and ./results allow
+    tokenlens figures accuracy proxy --tables     two of them, and their numbers as LaTeX and Markdown
+    tokenlens figures --preset slide --format png
+    """  # noqa: D301
+    from .catalogue import FIGURES, Source, entries
+    from .drawn import Request, draw_all
 
-    for path, left_out in draw_contact_sheets(open_runs(Path(runs)), Path(out), images, keep_rate, stage, where):
-        click.echo(str(path))
-        if left_out:
-            click.echo(f"not shown, being further runs of the same methods: {', '.join(left_out)}", err=True)
+    if listed:
+        for entry in FIGURES.values():
+            click.echo(f"{entry.name:15} {entry.title}")
+        return
+    sheet = {"images": images, "keep_rate": keep_rate, "stage": stage, "where": where}
+    request = Request(out, kinds, preset, tables, sheet)
+    for path, note in draw_all(entries(names), Source.open(results, runs), request):
+        if path is not None:
+            click.echo(str(path))
+        if note:
+            click.echo(note, err=True)

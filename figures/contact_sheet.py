@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 
 Picture = NDArray[np.uint8]
 
@@ -49,13 +51,15 @@ class Panel:
     grid: tuple[int, int]
 
 
-def contact_sheet(images: Sequence[Picture], panels: Sequence[Panel], path: str | Path, note: str = "") -> Figure:
+def contact_sheet(
+    images: Sequence[Picture], panels: Sequence[Panel], path: str | Path | IO[bytes], note: str = ""
+) -> Figure:
     """Draw a contact sheet and write it as PNG.
 
     Args:
         images: one (H, W, 3) uint8 array a row, all of one size.
         panels: one a column; their first axis is that of `images`.
-        path: the PNG file; its folder must exist.
+        path: the PNG file, whose folder must exist, or an open file.
         note: a small line below the sheet.
 
     Returns:
@@ -99,8 +103,9 @@ def cell_size(shape: tuple[int, ...], grid: tuple[int, int], rows: int, columns:
 
 
 def paint(
-    image: Picture, kept: NDArray[np.bool_], group: NDArray[np.integer], family: str, grid: tuple[int, int]
-) -> Picture:
+    image: Picture, kept: NDArray[np.bool_], group: NDArray[np.integer], family: str, grid: tuple[int, int],
+    outline: NDArray[np.floating] | None = None,
+) -> Picture:  # fmt: skip
     """Draw on one image what became of its patches.
 
     Args:
@@ -109,6 +114,8 @@ def paint(
         group: (P,) int, which token a patch is in; -1 where it was dropped.
         family: the method's family; "merging" and "soft" have their groups drawn.
         grid: (rows, columns) of the patches.
+        outline: (P, 3), 0 to 255: the colour of a line around each patch's group of several, inside of it; fused
+            patches are hatched then, which tells them from dropped ones in grey print too. None: white lines.
 
     Returns:
         (h, w, 3) uint8.
@@ -128,6 +135,10 @@ def paint(
     dark = DIM * pixels @ LUMA + FLOOR
     shade = np.where((gone & (group >= 0))[place][..., None], dark[..., None] * FUSED, dark[..., None])
     drawn = np.where(gone[place][..., None], shade, drawn)
+    if outline is not None:
+        drawn = _hatch(drawn, (gone & (group >= 0))[place], len(pixels) // grid[0])
+        if family in MERGES:
+            return _surround(drawn, np.where(size[group.clip(0)] > 1, group, -1)[place], outline[place])
     under = drawn[line]
     ink = np.where((family in MERGES) & (under @ LUMA > BRIGHT), 60.0, 255.0)
     drawn[line] = LINE * ink[:, None] + (1 - LINE) * under
@@ -148,6 +159,22 @@ def _fill(pixels: NDArray[np.float64], label: NDArray[np.integer]) -> NDArray[np
     mean = np.stack([np.bincount(index, channel.ravel()) / count for channel in np.moveaxis(pixels, 2, 0)], axis=-1)
     blend: NDArray[np.float64] = FILL * mean[label + 1] + (1 - FILL) * pixels
     return blend
+
+
+def _hatch(drawn: NDArray[np.float64], where: NDArray[np.bool_], patch: int) -> NDArray[np.float64]:
+    """Draw a slanting line across each patch, `patch` pixels high, over the pixels `where` (h, w)."""
+    row, column = np.indices(where.shape)
+    line = where & ((row + column) % patch < max(patch // 6, 1))
+    hatched: NDArray[np.float64] = np.where(line[..., None], 0.5 * (BRIGHT + drawn), drawn)
+    return hatched
+
+
+def _surround(drawn: NDArray[np.float64], label: NDArray[np.integer], colour: NDArray[np.floating]) -> Picture:
+    """Draw inside each group (h, w) a line in its colour (h, w, 3), also along the image's edge; -1 is no group."""
+    reach = 2 * max(round(len(label) / 110), 1) + 1
+    least, most = (find(label, reach, mode="constant", cval=-2) for find in (minimum_filter, maximum_filter))
+    drawn = np.where(((least != most) & (label >= 0))[..., None], colour, drawn)
+    return np.rint(drawn).clip(0, 255).astype(np.uint8)
 
 
 def _border(label: NDArray[np.generic]) -> NDArray[np.bool_]:

@@ -15,16 +15,8 @@ from tokenlens.choose import parse_where, select
 from tokenlens.errors import BadInput
 
 from .contact_sheet import Panel, Picture
+from .style import label, order_key
 
-ORDER = (
-    "topk evit dynamicvit ats tome kmedoids dpcknn sit patchmerger sinkhorn atc l1 l2 linf random".split()
-)  # as in the studies
-NAMES = {
-    "topk": "Top-K", "evit": "EViT", "dynamicvit": "DynamicViT", "ats": "ATS", "tome": "ToMe", "sit": "SiT",
-    "kmedoids": "K-Medoids", "dpcknn": "DPC-KNN", "patchmerger": "PatchMerger", "sinkhorn": "Sinkhorn", "atc": "ATC",
-    "l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞", "atc-single": "ATC single", "atc-complete": "ATC complete",
-    "atc-average": "ATC average", "random": "Random",
-}  # fmt: skip
 USUAL_RATE = 0.5
 
 
@@ -101,16 +93,13 @@ def _sheet(key: tuple[str, ...], runs: list[xr.Dataset], keep_rate: float | None
             columns[run.attrs["method"]] = run
     if not columns:
         return None
-    return Sheet(key[0], key[1], key[2], rate, tuple(columns[m] for m in sorted(columns, key=_column)), tuple(left_out))
+    return Sheet(
+        key[0], key[1], key[2], rate, tuple(columns[m] for m in sorted(columns, key=order_key)), tuple(left_out)
+    )
 
 
 def _preference(run: xr.Dataset) -> tuple[Any, ...]:
     return not run.attrs.get("complete", True), int(run.attrs.get("seed", 0) or 0), str(run.attrs["run"])
-
-
-def _column(method: str) -> tuple[int, str]:
-    base = method if method in ORDER else next((name for name in ORDER if method.startswith(name)), "")
-    return (ORDER.index(base) if base else len(ORDER)), method
 
 
 def _rate(run: xr.Dataset) -> str:
@@ -147,7 +136,7 @@ def read_panel(run: xr.Dataset, ids: Sequence[str], stage: int | None, tell_bloc
     method, rows_columns = str(run.attrs["method"]), run.attrs["grid"]
     detail = f"keep {_rate(run)}" + (f", block {block}" if tell_block else "")
     return Panel(
-        f"{NAMES.get(method, method)}\n{detail}", part["kept"].transpose("image", "patch").values.astype(bool),
+        f"{label(method)}\n{detail}", part["kept"].transpose("image", "patch").values.astype(bool),
         part["group"].transpose("image", "patch").values, str(run.attrs["family"]),
         (int(rows_columns[0]), int(rows_columns[1])),
     )  # fmt: skip
@@ -160,7 +149,7 @@ def last_block(run: xr.Dataset) -> int:
 
 def read_pictures(run: xr.Dataset, ids: Sequence[str]) -> list[Picture]:
     """Read the images `ids` of a run's data set, each as the model saw it, (H, W, 3) uint8."""
-    images = _open(str(run.attrs["dataset"]), str(run.attrs.get("split", "val")))
+    images = open_images(run)
     place = {name: i for i, name in enumerate(images.ids)}
     gone = [i for i in ids if i not in place]
     if gone:
@@ -175,9 +164,11 @@ def read_pictures(run: xr.Dataset, ids: Sequence[str]) -> list[Picture]:
     return [as_seen(picture, (height, width), float(run.attrs.get("crop_pct") or 1.0)) for picture in pictures]
 
 
-def _open(dataset: str, split: str) -> Any:
+def open_images(run: xr.Dataset) -> Any:
+    """Open the data set of a run's images, as `tokenlens.data.ImageSet`; BadInput where it is gone."""
     from tokenlens.data import open_data
 
+    dataset, split = str(run.attrs["dataset"]), str(run.attrs.get("split", "val"))
     kind, _, where = dataset.partition(":")
     if kind == "folder":  # not every image of a large folder need be decoded for the few that are shown
         from tokenlens.data.folder import open_folder

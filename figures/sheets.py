@@ -1,14 +1,29 @@
-"""From runs to the PNG files of their contact sheets."""
+"""Images by methods at one keep rate, after the last stage: what each method keeps and what it merges.
+
+A row is an image, a column a method. Kept patches are bright, dropped ones dark and grey; patches that were dropped
+into one fused token are dark and violet. Merged patches are filled with the mean colour of their group, which a line
+surrounds. One sheet for each data set and model, pixel by pixel, and so always PNG.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure
 
-from tokenlens.errors import BadInput, disk_errors
-
+from .catalogue import Source, drawing
 from .contact_sheet import contact_sheet
-from .runs import choose_images, choose_runs, last_block, read_panel, read_pictures
+from .files import check_out, write
+from .runs import Sheet, choose_images, choose_runs, last_block, read_panel, read_pictures
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def draw_contact_sheets(
@@ -31,21 +46,53 @@ def draw_contact_sheets(
     Raises:
         BadInput: no runs, none that match, no image in common, images that are gone, or an unwritable folder.
     """
-    sheets = choose_runs(runs, where, keep_rate, stage)
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"{out} is a file and not a folder: give another folder with --out")
-    with disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    check_out(out)
+    for name, content, left_out in contact_sheets(runs, images, keep_rate, stage, where):
+        yield write(out / f"{name}.png", content), left_out
+
+
+def contact_sheets(
+    runs: Sequence[xr.Dataset], images: int = 4, keep_rate: float | None = None, stage: int | None = None,
+    where: Sequence[str] = (),
+) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:  # fmt: skip
+    """The same sheets as (name, PNG, runs left out)."""
     taken: set[str] = set()
-    for sheet in sheets:
-        name = next(n for i in range(1, len(sheets) + 1) if (n := sheet.name + (f"-{i}" if i > 1 else "")) not in taken)
+    for sheet in choose_runs(runs, where, keep_rate, stage):
+        names = (sheet.name + (f"-{i}" if i > 1 else "") for i in count(1))
+        name = next(name for name in names if name not in taken)
         taken.add(name)  # two folders of the same name, or two splits, must not write over each other
-        ids = choose_images(sheet.runs, images)
-        blocks = {last_block(run) if stage is None else stage for run in sheet.runs}
-        panels = [read_panel(run, ids, stage, tell_block=len(blocks) > 1) for run in sheet.runs]
-        after = f"after block {blocks.pop()}" if len(blocks) == 1 else "after the last stage"
-        note = f"{sheet.model} · {sheet.place} · {after}"
-        pictures = read_pictures(sheet.runs[0], ids)
-        with disk_errors(out):
-            contact_sheet(pictures, panels, out / f"{name}.png", note)
-        yield out / f"{name}.png", sheet.left_out
+        made = BytesIO()
+        _draw(sheet, made, images, stage)
+        yield name, made.getvalue(), sheet.left_out
+
+
+@drawing
+def draw(
+    source: Source, *, figure: object = None, preset: str = "iccv", images: int = 4, keep_rate: float | None = None,
+    stage: int | None = None, where: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """The first of the contact sheets, in a figure of its own: its cells are whole pixels, and fit no other."""
+    return _draw(choose_runs(source.runs, where, keep_rate, stage)[0], BytesIO(), images, stage)
+
+
+def numbers(source: Source) -> pd.DataFrame:
+    """Tokens left in each column: dataset, model, keep_rate, method, stage, tokens_left, images."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for sheet in choose_runs(source.runs):
+        for run in sheet.runs:
+            left = run["tokens_left"].isel(stage=-1).values
+            rows.append({
+                "dataset": sheet.dataset, "model": sheet.model, "keep_rate": sheet.rate, "method": run.attrs["method"],
+                "stage": last_block(run), "tokens_left": float(np.mean(left)), "images": len(left),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _draw(sheet: Sheet, file: BytesIO, images: int, stage: int | None) -> Figure:
+    ids = choose_images(sheet.runs, images)
+    blocks = {last_block(run) if stage is None else stage for run in sheet.runs}
+    panels = [read_panel(run, ids, stage, tell_block=len(blocks) > 1) for run in sheet.runs]
+    after = f"after block {blocks.pop()}" if len(blocks) == 1 else "after the last stage"
+    return contact_sheet(read_pictures(sheet.runs[0], ids), panels, file, f"{sheet.model} · {sheet.place} · {after}")

@@ -22,7 +22,8 @@ def test_rows_read_the_last_stage_of_the_same_rate_in_either_order() -> None:
     topk, l2, random = names["topk", 0.5], names["l2", 0.5], names["random", 0.5]
     comparison = pd.DataFrame(
         [(topk, l2, 3, "iou", 0.9), (l2, topk, 9, "iou", 0.25), (topk, random, 9, "iou", 0.125),
-         (topk, "object", 9, "foreground_recall", 0.75), (names["topk", 0.9], l2, 9, "iou", 0.99)],
+         (topk, "object", 9, "foreground_recall", 0.75), (names["topk", 0.9], l2, 9, "iou", 0.99),
+         (topk, l2, 11, "procrustes", 0.3)],
         columns=["run_a", "run_b", "stage", "metric", "value"],
     )  # fmt: skip
     lines = [line.split() for line in rows(runs, comparison)]

@@ -6,6 +6,7 @@ A command parses words and calls one function. Nothing heavy is imported before 
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -54,6 +55,7 @@ def tokenlens() -> None:
 
 def main() -> None:
     """Run a command; what a user did wrong is one sentence and exit code 2, without a traceback."""
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # to a user, no line of ours matters
     try:
         tokenlens(standalone_mode=False)
     except BadInput as error:

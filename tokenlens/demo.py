@@ -1,4 +1,4 @@
-"""The whole walk on what comes with the package: extract, compare, draw, and one table to read."""
+"""The whole walk on what comes with the package: extract, compare, draw, report, and one table to read."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .run import Run
 
 RATES = (0.25, 0.5, 0.7, 0.9)
+# what the figures draw; all metrics of all pairs would take minutes
+METRICS = ("iou", "corrected_iou", "ioa", "vmeasure", "ami", "completeness", "procrustes", "scc", "emd")
+OF_EACH_RUN = ("foreground_recall", "foreground_precision", "depth_spearman", "heatmap_spearman")
 Command = Callable[[str, list[str]], None]
 
 
@@ -39,27 +42,30 @@ def demo(out: Path, images: int, device: str, command: Command) -> Iterator[str]
     """
     names = own_methods()
     job = Job(
-        methods=names, keep_rates=RATES, split="test", limit=images, device=device, out=out / "runs", progress=False
-    )
+        methods=names, keep_rates=RATES, split="test", limit=images, device=device, features=True, out=out / "runs",
+        progress=False,
+    )  # fmt: skip
     done: dict[str, tuple[Run, Extracted]] = {}
     with tqdm(total=1 + (len(names) - 1) * len(RATES), desc="extract", unit="run") as bar:
         for run, result in job.results():
             done[run.name] = (run, result)
             bar.update()
-    runs, results = str(out / "runs"), str(out / "results")
-    metrics = ["--metric", "iou", "--metric", "foreground_recall", "--resamples", "200"]
-    command("compare", [runs, "--out", results, "--axis", "method", "--axis", "object", *metrics])
-    command("figures", ["--runs", runs, "--out", str(out / "figures"), "--images", "8"])
+    runs, results, figures = (str(out / name) for name in ("runs", "results", "figures"))
+    metrics = [word for name in (*METRICS, *OF_EACH_RUN) for word in ("--metric", name)]
+    command("compare", [runs, "--out", results, "--findings", "--resamples", "200", *metrics])
+    command("figures", ["--runs", runs, "--results", results, "--out", figures, "--format", "png,pdf"])
+    command("report", ["--runs", runs, "--results", results, "--out", str(out / "report.html")])
     yield ""
     yield from rows(done, table.read(results, "comparison"))
     yield ""
-    yield f"Numbers are at the last stage, over {images} held-out images. Everything is in {out}:"
-    yield f"runs in {runs}, tables in {results}, the contact sheet in {out / 'figures'}."
+    yield f"Numbers are at the last stage, over {images} held-out images. Everything is in {out}: the runs in {runs},"
+    yield f"tables in {results}, figures in {figures}, and one page to look at: {out / 'report.html'}"
 
 
 def rows(done: dict[str, tuple[Run, Extracted]], comparison: pd.DataFrame) -> Iterator[str]:
     """One line for each run: accuracy, tokens left, share of the object kept, and overlap with l2 and random."""
-    last = comparison[comparison["stage"] == max(comparison["stage"])]
+    told = comparison[comparison["metric"].isin(("iou", "foreground_recall"))]
+    last = told[told["stage"] == max(told["stage"])]
     values = {(a, b, metric): value for a, b, metric, value in last[["run_a", "run_b", "metric", "value"]].values}
     values |= {(b, a, metric): value for (a, b, metric), value in values.items() if b != "object"}
     by_rate = {(run.method, run.keep_rate): name for name, (run, _) in done.items()}

@@ -13,10 +13,10 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True)
 @click.pass_context
 def demo(ctx: click.Context, images: int, device: str, out: Path) -> None:
-    """Extract, compare and draw every method, on the embedded images and weights; minutes, offline.
+    """Extract, compare, draw and report every method, on the embedded images and weights; minutes, offline.
 
-    Prints accuracy, tokens left, the share of the object's patches that were kept, and the overlap with a disc around
-    the centre (l2) and with chance (random); writes a contact sheet.
+    Prints the study's findings, and of each run accuracy, tokens left, the share of the object's patches that were
+    kept, and the overlap with a disc around the centre (l2) and with chance (random).
     """
     from ..demo import demo as run_demo
 

@@ -1,0 +1,178 @@
+"""The figures by name, and what they are drawn from.
+
+A figure is a file here: its docstring is the caption, `numbers(source)` the table behind it, and
+`draw(source, figure=None, preset="iccv")` the picture. Where the source lacks what a figure is of, both raise `Missing`
+with the command that makes it; under `@drawing`, `draw` shows that sentence in an annotated gap instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
+from importlib import import_module
+from inspect import cleandoc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenlens import table
+from tokenlens.errors import BadInput, UnknownName
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from .printed import Layout
+    from .style import Canvas, Into
+
+
+class Missing(BadInput):
+    """A source lacks what a figure is of; the message says which command makes it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What figures are drawn from: tables and runs, from two folders or from memory, read when first asked for."""
+
+    results: Path | None = None
+    folder: Path | None = None
+    given: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    opened: Sequence[xr.Dataset] | None = None
+    _read: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, results: str | Path | None = None, runs: str | Path | None = None) -> Source:
+        """A source of the tables in one folder and the runs in another; either may be absent."""
+        return cls(None if results is None else Path(results), None if runs is None else Path(runs))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of `tokenlens.table`, with at least one row; Missing says which command makes it."""
+        if name not in self._read:
+            self._read[name] = self._found(name)
+        if not len(self._read[name]):
+            raise Missing(f"the {name} table is empty; fill it as `tokenlens {_maker(name)}` does")
+        return self._read[name]
+
+    @cached_property
+    def runs(self) -> list[xr.Dataset]:
+        """The runs that hold images, at least one; Missing says which command makes some."""
+        from tokenlens.store import open_runs
+
+        if self.opened is None and (self.folder is None or not self.folder.is_dir()):
+            where = (
+                "no folder of runs was given" if self.folder is None else f"there is no folder of runs {self.folder}"
+            )
+            raise Missing(f"{where}; make runs with `tokenlens extract`, or say with --runs where they are")
+        found = open_runs(self.folder) if self.opened is None and self.folder is not None else self.opened or []
+        held = [run for run in found if run.sizes.get("image")]
+        if not held:
+            raise Missing(f"there are no runs in {self.folder or 'what was given'}; make some with `tokenlens extract`")
+        return held
+
+    def _found(self, name: str) -> pd.DataFrame:
+        if name in self.given:
+            return table.conform(self.given[name], name)
+        if self.results is None:
+            raise Missing(f"no {name} table was given; `tokenlens {_maker(name)}` makes one")
+        if not self.results.is_dir():
+            raise Missing(f"there is no folder of tables {self.results}; `tokenlens {_maker(name)}` writes one")
+        try:
+            return table.read(self.results, name)
+        except BadInput as error:  # absent, damaged or of an older version: it says so itself
+            raise Missing(str(error)) from error
+
+
+def drawing(draw: Callable[..., Canvas]) -> Callable[..., Canvas]:
+    """Draw in the preset's style; a Missing becomes an annotated gap, or is raised where `strict` is passed.
+
+    So a figure asks for its numbers before it asks for its canvas.
+
+    What is drawn by `draw(source, *, figure, preset, ...)` then has the signature
+    `draw(source, *, figure=None, preset="iccv", strict=False, ...)`; `figure` may be a Figure, a SubFigure or an Axes.
+    """
+
+    @wraps(draw)
+    def styled(
+        source: Source, *, figure: Into = None, preset: str = "iccv", strict: bool = False, **options: Any
+    ) -> Canvas:
+        from . import style
+
+        with style.use(preset):
+            try:
+                canvas = draw(source, figure=figure, preset=preset, **options)
+            except Missing as lack:
+                if strict:
+                    raise
+                canvas = style.canvas(figure, preset, "column", 1.2)
+                style.annotate_gap(canvas.subplots(), str(lack))
+            style.settle(canvas)
+            return canvas
+
+    return styled
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure of the catalogue: its name is its file's."""
+
+    name: str
+    title: str
+
+    @property
+    def module(self) -> Any:
+        """The file, imported when something of it is asked for."""
+        return import_module(f".{'sheets' if self.name == CONTACT_SHEET else self.name}", __package__)
+
+    @property
+    def caption(self) -> str:
+        """The file's docstring."""
+        return cleandoc(self.module.__doc__ or "")
+
+    @property
+    def layout(self) -> Layout | None:
+        """How its numbers become a printed table; None where they are one as they are."""
+        return getattr(self.module, "LAYOUT", None)
+
+    def draw(self, source: Source, *, preset: str = "iccv", **options: Any) -> Canvas:
+        """The picture; options are those of the figure, and figure= and strict= as in `drawing`."""
+        drawn: Canvas = self.module.draw(source, preset=preset, **options)
+        return drawn
+
+    def data(self, source: Source) -> pd.DataFrame:
+        """The numbers behind the picture, one row a thing that is drawn; Missing where there are none."""
+        frame: pd.DataFrame = self.module.numbers(source)
+        return frame
+
+
+CONTACT_SHEET = "contact-sheet"
+FIGURES: dict[str, Entry] = {
+    name: Entry(name, title)
+    for name, title in {
+        "accuracy": "accuracy against keep rate, and the average rank of each method",
+        "examples": "example images with what each method keeps or merges at every stage",
+        "depth": "mean-depth heat maps, methods by keep rates",
+        "similarity": "similarity between methods, ordered by hierarchical clustering",
+        "axes": "similarity along capacity and along keep rate",
+        "datasets": "agreement of a method's patterns across data sets",
+        "proxy": "similarity against difference in accuracy, one panel an anchor",
+        "correlations": "correlations of similarity and accuracy, as heat maps",
+        "chance": "overlap with radial and with random patterns, against chance",
+        "tokens_left": "tokens left against tokens asked for, at every stage",
+        "tradeoff": "accuracy against throughput and against GFLOPs",
+        "object": "share of the object that is kept",
+        CONTACT_SHEET: "images by methods at one keep rate",
+    }.items()
+}
+
+
+def entries(names: Iterable[str] = ()) -> list[Entry]:
+    """The figures of these names, all of them if there are none; UnknownName offers the nearest."""
+    chosen = list(dict.fromkeys(names)) or list(FIGURES)
+    for name in chosen:
+        if name not in FIGURES:
+            raise UnknownName("figure", name, FIGURES)
+    return [FIGURES[name] for name in chosen]
+
+
+def _maker(name: str) -> str:
+    return {"bench": "bench", "findings": "compare --findings"}.get(name, "compare")

@@ -1,0 +1,33 @@
+"""The command `tokenlens report`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--runs", default="./runs", show_default=True, type=click.Path(), help="Folder of runs.")
+@click.option("--results", default="./results", show_default=True, type=click.Path(), help="Folder of tables.")
+@click.option("--out", type=click.Path(), help="File to write.  [default: report.html; with --split the folder report]")
+@click.option("--split", is_flag=True, help="Write a folder that loads piece by piece: for many images.")
+@click.option("--images", default=500, show_default=True, type=click.IntRange(min=1), help="Images of each data set.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="KEY=VALUE,...",
+    help="Runs with these attributes only: method=topk,keep_rate=0.5; several values: method=topk|tome.",
+)
+def report(runs: str, results: str, out: str | None, split: bool, images: int, where: tuple[str, ...]) -> None:
+    """Write one HTML page of runs, findings, figures and patterns, to look at and to send to a colleague.
+
+    It needs no server and no network.
+    """
+    import sys
+
+    from .write import write_report
+
+    place = Path(out or ("report" if split else "report.html"))
+    done = write_report(Path(runs), Path(results), place, split, images, where, progress=sys.stderr.isatty())
+    for note in done.notes:
+        click.echo(note, err=True)
+    click.echo(f"{done.path} ({done.size / 1e6:.1f} MB)")

@@ -1,0 +1,48 @@
+"""The report's images: as the model saw them, small enough for a page."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from io import BytesIO
+
+from PIL import Image
+
+from tokenlens.errors import BadInput
+
+from ..contact_sheet import Picture
+from ..runs import open_images, read_pictures
+from .data import CHUNK, PictureSet
+
+LARGEST = 256  # pixels of an image's longer side: more does not show under a grid of patches
+QUALITY = 80  # of WebP
+
+
+def chunks(one: PictureSet) -> Iterator[list[str | None]]:
+    """The set's images as data URIs, a list for each `CHUNK` of them; None where an image is gone.
+
+    Fills in the set's `classes`, and its `note` where images cannot be read: patterns can be looked at without.
+    """
+    source = one.runs[0]
+    try:
+        one.classes = tuple(open_images(source).classes)
+    except BadInput as error:
+        one.note = f"The images cannot be shown: {error}."
+    for start in range(0, len(one.ids), CHUNK):
+        ids = one.ids[start : start + CHUNK]
+        if one.note:
+            yield [None] * len(ids)
+            continue
+        try:
+            yield [uri(picture) for picture in read_pictures(source, ids)]
+        except BadInput as error:
+            one.note = f"Images cannot be shown: {error}."
+            yield [None] * len(ids)
+
+
+def uri(picture: Picture) -> str:
+    """An image (H, W, 3) uint8 as the data URI of a WebP file."""
+    image, made = Image.fromarray(picture), BytesIO()
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    image.save(made, "WEBP", quality=QUALITY, method=4)
+    return "data:image/webp;base64," + b64encode(made.getvalue()).decode()

@@ -1,0 +1,83 @@
+'use strict';
+// Starts the page: tables when they come into sight, then the viewer with its controls.
+
+function fail(error) {
+  $('failure').textContent = `This report cannot be shown: ${error.message}.`;
+  $('failure').hidden = false;
+  throw error;
+}
+
+async function startTables() {
+  for (const box of document.querySelectorAll('[data-table]')) {
+    const name = box.dataset.table;
+    const show = async () => {
+      if (box.firstElementChild) return;
+      const data = await unpackJson(`table-${name}`);
+      const run = data.columns.indexOf('run');
+      showTable(box, name, data, (row) => (viewer.byName.has(row[run]) ? `#${new URLSearchParams({ runs: row[run] })}` : null));
+    };
+    const fold = box.closest('details');
+    if (fold) fold.addEventListener('toggle', () => show().catch(fail));
+    else await show();
+  }
+}
+
+function step(by) {
+  const next = viewer.shown[Math.min(viewer.shown.length - 1, Math.max(0, position() + by))];
+  if (next) update({ image: currentSet().ids[next.index] });
+}
+
+function stepStage(by) {
+  const blocks = stages();
+  update({ block: blocks[Math.min(blocks.length - 1, Math.max(0, blocks.indexOf(viewer.state.block) + by))] });
+}
+
+const KEYS = { n: () => step(1), p: () => step(-1), '.': () => stepStage(1), ',': () => stepStage(-1) };
+
+function startControls() {
+  listen($('original'), () => panes()[0].grid);
+  $('set').addEventListener('change', (event) => update({ runs: viewer.sets[Number(event.target.value)].start }));
+  ['class', 'right', 'sort'].forEach((key) => {
+    $(key).addEventListener('change', (event) => update({ [key]: event.target.value, image: '' }));
+  });
+  Object.entries({ previous: -1, next: 1, back: -PAGE, forth: PAGE }).forEach(([id, by]) => {
+    $(id).addEventListener('click', () => step(by));
+  });
+  $('add').addEventListener('click', () => {
+    const mates = viewer.runs.filter((run) => run.set === panes()[0].set);
+    const spare = mates.find((run) => !viewer.state.runs.includes(run.name)) ?? mates[0];
+    update({ runs: [...viewer.state.runs, spare.name] });
+  });
+  $('viewer').addEventListener('keydown', (event) => {
+    const typing = event.target.matches('select, input') || event.ctrlKey || event.metaKey || event.altKey;
+    if (typing || !(event.key in KEYS)) return;
+    event.preventDefault();
+    KEYS[event.key]();
+  });
+  window.addEventListener('hashchange', () => {
+    const found = readFragment();
+    if (!found) return;
+    update(found, { link: false }).catch(fail);
+    $('viewer').scrollIntoView();
+    $('viewer').focus({ preventScroll: true });
+  });
+}
+
+async function start() {
+  if (typeof DecompressionStream === 'undefined') throw new Error('it needs a browser of 2023 or later');
+  const { sets, runs } = await unpackJson('index');
+  viewer.sets = sets;
+  viewer.runs = runs.map((run) => ({ ...run, missing: new Set(run.missing) }));
+  viewer.byName = new Map(viewer.runs.map((run) => [run.name, run]));
+  await startTables();
+  if (!sets.length) return;
+  startControls();
+  const found = readFragment();
+  await update(found ?? {}, { link: false });
+  if (found) { // the tables above have come in since, and moved it
+    $('viewer').scrollIntoView();
+    $('viewer').focus({ preventScroll: true });
+  }
+}
+
+start().catch(fail);

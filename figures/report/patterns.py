@@ -1,0 +1,87 @@
+"""What the report's pattern viewer knows of one run: its patterns, and a value for each image.
+
+Patterns are one number for each image, stage and patch, 2 * (group + 1) + kept, as little-endian uint16 (group -1:
+dropped). Shapes: I images that are shown, R of them that the run holds, S stages, P patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+MEDOIDS = ("kmedoids", "dpcknn")  # merge too, but around patches that they keep
+
+
+def patterns(run: xr.Dataset, ids: Sequence[str]) -> bytes:
+    """The run's patterns of these images, (I, S, P) uint16 little-endian as in the module's docstring; 0 if absent."""
+    rows, there = _rows(run, ids)
+    part = run[["kept", "group"]].isel(image=rows).transpose("image", "stage", "patch").load()
+    codes = np.zeros((len(ids), *part["kept"].shape[1:]), "<u2")
+    codes[there] = 2 * (part["group"].values.astype(np.int32) + 1) + part["kept"].values
+    return codes.tobytes()
+
+
+def describe_run(run: xr.Dataset, title: str, number: int, ids: Sequence[str]) -> dict[str, Any]:
+    """What the viewer reads of a run: who it is, and a value an image (None or -1 where it is not known)."""
+    rows, there = _rows(run, ids)
+    part = run[[name for name in ("tokens_left", "prediction", "rank", "label", "score") if name in run]].isel(
+        image=rows
+    )
+    part = part.load()
+    family, method = str(run.attrs["family"]), str(run.attrs["method"])
+    known = "rank" in part and part["rank"].ndim == 1
+    rank = part["rank"].values if known else np.full(len(rows), -1)
+    error = _error(part, rank)
+    return {
+        "name": str(run.attrs["run"]), "title": title, "set": number, "family": family,
+        "keeps": family in ("pruning", "radial", "random") or method in MEDOIDS,
+        "grid": [int(n) for n in run.attrs["grid"]], "stages": [int(block) for block in run["stage"].values],
+        "missing": np.flatnonzero(~there).tolist(),
+        "left": _spread(part["tokens_left"].values.tolist(), there),
+        "predictions": _spread(part["prediction"].values.tolist() if "prediction" in part else [-1] * len(rows), there),
+        "right": _spread([bool(r == 0) if r >= 0 else None for r in rank], there),
+        "error": _spread([None if np.isnan(e) else round(float(e), 4) for e in error], there),
+    }  # fmt: skip
+
+
+def labels(runs: Sequence[xr.Dataset], ids: Sequence[str]) -> list[list[int]]:
+    """The classes of each image, [] where unknown, from the first run that knows."""
+    found: dict[str, list[int]] = {}
+    for run in runs:
+        if len(found) == len(ids) or "label" not in run:
+            continue
+        rows, there = _rows(run, ids)
+        values = run["label"].isel(image=rows).values
+        for name, value in zip(np.array(ids, object)[there], values, strict=True):
+            classes = np.flatnonzero(value).tolist() if np.ndim(value) else [int(value)] * bool(value >= 0)
+            if classes:
+                found.setdefault(str(name), classes)
+    return [found.get(name, []) for name in ids]
+
+
+def _error(part: xr.Dataset, rank: NDArray[np.integer]) -> NDArray[np.float64]:
+    """1 less the probability of the image's class where scores are stored, else the class's rank; NaN if unknown."""
+    error = np.where(rank >= 0, rank, np.nan).astype(np.float64)
+    if "score" not in part or not (rank >= 0).any():
+        return error
+    score = part["score"].values.astype(np.float64)
+    share = np.exp(score - score.max(1, keepdims=True))
+    own = np.take_along_axis(share / share.sum(1, keepdims=True), part["label"].values.clip(0)[:, None], 1)[:, 0]
+    return np.where(rank >= 0, 1 - own, np.nan)
+
+
+def _rows(run: xr.Dataset, ids: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Where the run holds those of the images that it holds, and which of the images these are, (I,) bool."""
+    where = {str(name): i for i, name in enumerate(run["image"].values)}
+    there = np.array([name in where for name in ids])
+    return np.array([where[name] for name in ids if name in where], np.intp), there
+
+
+def _spread(values: list[Any], there: NDArray[np.bool_]) -> list[Any]:
+    """Put one value for each image that is there into a list of one for each image; None for the others."""
+    left = iter(values)
+    return [next(left) if here else None for here in there]

@@ -1,0 +1,197 @@
+'use strict';
+// The pattern viewer: controls, thumbnails, panes, and the cursor that lights a group in every pane.
+
+const measureInWords = (measure) => (
+  measure ? `disagreement (1 − ${measure}) of the first two` : 'disagreement: not for these two'
+);
+
+async function picture(index) {
+  const set = currentSet();
+  const chunk = await unpackJson(`images-${viewer.sets.indexOf(set)}-${Math.floor(index / set.chunk)}`);
+  if (!chunk[index % set.chunk]) return null; // it could not be read
+  const image = new Image();
+  image.src = chunk[index % set.chunk];
+  await image.decode();
+  return image;
+}
+
+function options(select, pairs, chosen) {
+  select.replaceChildren(...pairs.map(([value, text]) => make('option', { value, text, selected: value === chosen })));
+}
+
+function showControls() {
+  const { state } = viewer, set = currentSet();
+  options($('set'), viewer.sets.map((other, i) => [String(i), other.title]), String(viewer.sets.indexOf(set)));
+  $('set').parentElement.hidden = viewer.sets.length < 2;
+  options($('class'), [['', 'all classes'], ...set.classes.map((name, i) => [String(i), name])], state.class);
+  $('class').parentElement.hidden = !set.classes.length;
+  $('right').value = state.right;
+  const measure = measureOf(panes()[0], panes()[1]);
+  const [one, other] = panes();
+  const apart = disagreement(one, other, imageIndex(), state.block);
+  $('pair').textContent = apart === null
+    ? '' : `${one.title} and ${other.title} on this image at this stage: ${measure} ${(1 - apart).toFixed(2)}.`;
+  options($('sort'), [
+    ['order', 'order of the data set'], ['disagreement', measureInWords(measure)], ['error', 'error of the methods shown'],
+  ], state.sort);
+  $('stages').replaceChildren(...stages().map((block) => {
+    const button = make('button', {
+      type: 'button', 'aria-pressed': String(block === state.block), text: block < 0 ? 'before' : `block ${block}`,
+    });
+    button.addEventListener('click', () => update({ block }));
+    return button;
+  }));
+  const found = viewer.shown.length;
+  $('place').textContent = found ? `image ${position() + 1} of ${found}` : 'no image fits the filters';
+  $('note').textContent = set.note;
+  $('link').href = fragment();
+  $('add').disabled = state.runs.length >= 8;
+}
+
+function titleOf(index) {
+  const set = currentSet();
+  const names = set.labels[index].map((label) => set.classes[label] ?? `class ${label}`);
+  return names.length ? `${set.ids[index]}, ${names.join(' and ')}` : set.ids[index];
+}
+
+async function showStrip(turn) {
+  const from = Math.max(0, Math.floor(position() / PAGE) * PAGE);
+  const items = await Promise.all(viewer.shown.slice(from, from + PAGE).map(async ({ index, value }) => {
+    const thumb = (await picture(index)) ?? make('span', { class: 'blank' });
+    const wrong = panes().some((run) => run.right[index] === false);
+    thumb.alt = titleOf(index);
+    const number = value === null ? '' : value.toFixed(2);
+    const words = [titleOf(index), wrong && 'with a wrong prediction', number].filter(Boolean);
+    const button = make('button', {
+      type: 'button', title: titleOf(index), 'aria-label': words.join(', '), class: wrong && 'wrong',
+      'aria-current': index === imageIndex() && 'true',
+    }, thumb, make('span', { text: `${number}${wrong ? ' ✗' : ''}` }));
+    button.addEventListener('click', () => update({ image: currentSet().ids[index] }));
+    return make('li', {}, button);
+  }));
+  if (turn !== viewer.turn) return;
+  const focused = $('strip').contains(document.activeElement);
+  $('strip').replaceChildren(...items);
+  const current = $('strip').querySelector('[aria-current]');
+  if (current && focused) current.focus();
+  if (current) $('strip').scrollLeft = current.offsetLeft - ($('strip').clientWidth - current.clientWidth) / 2;
+}
+
+async function showPanes(turn) {
+  const index = imageIndex(), image = await picture(index);
+  if (turn !== viewer.turn) return;
+  const runs = panes();
+  fitPanes(runs.length);
+  drawImage($('original'), image, currentSet().size);
+  $('original').setAttribute('aria-label', `The image ${titleOf(index)}`);
+  $('what').textContent = titleOf(index);
+  runs.forEach((run, i) => showPane($('panes').children[i + 1], run, index, image));
+  lightUp();
+}
+
+// One figure for each run beside that of the image; those that are there are kept, and with them the focus.
+function fitPanes(count) {
+  const box = $('panes');
+  while (box.children.length > count + 1) box.lastElementChild.remove();
+  while (box.children.length < count + 1) {
+    const pane = $('pane').content.firstElementChild.cloneNode(true);
+    box.append(pane);
+    const at = () => [...box.children].indexOf(pane) - 1;
+    pane.querySelector('select').addEventListener('change', (event) => {
+      update({ runs: viewer.state.runs.map((name, i) => (i === at() ? event.target.value : name)) });
+    });
+    pane.querySelector('.remove').addEventListener('click', () => {
+      update({ runs: viewer.state.runs.filter((_, i) => i !== at()) });
+    });
+    listen(pane.querySelector('canvas'), () => panes()[at()].grid);
+  }
+}
+
+function showPane(pane, run, index, image) {
+  const select = pane.querySelector('select'), canvas = pane.querySelector('canvas');
+  const mates = viewer.runs.filter((other) => other.set === run.set);
+  options(select, mates.map((other) => [other.name, other.title]), run.name);
+  select.setAttribute('aria-label', `Method ${[...$('panes').children].indexOf(pane)}`);
+  pane.querySelector('.remove').hidden = viewer.state.runs.length < 2;
+  pane.run = run;
+  pane.image = image;
+  pane.dataset.run = run.name;
+  if (run.missing.has(index)) {
+    pane.pattern = null;
+    drawImage(canvas, null, currentSet().size);
+    pane.querySelector('.verdict').textContent = 'this run does not hold the image';
+  } else {
+    pane.pattern = patternAt(run, index, viewer.state.block);
+    paintPattern(canvas, image, currentSet().size, run, pane.pattern);
+    pane.querySelector('.verdict').replaceChildren(...verdict(run, index, pane.pattern));
+  }
+  pane.painted = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  canvas.setAttribute('aria-label', `${run.title} on ${titleOf(index)}: arrow keys move over the patches`);
+}
+
+function verdict(run, index, pattern) {
+  const set = currentSet(), parts = [];
+  const stage = run.stages.filter((block) => block <= viewer.state.block).length - 1;
+  const patches = pattern.group.length;
+  parts.push(`${stage < 0 ? patches : run.left[index][stage]} of ${patches} tokens`);
+  const said = run.predictions[index], right = run.right[index];
+  if (right !== null) {
+    const [colour, text] = right ? ['good', '✓ right'] : ['bad', '✗ wrong'];
+    parts.push(` · says ${set.classes[said] ?? `class ${said}`} `, make('b', { class: colour, text }));
+  } else if (said >= 0 && !set.labels[index].length) { // of an image without a label, by a model of other classes
+    parts.push(` · says class ${said}`);
+  }
+  return parts;
+}
+
+// ---- the cursor: a patch lights its group in every pane
+
+function patchAt(grid) {
+  const [x, y] = viewer.patch;
+  const at = (share, count) => Math.min(count - 1, Math.floor(share * count));
+  return at(y, grid[0]) * grid[1] + at(x, grid[1]);
+}
+
+function lightUp() {
+  [...$('panes').children].slice(1).forEach((pane) => {
+    const canvas = pane.querySelector('canvas');
+    canvas.getContext('2d').putImageData(pane.painted, 0, 0);
+    const on = viewer.patch && pane.pattern;
+    const lit = on ? members(pane.pattern, patchAt(pane.run.grid)) : [];
+    if (on) light(canvas, pane.image, pane.run.grid, lit);
+    canvas.dataset.lit = lit.join(' ');
+    pane.querySelector('output').textContent = on ? fate(pane.run, pane.pattern, patchAt(pane.run.grid)) : '';
+  });
+}
+
+function point(patch) {
+  viewer.patch = patch;
+  lightUp();
+}
+
+// The mouse, a finger and the arrow keys move the cursor on a canvas.
+function listen(canvas, gridOf) {
+  const follow = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const share = (at, from, length) => Math.min(1, Math.max(0, (at - from) / length));
+    point([share(event.clientX, box.left, box.width), share(event.clientY, box.top, box.height)]);
+  };
+  canvas.addEventListener('pointermove', follow);
+  canvas.addEventListener('pointerdown', follow);
+  canvas.addEventListener('pointerleave', (event) => { // a finger leaves when it is lifted, and what it chose stays
+    if (event.pointerType === 'mouse' && document.activeElement !== canvas) point(null);
+  });
+  canvas.addEventListener('blur', () => point(null));
+  canvas.addEventListener('keydown', (event) => {
+    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (event.key === 'Escape') point(null);
+    if (!step) return;
+    event.preventDefault();
+    const [rows, columns] = gridOf();
+    const from = viewer.patch ? patchAt([rows, columns]) : -1;
+    const clamp = (n, count) => Math.min(count - 1, Math.max(0, n));
+    const row = from < 0 ? 0 : clamp(Math.floor(from / columns) + step[0], rows);
+    const column = from < 0 ? 0 : clamp((from % columns) + step[1], columns);
+    point([(column + 0.5) / columns, (row + 0.5) / rows]);
+  });
+}

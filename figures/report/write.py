@@ -1,0 +1,119 @@
+"""One page of runs, findings, figures and patterns, that needs neither a server nor a network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from tokenlens.choose import parse_where, select
+from tokenlens.errors import BadInput
+
+from ..catalogue import Missing, Source
+from .data import CHUNK, PictureSet, describe_set, picture_sets
+from .images import chunks
+from .page import Folder, OneFile, Writer, static, text
+from .patterns import describe_run, patterns
+from .sections import figures_section, findings_section, head, runs_section
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LARGE = 40_000_000  # bytes; a larger file is slow to open, and too much for a mail
+NOTHING = (
+    "there are neither runs in {} nor tables in {}: make runs with `tokenlens extract` and tables with "
+    "`tokenlens compare`, or say with --runs and --results where they are"
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the page, the bytes of it and of all beside it, and what was noticed, a sentence each."""
+
+    path: Path
+    size: int
+    notes: tuple[str, ...]
+
+
+def write_report(
+    runs: Path, results: Path, out: Path, split: bool = False, images: int = 500, where: Sequence[str] = (),
+    progress: bool = False,
+) -> Report:  # fmt: skip
+    """Write the report of a folder of runs and a folder of tables; either may be missing.
+
+    Args:
+        runs: folder of runs.
+        results: folder of tables, as `tokenlens compare` writes them.
+        out: the HTML file; with `split`, the folder. It is replaced when the new one is whole.
+        split: write a folder whose data are files of their own, loaded when they are looked at: for many images.
+        images: images that the viewer shows of each data set, at most.
+        where: conditions on the runs' attributes, as in "method=topk|tome,keep_rate=0.5".
+        progress: show bars.
+
+    Raises:
+        BadInput: neither runs nor tables, no run that fits `where`, or a place that cannot be written.
+    """
+    source, notes = _open(runs, results, where)
+    with (Folder if split else OneFile)(out) as writer:
+        shown = picture_sets(source.opened or [], images)
+        _add_runs(writer, shown, progress)
+        parts = {
+            **head(source),
+            "overview": runs_section(writer, source),
+            "findings": findings_section(source),
+            "viewer": static("viewer.html") if shown else text("There are no runs to look at."),
+            "figures": figures_section(writer, source, progress),
+        }
+        notes += [one.note for one in shown if one.note]
+        parts["notes"] = "".join(f'<div class="note">{text(note)}</div>' for note in notes)
+        path = writer.finish(parts)
+    size = sum(file.stat().st_size for file in (out.rglob("*") if split else [path]) if file.is_file())
+    if not split and size > LARGE:
+        notes.append(
+            f"the report has {size / 1e6:.0f} MB: give fewer --images, or --split for a folder loaded piece by piece"
+        )
+    return Report(path, size, tuple(notes))
+
+
+def _open(runs: Path, results: Path, where: Sequence[str]) -> tuple[Source, list[str]]:
+    """The tables and the chosen runs, and what is wrong with either."""
+    source, notes = Source.open(results, runs), []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            opened: list[xr.Dataset] = list(source.runs)
+        except Missing as lack:
+            opened = []
+            notes.append(str(lack))
+    notes += [str(one.message) for one in caught if one.category is UserWarning]  # the store's, on damaged runs
+    chosen = select(opened, parse_where(where))
+    if opened and not chosen:
+        raise BadInput(f"none of the {len(opened)} runs has {' and '.join(where)}: loosen the condition")
+    tables = any(results.glob("*.parquet")) or any(results.glob("*.csv")) if results.is_dir() else False
+    if not chosen and not tables:
+        raise BadInput(NOTHING.format(runs, results))
+    if not tables:
+        notes.append(
+            f"there are no tables in {results}, without which there are no findings: make them with `tokenlens compare`"
+        )
+    return replace(source, opened=chosen), notes
+
+
+def _add_runs(writer: Writer, sets: Sequence[PictureSet], progress: bool) -> None:
+    """Write what the viewer shows: images, patterns, and the index of both."""
+    described: list[dict[str, Any]] = []
+    steps = sum(len(one.runs) + -(-len(one.ids) // CHUNK) for one in sets)
+    with tqdm(total=steps, desc="images and patterns", unit="piece", disable=not progress) as bar:
+        for number, one in enumerate(sets):
+            for k, images in enumerate(chunks(one)):
+                writer.add(f"images-{number}-{k}", images)
+                bar.update()
+            for run, title in zip(one.runs, one.titles, strict=True):
+                writer.add(f"patterns-{len(described)}", patterns(run, one.ids))
+                described.append(describe_run(run, title, number, one.ids))
+                bar.update()
+    writer.add("index", {"sets": [describe_set(one) for one in sets], "runs": described})

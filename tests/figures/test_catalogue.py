@@ -1,0 +1,86 @@
+"""The catalogue, and what a source says of what it lacks."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from tokenlens import table
+from tokenlens.errors import UnknownName
+from tokenlens.figures.catalogue import FIGURES, Missing, Source, drawing, entries
+from tokenlens.figures.style import Canvas
+
+Tables = dict[str, pd.DataFrame]
+
+
+@pytest.mark.parametrize("entry", FIGURES.values(), ids=list(FIGURES))
+def test_every_figure_has_a_caption_and_says_what_an_empty_source_lacks(entry: object) -> None:
+    assert len(entry.caption) > 100 and "\n    " not in entry.caption
+    with pytest.raises(Missing, match="tokenlens "):
+        entry.data(Source())
+    with pytest.raises(Missing, match="tokenlens "):
+        entry.draw(Source(), strict=True)
+    gap = entry.draw(Source())
+    assert [text.get_gid() for ax in gap.axes for text in ax.texts] == ["gap"]
+    assert "tokenlens " in gap.axes[0].texts[0].get_text()
+
+
+def test_figures_are_asked_for_by_name() -> None:
+    assert [entry.name for entry in entries(["proxy", "depth", "proxy"])] == ["proxy", "depth"]
+    assert len(entries()) == len(FIGURES) == 13
+    with pytest.raises(UnknownName, match="no figure called 'acuracy'; did you mean accuracy"):
+        entries(["acuracy"])
+
+
+def test_tables_are_read_once_from_their_folder(tmp_path: Path, make_tables: Callable[..., Tables]) -> None:
+    made = make_tables(("a",), ("tiny",), ("topk", "l2"), (0.5,))
+    table.write(made["runs"], tmp_path, "runs", csv=True)
+    source = Source.open(tmp_path, None)
+    assert list(source.table("runs")["run"]) == list(made["runs"]["run"])
+    assert source.table("runs") is source.table("runs")
+
+
+@pytest.mark.parametrize(("content", "fact"), [
+    (None, r"holds no runs table; `tokenlens compare --out .*` writes one"),
+    (b"no parquet", r"runs\.parquet cannot be read \(.*\); remove it and write it anew with `tokenlens compare`"),
+    ("old", r"the runs table lacks .*gflops; write it anew with `tokenlens compare`"),
+    ("empty", r"the runs table is empty; fill it as `tokenlens compare` does"),
+])  # fmt: skip
+def test_a_table_that_cannot_be_used_is_told(
+    tmp_path: Path, tables: Tables, content: bytes | str | None, fact: str
+) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / "runs.parquet").write_bytes(content)
+    elif content:
+        frame = tables["runs"].drop(columns="gflops") if content == "old" else tables["runs"].iloc[:0]
+        frame.to_parquet(tmp_path / "runs.parquet")
+    with pytest.raises(Missing, match=fact):
+        Source.open(tmp_path).table("runs")
+
+
+def test_what_is_not_there_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    nowhere = Source.open(tmp_path / "results", tmp_path / "runs")
+    with pytest.raises(Missing, match=r"no folder of tables .*results; `tokenlens bench` writes one"):
+        nowhere.table("bench")
+    with pytest.raises(Missing, match=r"no folder of runs .*runs; make runs with `tokenlens extract`"):
+        _ = nowhere.runs
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(Missing, match=r"there are no runs in .*runs; make some with `tokenlens extract`"):
+        _ = nowhere.runs
+    with pytest.raises(Missing, match="no runs table was given; `tokenlens compare` makes one"):
+        Source().table("runs")
+
+
+def test_a_gap_takes_the_place_of_what_was_passed_in() -> None:
+    @drawing
+    def draw(source: Source, *, figure: object, preset: str) -> Canvas:
+        raise Missing("there is nothing")
+
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    made = draw(Source(), figure=right)
+    assert made.figure is figure and left in figure.axes and made.axes[0].texts[0].get_text() == "there is nothing"
+    with pytest.raises(UnknownName, match="no preset called"):
+        draw(Source(), preset="a0")
