@@ -1,0 +1,110 @@
+"""Tasks in processes: in order, in parallel, noted, and never done twice."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tokenlens.errors import BadInput
+from tokenlens.study.matrix import Study
+from tokenlens.study.runner import Note, Notes, Task, carry_out, lock
+from tokenlens.study.tasks import runs
+
+Write = Callable[..., Study]
+GOOD, BAD = ("--version",), ("extract", "--no-such-option")
+
+
+def carried(tasks: list[Task], out: Path, jobs: int = 2) -> tuple[list[str], list[tuple[str, int]]]:
+    """Names of what is unfinished, and (name, code) of what ended, in order."""
+    ended: list[tuple[str, int]] = []
+    unfinished = carry_out(tasks, out, jobs, [], lambda task, note: ended.append((task.name, note.code)))
+    return [task.name for task in unfinished], ended
+
+
+def test_a_failure_is_noted_the_rest_goes_on_and_the_next_call_tries_again(tmp_path: Path) -> None:
+    tasks = [Task("a", BAD), Task("b", GOOD, needs=("a",)), Task("c", GOOD), Task("d", GOOD, needs=("c",))]
+    unfinished, ended = carried(tasks, tmp_path)
+    assert unfinished == ["a", "b"] and dict(ended) == {"a": 2, "c": 0, "d": 0}
+    assert [name for name, _ in ended].index("c") < [name for name, _ in ended].index("d")
+    notes = Notes(tmp_path)
+    failed = notes.read(tasks[0])
+    assert failed is not None and "No such option" in failed.last
+    assert "version" in notes.log(tasks[2]).read_text()
+    tasks[0] = Task("a", GOOD)
+    unfinished, ended = carried(tasks, tmp_path)
+    assert not unfinished and ended == [("a", 0), ("b", 0)]  # c and d are not done again
+
+
+def test_a_task_counts_as_done_only_with_its_words_and_what_it_makes(tmp_path: Path) -> None:
+    notes, made = Notes(tmp_path), tmp_path / "made"
+    task = Task("a/b", GOOD, makes=(made,))
+    notes.write(task, Note(GOOD, 0, 1.0, ""))
+    assert not notes.ended(task)
+    made.touch()
+    assert notes.ended(task)
+    assert not notes.ended(Task("a/b", (*GOOD, "more"), makes=(made,)))
+    notes.log(task).with_suffix(".json").write_text("{")  # half a note is none
+    assert notes.read(task) is None
+
+
+def test_words_are_the_commands_of_the_study(write: Write, tmp_path: Path) -> None:
+    study = write(backbone={"recipe": "shapes", "set": {"schedule.epochs": 2}}, finetune={"recipe": "shapes"})
+    every = {task.name: task for task in runs(study, tmp_path)}
+    assert len(every) == 2 + 2 * len(study.cells)
+    backbone, tuned = every["backbone/embedded-birds/nano"], every["finetune/embedded-birds/nano/topk-0.5-s0"]
+    extracted = every["extract/embedded-birds/nano/topk-0.5-s0"]
+    assert tuned.needs == (backbone.name,) and extracted.needs == (tuned.name,)
+    assert str(backbone.makes[0]) in tuned.words and str(tuned.makes[0]) in extracted.words
+    assert "schedule.epochs=2" in backbone.words and "schedule.epochs=2" not in tuned.words
+    # cheaper by the tokens that are gone, and by two epochs of ten
+    whole = every["finetune/embedded-birds/nano/none-1-s0"]
+    assert backbone.cost == pytest.approx(whole.cost / 5) and tuned.cost < whole.cost
+
+
+def test_off_the_shelf_methods_are_only_extracted(write: Write, tmp_path: Path) -> None:
+    study = write()
+    assert {task.name.split("/")[0] for task in runs(study, tmp_path)} == {"extract"}
+
+
+def test_one_study_is_worked_on_by_one_process(tmp_path: Path) -> None:
+    program = f"""from pathlib import Path; from tokenlens.study.runner import lock
+lock(Path({str(tmp_path)!r})); print('held', flush=True); input()"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(BadInput, match="another process works on the study"):
+            lock(tmp_path)
+        other.kill()
+    lock(tmp_path)  # the lock goes with its holder
+
+
+def test_children_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """A child that outlived its parent would write beside the next parent's child."""
+    words = ["extract", "--limit", "9999", "--out", str(tmp_path / "runs")]
+    program = f"""import subprocess, sys
+child = subprocess.Popen([sys.executable, '-m', 'tokenlens.study.child', *{words!r}], stdin=subprocess.PIPE)
+print(child.pid, flush=True)
+child.wait()"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        time.sleep(1)
+        assert _lives(child)
+        parent.kill()
+    until = time.monotonic() + 60
+    while _lives(child) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not _lives(child)
+
+
+def _lives(process: int) -> bool:
+    """Whether it runs: a child that has ended stays listed where nobody asks how."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{process}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -1,0 +1,177 @@
+"""The study file: which data sets, models, methods, keep rates and seeds, and how each is trained and looked at.
+
+    name: tiny
+    axes:                      # every combination is one run
+      data: ["embedded:shapes"]
+      models: [nano-tiny]
+      methods: [none, topk]
+      keep_rates: [0.5]
+      seeds: [0]
+    also:                      # further combinations; what is not named is as above
+      - {methods: [topk], seeds: [1, 2]}
+    backbone: {recipe: nano, set: {epochs: 10}}     # or `pretrained`
+    finetune: {recipe: shapes}                      # or `none`, for methods off the shelf
+    extract: {split: test, limit: 1000, features: true}
+
+A recipe may differ by data set: `recipe: {imagenet: imagenet, coco: coco}`, by the word before the colon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import BadInput, UnknownName
+
+AXES = ("data", "models", "methods", "keep_rates", "seeds")
+KEYS = ("name", "axes", "also", "backbone", "finetune", "extract", "compare", "images", "remark")
+EXTRACT = ("split", "limit", "features", "batch_size", "precision", "workers")
+COMPARE = ("resamples", "chunk", "workers")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One run of the study."""
+
+    data: str
+    model: str
+    method: str
+    keep_rate: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """A path below the study's folder."""
+        return f"{slug(self.data)}/{slug(self.model)}/{self.method}-{self.keep_rate:g}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A recipe by data set, and the values that differ from it."""
+
+    recipe: str | Mapping[str, str]
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+    def recipe_for(self, data: str) -> str:
+        """The recipe for a data set, by its whole name or the word before its colon."""
+        if isinstance(self.recipe, str):
+            return self.recipe
+        for key in (data, data.partition(":")[0]):
+            if key in self.recipe:
+                return self.recipe[key]
+        raise BadInput(f"the study names no recipe for {data}; it has {', '.join(sorted(self.recipe))}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    backbone: Training | None
+    """how each model comes to be on each data set; None: it is published"""
+    finetune: Training | None
+    """how each method is trained; None: it is taken off the shelf"""
+    extract: Mapping[str, Any] = field(default_factory=dict)
+    compare: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """for each data set, how many images are trained on and looked at, where the set itself need not be at hand"""
+    remark: str = ""
+
+
+def slug(words: str) -> str:
+    """A data set or model as part of a path."""
+    return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in words).strip("-")
+
+
+def shipped(file: str) -> Path:
+    """A study file: a path, or the name of one in a package that the entry-point group `tokenlens.studies` names."""
+    path = Path(file)
+    if path.is_file():
+        return path
+    known: dict[str, Path] = {}
+    for entry in entry_points(group="tokenlens.studies"):
+        folder = Path(str(files(entry.value)))
+        known |= {found.stem: found for found in sorted(folder.glob("*.yaml"))}
+    if file not in known:
+        raise UnknownName("study file", file, known)
+    return known[file]
+
+
+def read(path: Path) -> Study:
+    """Read a study file. Raises BadInput where it says something that cannot be meant, naming the file."""
+    try:
+        said = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read ({error.strerror}); name a study file, or one that is shipped"
+        ) from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{path} is no YAML ({reason}); mend it there") from error
+    try:
+        return _study(said, path.stem)
+    except UnknownName as error:
+        raise BadInput(f"{path}: {error}") from error
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+
+
+def _study(said: Any, name: str) -> Study:
+    if not isinstance(said, dict) or "axes" not in said:
+        raise BadInput(f"a study is a mapping with the key axes, which has {', '.join(AXES)}")
+    _known("key of a study", said, KEYS)
+    cells = list(dict.fromkeys(_cells(said["axes"], said.get("also") or [])))
+    extract, compare = dict(said.get("extract") or {}), dict(said.get("compare") or {})
+    _known("setting of extract", extract, EXTRACT)
+    _known("setting of compare", compare, COMPARE)
+    return Study(
+        name=str(said.get("name", name)),
+        cells=tuple(cells),
+        backbone=_training(said, "backbone", "pretrained"),
+        finetune=_training(said, "finetune", "none"),
+        extract=extract,
+        compare=compare,
+        images=dict(said.get("images") or {}),
+        remark=" ".join(str(said.get("remark", "")).split()),
+    )
+
+
+def _known(kind: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in given:
+        if key not in known:
+            raise UnknownName(kind, str(key), known)
+
+
+def _cells(axes: Any, also: Any) -> Iterator[Cell]:
+    """Every combination of the axes, then of each further matrix, which takes from the axes what it does not name."""
+    for part in ({}, *also):
+        if not isinstance(axes, dict) or not isinstance(part, dict):
+            raise BadInput(f"axes, and each entry of also, is a mapping of {', '.join(AXES)}")
+        _known("axis", {**axes, **part}, AXES)
+        whole = {"seeds": [0], **axes, **part}
+        lacking = [name for name in AXES if not isinstance(whole.get(name), list) or not whole[name]]
+        if lacking:
+            raise BadInput(f"{', '.join(lacking)} must each be a list with something in it")
+        for data, model, method, rate, seed in product(*(whole[name] for name in AXES)):
+            if not isinstance(rate, int | float) or not 0 < rate <= 1:
+                raise BadInput(f"keep rate {rate} is outside (0, 1]; for example 0.5")
+            # the un-reduced model keeps all tokens whatever the rate
+            yield Cell(str(data), str(model), str(method), 1.0 if method == "none" else float(rate), int(seed))
+
+
+def _training(said: Mapping[str, Any], key: str, without: str) -> Training | None:
+    value = said.get(key, without)
+    if value == without:
+        return None
+    if not isinstance(value, dict) or "recipe" not in value:
+        raise BadInput(f"{key} is a mapping with a recipe, or the word {without}")
+    _known(f"key of {key}", value, ("recipe", "set"))
+    return Training(value["recipe"], dict(value.get("set") or {}))
