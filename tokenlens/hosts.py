@@ -19,12 +19,13 @@ from .run import CAPACITIES
 from .schedule import STUDY_BLOCKS
 from .support import check_host
 from .vit import ReducedViT, reduce
-from .weights import ARCHITECTURE, NANO, nano_path
+from .weights import ARCHITECTURE, NANOS, nano_path, nano_shape
 
 
 def capacity_of(name: str) -> str:
     """The capacity that a model's name says (tiny, small, base, ...), or the name itself."""
-    return next((part for part in re.split(r"[_\-.:/]", name) if part in CAPACITIES), name)
+    words = [part for part in re.split(r"[_\-.:/]", name) if part in CAPACITIES]
+    return words[-1] if words else name  # nano-tiny is the tiny one of its family
 
 
 def timm_name(name: str) -> str:
@@ -34,7 +35,7 @@ def timm_name(name: str) -> str:
         return name
     published = re.fullmatch(r"[a-z]+_(tiny|small|base)_patch16_(224|384)(?:_\w+)?", name)
     if published is None:
-        raise UnknownName("model", name, ["nano", *timm.list_models("vit_*"), *timm.list_models("deit*")])
+        raise UnknownName("model", name, [*NANOS, *timm.list_models("vit_*"), *timm.list_models("deit*")])
     return f"deit_{published[1]}_patch16_{published[2]}"
 
 
@@ -67,7 +68,7 @@ def open_host(
     """The model that a user names.
 
     Args:
-        model: "nano", or a timm name; by default what the weights say, or nano without weights.
+        model: "nano" or another of `weights.NANOS`, or a timm name; by default what the weights say, or nano.
         weights: a file or `hf:owner/name` (see `checkpoints.read`), or "random"; by default the published ones.
         heads: attention heads, where neither name nor weights tell.
         classes: of an untrained model.
@@ -96,6 +97,8 @@ def _open(model: str | None, weights: str | None, heads: int | None, classes: in
         digest = hashlib.sha256(b"".join(nano_path(n).read_bytes() for n in ("nano", "nano-reducers"))).hexdigest()
         return Host(vit_for(found, "nano", "nano").eval(), "nano", digest[:16], "nano", found)
     assert model is not None
+    if model in NANOS:
+        raise BadInput(f"{model} comes without weights; give a file with --weights, or --weights random to train it")
     vit = pretrained(model).eval()
     return Host(vit, model, _digest(vit), f"the published weights of {model}")
 
@@ -142,9 +145,9 @@ def pretrained(name: str) -> TimmViT:
 
 
 def untrained(name: str, classes: int) -> TimmViT:
-    """A randomly initialised model; the nano ViT included."""
-    if name == "nano":
-        return timm.create_model(ARCHITECTURE, **{**NANO, "num_classes": classes})
+    """A randomly initialised model; the nano ViTs included."""
+    if name in NANOS:
+        return timm.create_model(ARCHITECTURE, **nano_shape(name, classes))
     return timm.create_model(timm_name(name).split(".")[0], num_classes=classes)
 
 
@@ -156,9 +159,9 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
     """
     name = model or weights.args.get("model") or weights.architecture
     heads = heads or weights.args.get("heads")
-    if name == "nano":
-        classes = len(weights.vit.get("head.weight", range(NANO["num_classes"])))
-        vit = timm.create_model(ARCHITECTURE, **{**NANO, "num_classes": classes})
+    if name in NANOS:
+        classes = len(weights.vit.get("head.weight", ()))
+        vit = timm.create_model(ARCHITECTURE, **nano_shape(name, classes))
         load_vit(vit, weights, source)
         return vit
     if name is None:

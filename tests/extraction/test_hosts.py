@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,7 +25,11 @@ from tokenlens.store import open_run
     ("name", "capacity"),
     [
         *(("nano", "nano"), ("deit_small_patch16_224", "small"), ("topk_tiny_patch16_224", "tiny")),
-        *(("vit_base_patch16_224.augreg_in21k", "base"), ("vit_so400m_patch14_siglip_224", None)),
+        *(
+            ("nano-tiny", "tiny"),
+            ("vit_base_patch16_224.augreg_in21k", "base"),
+            ("vit_so400m_patch14_siglip_224", None),
+        ),
     ],
 )
 def test_capacity(name: str, capacity: str | None) -> None:
@@ -36,6 +41,16 @@ def test_published_names_are_deits() -> None:
     assert timm_name("vit_base_patch16_224.dino") == "vit_base_patch16_224.dino"
     with pytest.raises(tokenlens.BadInput, match="did you mean"):
         timm_name("vit_bas_patch16_224x")
+
+
+def test_the_nano_family_is_built_by_name_and_has_weights_for_one(tmp_path: Path) -> None:
+    small = open_host("nano-small", "random", classes=20).vit
+    assert (small.embed_dim, small.blocks[0].attn.num_heads, small.num_classes, len(small.blocks)) == (96, 6, 20, 12)
+    save_file(small.state_dict(), tmp_path / "small.safetensors")
+    again = open_host("nano-small", str(tmp_path / "small.safetensors")).vit
+    assert again.num_classes == 20 and torch.equal(again.head.weight, small.head.weight)
+    with pytest.raises(tokenlens.BadInput, match="nano-small comes without weights"):
+        open_host("nano-small")
 
 
 def test_untrained_weights_come_from_the_seed() -> None:

@@ -9,8 +9,8 @@
       seeds: [0]
     also:                      # further combinations; what is not named is as above
       - {methods: [topk], seeds: [1, 2]}
-    backbone: {recipe: nano, set: {epochs: 10}}     # or `pretrained`
-    finetune: {recipe: shapes}                      # or `none`, for methods off the shelf
+    backbone: {recipe: nano, set: {schedule.epochs: 10}}    # or `pretrained`
+    finetune: {recipe: shapes}                              # or `none`, for methods off the shelf
     extract: {split: test, limit: 1000, features: true}
 
 A recipe may differ by data set: `recipe: {imagenet: imagenet, coco: coco}`, by the word before the colon.

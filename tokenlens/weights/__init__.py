@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ARCHITECTURE", "NANO", "nano_path"]
+__all__ = ["ARCHITECTURE", "NANO", "NANOS", "nano_path", "nano_shape"]
 
 ARCHITECTURE = "vit_tiny_patch16_224"
 NANO: dict[str, Any] = {
@@ -22,6 +22,14 @@ NANO: dict[str, Any] = {
     "num_heads": 4,
     "num_classes": 10,
 }
+# channels and attention heads; those without weights here mirror DeiT's three capacities, at a quarter of the width
+NANOS = {"nano": (64, 4), "nano-tiny": (48, 3), "nano-small": (96, 6), "nano-base": (192, 12)}
+
+
+def nano_shape(name: str, classes: int) -> dict[str, Any]:
+    """A nano ViT by name, as arguments of timm's `create_model`."""
+    width, heads = NANOS[name]
+    return {**NANO, "embed_dim": width, "num_heads": heads, "num_classes": classes}
 
 
 def nano_path(name: str = "nano") -> Path:
