@@ -7,7 +7,8 @@ with the command that makes it; under `@drawing`, `draw` shows that sentence in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from importlib import import_module
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 class Missing(BadInput):
     """A source lacks what a figure is of; the message says which command makes it."""
+
+
+@contextmanager
+def missing_where_bad() -> Iterator[None]:
+    """What cannot be shown is missing: an image that is gone is no reason to draw no other figure."""
+    try:
+        yield
+    except BadInput as error:
+        raise Missing(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -76,10 +86,8 @@ class Source:
             raise Missing(f"no {name} table was given; `tokenlens {_maker(name)}` makes one")
         if not self.results.is_dir():
             raise Missing(f"there is no folder of tables {self.results}; `tokenlens {_maker(name)}` writes one")
-        try:
+        with missing_where_bad():  # absent, damaged or of an older version: it says so itself
             return table.read(self.results, name)
-        except BadInput as error:  # absent, damaged or of an older version: it says so itself
-            raise Missing(str(error)) from error
 
 
 def drawing(draw: Callable[..., Canvas]) -> Callable[..., Canvas]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import style
-from .catalogue import Source, drawing
+from .catalogue import Missing, Source, drawing
 from .pairs import joined, mean_interval
 from .printed import Layout
 
@@ -38,6 +38,11 @@ def numbers(source: Source) -> pd.DataFrame:
             low, high = part["low"].iloc[0], part["high"].iloc[0]
         rows.append({"metric": metric, "capacity": capacity, "method": method, "keep_rate": rate, "value": value,
                      "low": low, "high": high, "chance": part["chance"].mean(), "n": n})  # fmt: skip
+    if not rows:
+        raise Missing(
+            "the runs on two data sets follow no one keep rate; make some with `tokenlens extract --keep-rate 0.5` and "
+            "then `tokenlens compare`"
+        )
     return pd.DataFrame(sorted(rows, key=_place))
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tokenlens.errors import BadInput
+from tokenlens.whole import write
 
 from . import printed, style
 from .catalogue import CONTACT_SHEET, Entry, Source
-from .files import check_out, formats, image, write
+from .files import check_out, formats, image
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ one that stands for it, shows the image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,10 +17,8 @@ import numpy as np
 from matplotlib.patches import Patch
 from PIL import Image
 
-from tokenlens.errors import BadInput
-
 from . import style
-from .catalogue import Missing, drawing
+from .catalogue import drawing, missing_where_bad
 from .contact_sheet import DIM, FLOOR, FUSED, MERGES, Picture, paint
 from .groups import OUTLINES, group_colors
 from .runs import choose_images, choose_runs, read_panel, read_pictures
@@ -91,7 +88,7 @@ def draw(
     if images is None and cell < SMALLEST:
         ids = ids[:1]
         banks, cell = layout(len(sheet.runs), len(stages), 1, preset)
-    with _told():
+    with missing_where_bad():
         pictures = read_pictures(sheet.runs[0], ids)
     across, letters = ceil(len(sheet.runs) / banks), style.preset(preset).size
     made = canvas(figure, preset, "page", len(ids) * banks * (cell * len(stages) + HEAD) + FOOT)
@@ -122,18 +119,9 @@ def layout(methods: int, stages: int, images: int, preset: str) -> tuple[int, fl
 
 def _chosen(source: Source, images: int | Sequence[str], keep_rate: float | None) -> tuple[Sheet, list[str]]:
     check(source.runs, ("run", "method", "family", "dataset", "input_size"))
-    with _told():
+    with missing_where_bad():
         sheet = max(choose_runs(source.runs, keep_rate=keep_rate), key=lambda sheet: len(sheet.runs))
         return sheet, choose_images(sheet.runs, images) if isinstance(images, int) else list(images)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What cannot be shown is missing: an image that is gone is no reason to draw no other figure."""
-    try:
-        yield
-    except BadInput as error:
-        raise Missing(str(error)) from error
 
 
 def _stages(runs: Sequence[xr.Dataset]) -> list[int]:

@@ -1,9 +1,7 @@
-"""Files of figures and tables: each is whole or not there, and the same figure is the same file."""
+"""Formats and places of figures; the same figure is the same file."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tokenlens.errors import BadInput, UnknownName, disk_errors
+from tokenlens.errors import BadInput, UnknownName
 
 from .style import use
 
@@ -41,22 +39,6 @@ def image(figure: Figure, kind: str, preset: str) -> bytes:
         FigureCanvasAgg(figure)  # no window, no global state
         figure.savefig(made, format=kind, metadata=_DATELESS[kind])
     return made.getvalue()
-
-
-def write(path: Path, content: bytes | str) -> Path:
-    """Write a file beside its place and move it there, so that nobody sees half of it; BadInput where it cannot be."""
-    check_out(path.parent)
-    with disk_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-            Path(partial).chmod(0o644)
-            Path(partial).replace(path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
-    return path
 
 
 def check_out(folder: Path) -> None:

@@ -44,6 +44,8 @@ def joined(source: Source, axis: str, metrics: Sequence[str]) -> pd.DataFrame:
             f"no two runs that differ in {word} only are compared by {' or '.join(metrics)}; make them with "
             f"`tokenlens extract {option}` and then `tokenlens compare`"
         )
+    if not part[["run_a", "run_b"]].isin(runs.index).any(axis=None):
+        raise Missing("the comparison and runs tables are not of the same runs; write both anew by `tokenlens compare`")
     ends = {f"{name}_{end}": part[f"run_{end}"].map(runs[name]) for name in WHAT for end in "ab"}
     return part.assign(**ends)
 

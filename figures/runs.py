@@ -15,9 +15,8 @@ from tokenlens.choose import parse_where, select
 from tokenlens.errors import BadInput
 
 from .contact_sheet import Panel, Picture
+from .setting import USUAL_RATE
 from .style import label, order_key
-
-USUAL_RATE = 0.5
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,8 @@ def read_pictures(run: xr.Dataset, ids: Sequence[str]) -> list[Picture]:
     pictures = [images.image(place[i]) for i in ids]
     if str(run.attrs["dataset"]).startswith("embedded:") and all(p.size == (width, height) for p in pictures):
         return [np.asarray(picture, dtype=np.uint8) for picture in pictures]  # drawn in the model's own size
-    return [as_seen(picture, (height, width), float(run.attrs.get("crop_pct") or 1.0)) for picture in pictures]
+    crop_pct, squash = float(run.attrs.get("crop_pct") or 1.0), bool(run.attrs.get("squash"))
+    return [as_seen(picture, (height, width), crop_pct, squash) for picture in pictures]
 
 
 def open_images(run: xr.Dataset) -> Any:
@@ -177,20 +177,23 @@ def open_images(run: xr.Dataset) -> Any:
     return open_data(dataset, split)
 
 
-def as_seen(image: Image.Image, size: tuple[int, int], crop_pct: float) -> Picture:
+def as_seen(image: Image.Image, size: tuple[int, int], crop_pct: float, squash: bool = False) -> Picture:
     """Resize and crop as timm does for evaluation: bicubic, shorter side to size / crop_pct, centre crop.
 
     Args:
         image: PIL image in RGB, of any size.
         size: (H, W) of the model's input.
         crop_pct: share of the resized image that the crop keeps, by its side.
+        squash: both sides become size / crop_pct, as of several labels an image: nothing is cut off at 1.
 
     Returns:
-        (H, W, 3) uint8. Source: timm.data.transforms_factory.transforms_imagenet_eval, crop_mode "center".
+        (H, W, 3) uint8. Source: timm.data.transforms_factory.transforms_imagenet_eval, crop_mode "center" or "squash".
     """
     height, width = size
     target = floor(height / crop_pct), floor(width / crop_pct)
-    if height == width:
+    if squash:
+        resized = target[1], target[0]
+    elif height == width:
         short = min(image.size)
         resized = int(target[0] * image.width / short), int(target[0] * image.height / short)
     else:  # timm rounds by another rule where the input is not square

@@ -10,52 +10,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from .catalogue import Source, drawing
+from .catalogue import Source, drawing, missing_where_bad
 from .contact_sheet import contact_sheet
-from .files import check_out, write
 from .runs import Sheet, choose_images, choose_runs, last_block, read_panel, read_pictures
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def draw_contact_sheets(
-    runs: Sequence[xr.Dataset], out: Path, images: int = 4, keep_rate: float | None = None,
-    stage: int | None = None, where: Sequence[str] = (),
-) -> Iterator[tuple[Path, tuple[str, ...]]]:  # fmt: skip
-    """Draw `contact-sheet-<dataset>-<model>.png` for each data set and model among the runs.
+def contact_sheets(
+    runs: Sequence[xr.Dataset], images: int = 4, keep_rate: float | None = None, stage: int | None = None,
+    where: Sequence[str] = (),
+) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:  # fmt: skip
+    """Draw a sheet `contact-sheet-<dataset>-<model>` for each data set and model among the runs.
 
     Args:
         runs: the runs, as `tokenlens.store.open_runs` returns them.
-        out: the folder to write to; it is made.
         images: rows of a sheet, at most.
         keep_rate: the rate to show; None for 0.5, or the most frequent one.
         stage: the block whose stage is shown; None for each run's last.
         where: conditions on the runs' attributes, as in "method=topk|tome,keep_rate=0.5".
 
     Yields:
-        Each file once it is written, with the names of the runs that found no place on it.
+        The name of each sheet, the PNG file, and the names of the runs that found no place on it.
 
     Raises:
-        BadInput: no runs, none that match, no image in common, images that are gone, or an unwritable folder.
+        BadInput: no runs, none that match, no image in common, or images that are gone.
     """
-    check_out(out)
-    for name, content, left_out in contact_sheets(runs, images, keep_rate, stage, where):
-        yield write(out / f"{name}.png", content), left_out
-
-
-def contact_sheets(
-    runs: Sequence[xr.Dataset], images: int = 4, keep_rate: float | None = None, stage: int | None = None,
-    where: Sequence[str] = (),
-) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:  # fmt: skip
-    """The same sheets as (name, PNG, runs left out)."""
     taken: set[str] = set()
     for sheet in choose_runs(runs, where, keep_rate, stage):
         names = (sheet.name + (f"-{i}" if i > 1 else "") for i in count(1))
@@ -72,7 +59,8 @@ def draw(
     stage: int | None = None, where: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
     """The first of the contact sheets, in a figure of its own: its cells are whole pixels, and fit no other."""
-    return _draw(choose_runs(source.runs, where, keep_rate, stage)[0], BytesIO(), images, stage)
+    with missing_where_bad():
+        return _draw(choose_runs(source.runs, where, keep_rate, stage)[0], BytesIO(), images, stage)
 
 
 def numbers(source: Source) -> pd.DataFrame:

@@ -133,7 +133,7 @@ def draw(
                 _matrix(ax, found[stage], stage, cell, shades)
             else:
                 annotate_gap(ax, f"no stage\nat block {stage}")
-        line[0].set_yticks(range(len(methods)), map(label, methods), fontsize=min(0.85 * size, 0.95 * cell))
+        line[0].set_yticks(range(len(methods)), map(label, methods), fontsize=min(0.85 * size, 0.85 * cell))
         _bar(made, line, metric, found)
     setting = describe(choose(source.table("runs"), dataset, model))
     made.supxlabel(f"keep {rows['keep_rate'].iloc[0]:g}; {setting}", fontsize=0.85 * size)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import BadInput, disk_errors
+from .errors import BadInput
 from .hosts import input_of
 from .methods import methods
 from .models import Models
 from .vit import ReducedViT
+from .whole import whole
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -83,12 +82,7 @@ def export_onnx(model: ReducedViT, path: Path, opset: int = OPSET, told: dict[st
     model = model.eval().float().cpu()
     config = input_of(model.vit)
     images = torch.randn(3, *config["input_size"], generator=torch.Generator().manual_seed(0))
-    with disk_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-    partial = Path(name)
-    try:
+    with whole(path) as partial:
         _write(model, images[:2], partial, opset, told or {})
         try:
             differs = max(_difference(model, images[:count], partial) for count in (3, 1))
@@ -100,11 +94,6 @@ def export_onnx(model: ReducedViT, path: Path, opset: int = OPSET, told: dict[st
                 f"in onnxruntime the exported model differs from torch by {differs:.1e}, more than {TOLERANCE:g}, so "
                 "nothing was written; look at the weights, or try another --opset"
             )
-        with disk_errors(path.parent):
-            partial.chmod(0o644)
-            partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return differs
 
 
@@ -131,8 +120,7 @@ def _write(model: ReducedViT, images: Tensor, path: Path, opset: int, told: dict
         raise BadInput(f"the model cannot be exported at opset {opset} ({reason}); try another --opset") from error
     assert program is not None
     program.model.metadata_props.update(told)
-    with disk_errors(path.parent):
-        program.save(path, external_data=False)
+    program.save(path, external_data=False)
 
 
 @contextmanager

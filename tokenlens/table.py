@@ -7,12 +7,12 @@ is of the whole run. Wings write and read tables through this file and never kno
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenlens.errors import BadInput, UnknownName, disk_errors
+from tokenlens.whole import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,19 +91,12 @@ def write(frame: pd.DataFrame, folder: str | Path, name: str, csv: bool = False)
     """
     frame, (target, other) = conform(frame, name), _files(folder, name, csv)
     check_out(target.parent)
+    with whole(target) as partial:
+        if csv:
+            frame.to_csv(partial, index=False)
+        else:
+            frame.to_parquet(partial, index=False)
     with disk_errors(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        os.close(handle)
-        try:
-            if csv:
-                frame.to_csv(partial, index=False)
-            else:
-                frame.to_parquet(partial, index=False)
-            Path(partial).chmod(0o644)
-            Path(partial).replace(target)
-        finally:
-            Path(partial).unlink(missing_ok=True)
         other.unlink(missing_ok=True)
     return target
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from ..contact_sheet import MERGES
-from ..runs import USUAL_RATE
+from ..setting import USUAL_RATE
 from ..style import label, order_key, place
 from .patterns import labels
 

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tokenlens.errors import BadInput, disk_errors
-
-from ..files import write
+from tokenlens.whole import write
 
 if TYPE_CHECKING:
     import pandas as pd

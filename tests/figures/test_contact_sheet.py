@@ -1,19 +1,14 @@
-"""The contact sheet: what is drawn, from which runs, and the images as the model saw them."""
+"""The contact sheet: what is drawn."""
 
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import xarray as xr
 from PIL import Image
 
-from tokenlens.errors import BadInput
 from tokenlens.figures.contact_sheet import GAP, PIXELS, Panel, cell_size, contact_sheet, paint
-from tokenlens.figures.runs import as_seen, choose_images, choose_runs, read_panel, read_pictures
-from tokenlens.figures.sheets import draw_contact_sheets
 
 GRID, SIZE = (2, 3), (32, 48)  # patches of 16 x 16
 INSIDE = np.s_[3:13, 3:13]  # of a patch, clear of the lines
@@ -124,132 +119,6 @@ def test_patches_are_whole_pixels_in_the_images_proportions(
 def test_arrays_that_do_not_fit_are_refused(image: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"kept of 'Top-K' has the shape \(2, 6\), and 1 images on a grid of 2 x 3"):
         contact_sheet([image], [panel("Top-K\nkeep 0.5")], tmp_path / "sheet.png")
-
-
-def run(method: str, rate: Any = 0.5, ids: str = "abcde", stages: tuple[int, ...] = (3, 6), **attrs: Any) -> xr.Dataset:
-    rng = np.random.default_rng(len(method))
-    kept = rng.random((len(ids), len(stages), 6)) < 0.5
-    known = {
-        "run": f"{method}-{rate}-{attrs.get('seed', 0)}", "dataset": "folder:/photos", "split": "val", "model": "tiny",
-        "method": method, "family": "pruning", "keep_rate": rate, "grid": [2, 3], "input_size": [32, 48],
-        "crop_pct": 0.9, "written": len(ids), "complete": True, "seed": 0,
-    }  # fmt: skip
-    dims = ("image", "stage", "patch")
-    return xr.Dataset(
-        {"kept": (dims, kept), "group": (dims, np.where(kept, 0, -1).astype(np.int16))},
-        {"image": list(ids), "stage": list(stages), "patch": np.arange(6)},
-        {**known, **attrs},
-    )
-
-
-def methods(sheets: list[Any]) -> list[list[str]]:
-    return [[run.attrs["method"] for run in sheet.runs] for sheet in sheets]
-
-
-def test_columns_come_in_the_order_of_the_studies() -> None:
-    names = ["random", "mine", "linf", "atc-single", "atc", "tome", "evit", "topk"]
-    order = [["topk", "evit", "tome", "atc", "atc-single", "linf", "random", "mine"]]
-    assert methods(choose_runs([run(name) for name in names])) == order
-
-
-def test_the_keep_rate_is_the_usual_one_or_the_most_frequent_or_the_one_asked_for() -> None:
-    runs = [run("topk", 0.5), run("tome", 0.25), run("evit", 0.25), run("tome", [0.5, 0.3])]
-    assert methods(choose_runs(runs)) == [["topk"]]
-    assert methods(choose_runs(runs[1:])) == [["evit", "tome"]]
-    assert methods(choose_runs(runs, keep_rate=0.25)) == [["evit", "tome"]]
-    with pytest.raises(BadInput, match=r"no run has the keep rate 0\.7; the runs have 0\.25, 0\.5, 0\.5, 0\.3"):
-        choose_runs(runs, keep_rate=0.7)
-
-
-def test_of_several_runs_of_a_method_the_complete_one_is_shown() -> None:
-    runs = [run("topk", complete=False), run("topk", seed=2), run("topk", seed=1), run("none", family="none")]
-    (sheet,) = choose_runs(runs)
-    assert [r.attrs["seed"] for r in sheet.runs] == [1] and sheet.left_out == ("topk-0.5-2", "topk-0.5-0")
-
-
-def test_each_model_and_data_set_has_its_sheet() -> None:
-    runs = [run("topk"), run("topk", model="base"), run("evit", dataset="embedded:shapes"), run("topk", split="train")]
-    sheets = choose_runs(runs)
-    assert [(s.dataset, s.split, s.model) for s in sheets] == [
-        ("embedded:shapes", "val", "tiny"), ("folder:/photos", "train", "tiny"),
-        ("folder:/photos", "val", "base"), ("folder:/photos", "val", "tiny"),
-    ]  # fmt: skip
-    assert sheets[0].name == "contact-sheet-embedded-shapes-tiny"
-
-
-def test_conditions_on_runs() -> None:
-    runs = [run("topk"), run("tome"), run("evit")]
-    for conditions in (["method=topk", "method=evit", "keep_rate=0.5"], ["method=topk|evit,keep_rate=0.50"]):
-        assert methods(choose_runs(runs, conditions)) == [["topk", "evit"]]
-    for condition, message in {
-        "method": "write KEY=VALUE",
-        "colour=red": "no run attribute called 'colour'",
-        "method=ats": "none of the 3 runs has method=ats",
-    }.items():
-        with pytest.raises(BadInput, match=message):
-            choose_runs(runs, [condition])
-
-
-def test_no_runs_and_no_such_stage_are_refused() -> None:
-    with pytest.raises(BadInput, match="there are no runs"):
-        choose_runs([])
-    with pytest.raises(BadInput, match="no run has a stage at block 9; the blocks are 3, 6"):
-        choose_runs([run("topk")], stage=9)
-
-
-def test_images_are_those_that_all_runs_have() -> None:
-    runs = [run("topk", ids="abcdef", written=5), run("tome", ids="fedcb")]
-    assert choose_images(runs, 99) == ["b", "c", "d", "e"] and choose_images(runs, 2) == ["b", "d"]
-    with pytest.raises(BadInput, match="no image in common"):
-        choose_images([runs[0], run("evit", ids="xyz")], 2)
-
-
-def test_a_panel_is_read_by_image_id_and_block() -> None:
-    source = run("topk")
-    column = read_panel(source, ["d", "b"], None)
-    assert (column.kept == source["kept"].values[[3, 1], 1]).all() and column.title == "Top-K\nkeep 0.5"
-    assert (read_panel(source, ["d"], 3).group == source["group"].values[[3], 0]).all()
-
-
-@pytest.mark.parametrize("size", [(224, 224), (32, 48)])
-@pytest.mark.parametrize("shape", [(301, 233), (100, 257), (224, 224)])
-def test_images_are_as_timms_evaluation_shows_them(size: tuple[int, int], shape: tuple[int, int]) -> None:
-    transforms = pytest.importorskip("timm.data.transforms_factory")
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8))
-    timm = transforms.transforms_imagenet_eval(size, crop_pct=0.9, interpolation="bicubic", normalize=False)
-    assert (as_seen(image, size, 0.9) == np.moveaxis(np.asarray(timm(image)), 0, 2)).all()
-
-
-def photos(folder: Path) -> str:
-    for i, name in enumerate("abcde"):
-        Image.new("RGB", (60, 50), (40 * i, 90, 90)).save(folder / f"{name}.png")
-    return f"folder:{folder}"
-
-
-def test_runs_become_files(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    ids = [f"{name}.png" for name in "abcde"]
-    where = photos(tmp_path / "photos")
-    runs = [run(m, dataset=where, split=s).assign_coords(image=ids) for m in ("topk", "tome") for s in ("val", "test")]
-    files = [path for path, _ in draw_contact_sheets(runs, tmp_path / "out", images=3)]
-    stem = "contact-sheet-folder-photos-tiny"
-    assert [file.name for file in files] == [f"{stem}.png", f"{stem}-2.png"] and all(map(Path.is_file, files))
-
-
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "photos").mkdir()
-    source = run("topk", dataset=photos(tmp_path / "photos")).assign_coords(image=[f"{name}.png" for name in "abcde"])
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match=r"below cannot be written .*choose another folder"):
-        list(draw_contact_sheets([source], tmp_path / "file" / "below"))
-    (tmp_path / "out" / "contact-sheet-folder-photos-tiny.png").mkdir(parents=True)
-    with pytest.raises(BadInput, match=r"out cannot be written .*choose another folder"):
-        list(draw_contact_sheets([source], tmp_path / "out"))
-
-
-def test_images_that_are_gone_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"1 of 2 images of topk-0\.5-0 are no longer in folder:.* \(z\.png, \.\.\.\)"):
-        read_pictures(run("topk", dataset=photos(tmp_path)), ["a.png", "z.png"])
 
 
 def test_importing_the_figures_imports_neither_torch_nor_for_help_matplotlib() -> None:

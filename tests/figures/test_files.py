@@ -1,7 +1,5 @@
-"""Files of figures: whole or not there, text as text, the same figure the same file."""
+"""Files of figures: text as text, the same figure the same file."""
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,7 @@ from matplotlib.figure import Figure
 
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.figures import style
-from tokenlens.figures.files import formats, image, write
+from tokenlens.figures.files import check_out, formats, image
 
 
 def made() -> Figure:
@@ -34,25 +32,10 @@ def test_the_same_figure_is_the_same_file(kind: str) -> None:
     assert first == image(made(), kind, "iccv") != image(style.new_figure("iccv"), kind, "iccv")
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "out" / "a.svg", "before")
-
-    def full(*_: object, **__: object) -> object:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fdopen", full)
-        with pytest.raises(BadInput, match=r"the disk is full while writing .*out"):
-            write(tmp_path / "out" / "a.svg", "after")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.svg"]
-    assert (tmp_path / "out" / "a.svg").read_text() == "before"
-    assert write(tmp_path / "out" / "a.svg", b"after").read_bytes() == b"after"
-
-
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(BadInput, match="out is a file and not a folder: give another folder with --out"):
-        write(tmp_path / "out" / "a.svg", "")
+        check_out(tmp_path / "out")
 
 
 def test_formats_are_read_once_each() -> None:

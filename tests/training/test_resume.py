@@ -188,6 +188,9 @@ def test_another_recipe_or_other_steps_need_another_folder(small: Any, tmp_path:
     (tmp_path / "begun" / "state.pt").write_bytes(b"nothing")
     with pytest.raises(tokenlens.BadInput, match=r"state.pt is damaged; remove the folder"):
         finetune(small(schedule__epochs=1), tmp_path / "begun", device="cpu", progress=False)
+    (tmp_path / "begun" / "recipe.json").write_bytes(b"{")
+    with pytest.raises(tokenlens.BadInput, match=r"recipe.json is damaged; remove the folder"):
+        finetune(small(schedule__epochs=1), tmp_path / "begun", device="cpu", progress=False)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
     with pytest.raises(tokenlens.BadInput, match="holds something else; give a new or empty folder"):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -12,8 +13,10 @@ import tokenlens
 from tokenlens.checkpoints import finetuned
 from tokenlens.training import distribution, start
 from tokenlens.training.finetune import finetune
-from tokenlens.training.images import mixing
+from tokenlens.training.images import mixing, train_transform
 from tokenlens.training.reading import load_recipe
+
+OTHER = [("image size", {"img_size": 32}), ("grid of patches", {"patch_size": 16}), ("width", {"embed_dim": 96})]
 
 
 def pictures(root: Path, counts: dict[str, int]) -> str:
@@ -53,6 +56,28 @@ def test_other_classes_get_a_new_head_and_a_checkpoint_of_them_goes_on(small: An
     assert begun(small, spec, reduction__method="dynamicvit", **silent).teacher is None
     with pytest.raises(tokenlens.BadInput, match=r"teacher .* tells 3 classes apart and embedded:shapes has 10"):
         begun(small, "embedded:shapes", loss__distill="hard", loss__teacher=str(whole.checkpoint))
+
+
+def test_distillation_that_cannot_be_is_refused(small: Any) -> None:
+    with pytest.raises(tokenlens.BadInput, match=r"teaches one class an image, .* leave it out with --distill none"):
+        begun(small, "embedded:scenes", loss__distill="soft")
+    with pytest.raises(tokenlens.BadInput, match=r"knows 10 classes, not the 20 .* leave it out with --distill none$"):
+        begun(small, "embedded:birds", loss__distill="soft")
+    small_vit: dict[str, Any] = {
+        "img_size": 64,
+        "patch_size": 8,
+        "embed_dim": 48,
+        "depth": 4,
+        "num_heads": 3,
+        "num_classes": 10,
+    }
+    teachers = {what: timm.create_model("vit_tiny_patch16_224", **{**small_vit, **change}) for what, change in OTHER}
+    model = tokenlens.reduce(timm.create_model("vit_tiny_patch16_224", **small_vit), "dynamicvit", 0.5, blocks=(1,))
+    for what, teacher in teachers.items():
+        with pytest.raises(tokenlens.BadInput, match=f"the {what} of the teacher t.pth is .* give a teacher of the"):
+            start.check_teacher(teacher, model, "t.pth")
+    plain = tokenlens.reduce(model.vit, "topk", 0.5, blocks=(1,))
+    start.check_teacher(teachers["width"], plain, "t.pth")  # only its classes are learned
 
 
 def test_learned_parameters_are_taken_over_or_begun_anew(small: Any, tmp_path: Path) -> None:
@@ -98,6 +123,15 @@ def test_what_cannot_be_mixed_is_refused(small: Any) -> None:
     with pytest.raises(tokenlens.BadInput, match="mixup blends images in pairs; give an even --batch-size, not 3"):
         mixing(small(augment__cutmix=0.8, train__batch_size=3), 10, multi_label=False)
     assert mixing(small(), 10, multi_label=False) is None
+    config = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    with pytest.raises(tokenlens.BadInput, match=r"timm knows no augmentation 'foo' .* for example rand-m9"):
+        train_transform(small(augment__randaugment="foo").augment, config)
+
+
+@pytest.mark.parametrize("rate, rests", [(0.5, False), (1, True), ([1, 0.5, 0.25], True), ([0.5, 0.5, 0.25], True)])
+def test_a_stage_that_may_rest_is_told_to_ddp(rate: Any, rests: bool, small: Any, tmp_path: Path) -> None:
+    accelerator = distribution.make_accelerator(small(reduction__keep_rate=rate), tmp_path, "cpu", ())
+    assert accelerator.ddp_handler.find_unused_parameters == rests
 
 
 @pytest.mark.parametrize("package", ["accelerate", "tensorboard"])

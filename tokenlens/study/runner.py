@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadInput, disk_errors
+from ..whole import write
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,7 @@ class Notes:
 
     def write(self, task: Task, note: Note) -> None:
         """Write a note, whole or not at all."""
-        path = self._path(task)
-        with disk_errors(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(note.__dict__, indent=1) + "\n")
-            partial.replace(path)
+        write(self._path(task), json.dumps(note.__dict__, indent=1) + "\n")
 
     def forget(self, task: Task) -> None:
         """Let a task be done again."""

@@ -45,9 +45,14 @@ def make_accelerator(recipe: Recipe, out: Path, device: str, trackers: Sequence[
         gradient_accumulation_plugin=accumulate,
         log_with=["tensorboard", *trackers],
         project_config=ProjectConfiguration(str(out), logging_dir=str(out / "tensorboard")),
-        # a stage that has nothing to do never uses its reducer
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=recipe.reduction.keep_rate == 1)],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=may_rest(recipe))],
     )
+
+
+def may_rest(recipe: Recipe) -> bool:
+    """Whether a stage may have nothing to do, and never use its reducer: one rate below 1 asks all for fewer tokens."""
+    rate = recipe.reduction.keep_rate
+    return isinstance(rate, list) or rate == 1
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:

@@ -45,20 +45,25 @@ class Cutout:
 def train_transform(augment: Augment, config: dict[str, Any]) -> Any:
     """From a PIL image to a tensor (3, H, W), normalised; `config` is timm's of the model."""
     size = tuple(config["input_size"])
-    transform = create_transform(
-        size,
-        is_training=True,
-        scale=(augment.scale[0], augment.scale[-1]),
-        ratio=(augment.ratio[0], augment.ratio[-1]),
-        hflip=augment.flip,
-        color_jitter=augment.color_jitter,
-        auto_augment=augment.randaugment,
-        interpolation=augment.interpolation,
-        mean=config["mean"],
-        std=config["std"],
-        re_prob=augment.erasing,
-        re_mode="pixel",
-    )
+    try:
+        transform = create_transform(
+            size,
+            is_training=True,
+            scale=(augment.scale[0], augment.scale[1]),
+            ratio=(augment.ratio[0], augment.ratio[1]),
+            hflip=augment.flip,
+            color_jitter=augment.color_jitter,
+            auto_augment=augment.randaugment,
+            interpolation=augment.interpolation,
+            mean=config["mean"],
+            std=config["std"],
+            re_prob=augment.erasing,
+            re_mode="pixel",
+        )
+    except (AssertionError, ValueError) as error:  # timm reads these words itself
+        raise BadInput(
+            f"timm knows no augmentation {augment.randaugment!r} ({error}); for example rand-m9-mstd0.5-inc1, or null"
+        ) from error
     if augment.crop == "square":
         transform.transforms[0] = Resize(size[1:], InterpolationMode(augment.interpolation))
     if augment.cutout:

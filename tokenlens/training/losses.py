@@ -100,7 +100,10 @@ class Criterion:
         return (stays - stays.new_tensor(self.share).unsqueeze(1)).square().mean()
 
     def _unreduced(self, seen: Seen, images: Tensor) -> Tensor:
-        """From the un-reduced model: its classes, and its tokens where they stay to the end."""
+        """From the un-reduced model: its classes, and its tokens where they stay to the end.
+
+        Classes are taught by their softmax, where an image has several labels too, as in the study.
+        """
         if self.teacher is None or seen.tokens is None:
             return seen.logits.new_zeros(())
         with torch.no_grad():

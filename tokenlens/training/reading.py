@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -20,6 +21,7 @@ from .recipe import Recipe, Values
 PLACE = files("tokenlens.training.recipes")
 CHOICES = {
     ("augment", "crop"): ("random", "square"),
+    ("augment", "interpolation"): ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"),
     ("loss", "distill"): ("none", "soft", "hard"),
     ("train", "precision"): ("auto", "float32", "bfloat16", "float16"),
 }
@@ -32,7 +34,27 @@ KIND_NAMES = {
     dict: "names with values",
     type(None): "null",
 }
-AT_LEAST_ONE = {("schedule", "epochs"), ("train", "batch_size"), ("train", "accumulate"), ("augment", "repeats")}
+# all other numbers are at least 0
+AT_LEAST_ONE = {
+    ("data", "epoch"),
+    ("augment", "repeats"),
+    ("optimizer", "lr_images"),
+    ("schedule", "epochs"),
+    ("train", "batch_size"),
+    ("train", "accumulate"),
+    ("train", "save_steps"),
+}
+AT_MOST = {
+    ("model", "drop_path"): 0.9,
+    ("augment", "flip"): 1,
+    ("augment", "cutout"): 1,
+    ("augment", "erasing"): 1,
+    ("augment", "mix_probability"): 1,
+    ("augment", "cutmix_share"): 1,
+    ("loss", "smoothing"): 0.9,
+    ("loss", "alpha"): 1,
+    ("train", "ema_decay"): 1,
+}
 
 
 def names() -> list[str]:
@@ -113,10 +135,25 @@ def _build(values: dict[str, Values], source: str) -> Recipe:
     for (section, key), known in CHOICES.items():
         if getattr(parts[section], key) not in known:
             raise BadInput(f"{section}.{key} is {getattr(parts[section], key)!r}; choose one of {', '.join(known)}")
-    for section, key in AT_LEAST_ONE:
-        if getattr(parts[section], key) < 1:
-            raise BadInput(f"{section}.{key} is {getattr(parts[section], key)}; give at least 1")
-    return Recipe(**parts)
+    recipe = Recipe(**parts)
+    _check_amounts(recipe)
+    return recipe
+
+
+def _check_amounts(recipe: Recipe) -> None:
+    """Refuse numbers that training could not go on with."""
+    for section, said in recipe.values().items():
+        for key, value in said.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            least, most = int((section, key) in AT_LEAST_ONE), AT_MOST.get((section, key), math.inf)
+            if not least <= value <= most:  # NaN is refused too
+                wanted = f"at least {least}" if most == math.inf else f"{least} to {most}"
+                raise BadInput(f"{section}.{key} is {value}; give {wanted}")
+    for key in ("scale", "ratio"):
+        bounds = getattr(recipe.augment, key)
+        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+            raise BadInput(f"augment.{key} is {bounds}; give the least and the most, both above 0")
 
 
 def _cast(value: Any, hint: Any, where: str) -> Any:

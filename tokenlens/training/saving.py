@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,23 +25,10 @@ import torch
 
 from ..errors import BadInput, disk_errors
 from ..vit import ReducedViT
+from ..whole import write
 from .recipe import Recipe
 
 State = dict[str, Any]
-
-
-def write(path: Path, content: bytes) -> None:
-    """Put a file in place in one move, after all of it is on disk."""
-    partial = path.with_name(f".{path.name}.partial")
-    with disk_errors(path.parent):
-        try:
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 class Folder:
@@ -57,7 +43,11 @@ class Folder:
         with disk_errors(out):
             if out.is_dir() and not there.is_file() and any(not p.name.startswith(".") for p in out.iterdir()):
                 raise BadInput(f"{out} holds something else; give a new or empty folder with --out")
-            begun = json.loads(there.read_text()) if there.is_file() else None
+            text = there.read_text() if there.is_file() else "null"
+        try:
+            begun = json.loads(text)
+        except ValueError as error:
+            raise BadInput(f"{there} is damaged; remove the folder, or give another --out, and train anew") from error
         if begun is not None and (other := recipe.differences(begun)):
             raise BadInput(f"{out} was begun with another recipe ({', '.join(other[:3])}); give another --out")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -16,12 +17,13 @@ from ..errors import BadInput
 from ..hosts import Host, input_of, open_host
 from ..methods import method
 from ..vit import ReducedViT, reduce
+from .losses import has_policy
 from .recipe import Recipe
 
 TEACHER_OF_A_NEW_HEAD = (
     "{method} learns from the un-reduced model, and the head of {source} knows {there} classes, not the {here} of "
     "{data}; fine-tune with --method none first and give its checkpoint as --weights or --teacher, or leave it out "
-    "with --set loss.class_distillation=0 --set loss.token_distillation=0"
+    "with {without}"
 )
 
 
@@ -66,6 +68,11 @@ def open_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
 def start(recipe: Recipe, data: ImageSet) -> Start:
     """Build the model that a recipe describes, for the classes of a data set."""
     part, seed, classes = recipe.model, recipe.train.seed, len(data.classes)
+    if recipe.loss.distill != "none" and data.multi_label:
+        raise BadInput(
+            f"DeiT's distillation teaches one class an image, and images of {data.name} have several; "
+            "leave it out with --distill none"
+        )
     host = open_host(part.name, part.weights, part.heads, classes, seed)
     untouched = copy.deepcopy(host.vit)
     known = host.vit.num_classes
@@ -78,8 +85,10 @@ def start(recipe: Recipe, data: ImageSet) -> Start:
     model = reduce(host.vit, chosen.name, asked.keep_rate, asked.blocks, seed=seed, **chosen.options(asked.options))
     if not part.fresh and (host.source == "nano" or (host.weights is not None and host.weights.reducers)):
         host.equip(model, chosen.name)
-    words = {"method": chosen.name, "source": host.source, "there": known, "here": classes, "data": data.name}
-    teacher = None if not needs_teacher(model, recipe) else teacher_of(recipe, untouched, new_head, words)
+    teacher = None
+    if needs_teacher(model, recipe):
+        words = {"method": chosen.name, "source": host.source, "there": known, "here": classes, "data": data.name}
+        teacher = teacher_of(recipe, untouched, model, new_head, words)
     return Start(model, teacher, input_of(host.vit), new_head, card_of(recipe, host, data))
 
 
@@ -111,11 +120,11 @@ def set_drop_path(vit: TimmViT, rate: float) -> None:
 def needs_teacher(model: ReducedViT, recipe: Recipe) -> bool:
     """Whether the loss asks an un-reduced model."""
     loss = recipe.loss
-    policy = any(reducer.policy for reducer in model.reducers.values())
-    return loss.distill != "none" or (policy and (loss.class_distillation > 0 or loss.token_distillation > 0))
+    taught = has_policy(model) and (loss.class_distillation > 0 or loss.token_distillation > 0)
+    return loss.distill != "none" or taught
 
 
-def teacher_of(recipe: Recipe, untouched: TimmViT, new_head: bool, words: dict[str, Any]) -> TimmViT:
+def teacher_of(recipe: Recipe, untouched: TimmViT, model: ReducedViT, new_head: bool, words: dict[str, Any]) -> TimmViT:
     """The model to learn from, frozen: the one that is named, or what training starts from, un-reduced."""
     teacher = untouched
     if recipe.loss.teacher is not None:
@@ -125,6 +134,22 @@ def teacher_of(recipe: Recipe, untouched: TimmViT, new_head: bool, words: dict[s
                 f"the teacher {recipe.loss.teacher} tells {teacher.num_classes} classes apart and {words['data']} has "
                 f"{words['here']}; give one that was trained on it"
             )
+        check_teacher(teacher, model, recipe.loss.teacher)
     elif new_head:
-        raise BadInput(TEACHER_OF_A_NEW_HEAD.format(**words))
+        ways = ["--distill none"] * (recipe.loss.distill != "none")
+        ways += ["--set loss.class_distillation=0 --set loss.token_distillation=0"] * has_policy(model)
+        raise BadInput(TEACHER_OF_A_NEW_HEAD.format(**words, without=" ".join(ways)))
     return teacher.eval().requires_grad_(False)
+
+
+def check_teacher(teacher: TimmViT, model: ReducedViT, source: str) -> None:
+    """Refuse a teacher that cannot see the model's images, or whose tokens a policy cannot learn from."""
+    compared = {"image size": attrgetter("patch_embed.img_size")}
+    if has_policy(model):
+        compared |= {"grid of patches": attrgetter("patch_embed.grid_size"), "width": attrgetter("embed_dim")}
+    for what, of in compared.items():
+        there, here = of(teacher), of(model.vit)
+        if there != here:
+            raise BadInput(
+                f"the {what} of the teacher {source} is {there} and the model's {here}; give a teacher of the same"
+            )
