@@ -77,6 +77,8 @@ def open_host(
     Raises:
         BadInput: an unknown or unsupported model, or weights that cannot be had, read or fitted.
     """
+    if heads is not None and weights in (None, "random"):
+        raise BadInput("--heads says what a weights file does not; it goes with --weights FILE, or leave it out")
     host = _open(model, weights, heads, classes, seed)
     check_host(host.vit)
     return host

@@ -59,8 +59,6 @@ class Models:
         """Each method with how many tokens remain, in the words of `reduce`; refuses what no host could make good."""
         if not self.methods:
             raise BadInput("no method is given; name one or more with --method, `tokenlens methods` lists them")
-        if self.heads is not None and self.weights in (None, "random"):
-            raise BadInput("--heads says what a weights file does not; it goes with --weights FILE, or leave it out")
         amounts = self._amounts()
         for name in self.methods:
             method(name).parse(self.options)

@@ -36,7 +36,9 @@ def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterat
     """What the study takes, what of it is there, and how long the rest will take where that can be told."""
     notes = Notes(out)
     axes = {"data": "data sets", "model": "models", "method": "methods", "keep_rate": "keep rates", "seed": "seeds"}
-    counts = ", ".join(f"{len({getattr(cell, axis) for cell in study.cells})} {words}" for axis, words in axes.items())
+    counts = ", ".join(
+        counted(len({getattr(cell, axis) for cell in study.cells}), words) for axis, words in axes.items()
+    )
     yield f"{study.name}: {len(study.cells)} runs of {counts}. {study.remark}".rstrip()
     yield f"{'':10}{'tasks':>7}{'there':>7}{'failed':>8}{'missing':>9}{'to do, GFLOPs':>16}{'on disk, GB':>13}"
     for kind in KINDS:
@@ -53,7 +55,13 @@ def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterat
     left = [task for task in todo if not notes.ended(task)]
     seconds = estimate(todo, notes)
     if left and seconds is not None:
-        yield f"About {duration(seconds / jobs)} to go with --jobs {jobs}, by the {len(todo) - len(left)} tasks done."
+        done = counted(len(todo) - len(left), "tasks")
+        yield f"About {duration(seconds / jobs)} to go with --jobs {jobs}, by the {done} done."
+
+
+def counted(number: int, words: str) -> str:
+    """3 models, 1 model."""
+    return f"{number} {words if number != 1 else words.removesuffix('s')}"
 
 
 def estimate(todo: Sequence[Task], notes: Notes) -> float | None:

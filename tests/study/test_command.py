@@ -1,0 +1,55 @@
+"""`tokenlens study` before it does anything: what it says of a study, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tokenlens.commands.study import study
+from tokenlens.errors import BadInput
+from tokenlens.study.carry import chosen, estimate
+from tokenlens.study.matrix import read
+from tokenlens.study.runner import Note, Notes
+
+TINY = Path(__file__).with_name("tiny.yaml")
+
+
+def said(*words: str) -> str:
+    return CliRunner().invoke(study, [str(TINY), "--dry-run", *words], catch_exceptions=False).output
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_touches_nothing(tmp_path: Path) -> None:
+    lines = said("--out", str(tmp_path / "out"), "--list").splitlines()
+    assert lines[0].startswith("tiny: 8 runs of 2 data sets, 1 model, 4 methods")
+    rows = {line.split()[0]: line.split()[1:5] for line in lines[2:7]}
+    assert rows["finetune"] == ["8", "0", "0", "8"] and rows["backbone"] == ["2", "0", "0", "2"]
+    assert sum(": tokenlens " in line for line in lines) == 2 + 8 + 8
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_takes_what_is_needed_too(tmp_path: Path) -> None:
+    names = [task.name for task in chosen(read(TINY), tmp_path, ["extract/embedded-shapes/nano-tiny/topk"])]
+    place = "embedded-shapes/nano-tiny"
+    assert names == [f"backbone/{place}", f"finetune/{place}/topk-0.5-s0", f"extract/{place}/topk-0.5-s0"]
+    with pytest.raises(BadInput, match="no task of tiny has 'evit' in its name"):
+        chosen(read(TINY), tmp_path, ["evit"])
+
+
+def test_the_time_left_comes_from_what_was_done(tmp_path: Path) -> None:
+    todo, notes = chosen(read(TINY), tmp_path, []), Notes(tmp_path)
+    assert estimate(todo, notes) is None
+    backbones = [task for task in todo if task.name.startswith("backbone")]
+    for made in backbones[0].makes:
+        made.parent.mkdir(parents=True)
+        made.touch()
+    notes.write(backbones[0], Note(backbones[0].words, 0, 60.0, ""))
+    # the other backbone costs the same; the rest is taken to go as fast
+    left = estimate(todo, notes)
+    share = sum(task.cost for task in todo if task is not backbones[0]) / backbones[0].cost
+    assert left == pytest.approx(60 * share)
+    assert "by the 1 task done" in said("--out", str(tmp_path))
+
+
+def test_an_unknown_study_offers_those_there_are() -> None:
+    with pytest.raises(BadInput, match=r"no study file called 'embeded'; did you mean embedded\?"):
+        CliRunner().invoke(study, ["embeded"], catch_exceptions=False)
