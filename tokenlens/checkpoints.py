@@ -68,7 +68,7 @@ class Weights:
     """the settings that a published checkpoint, or one of ours, was trained with"""
     architecture: str | None = None
     digest: str = ""
-    """SHA-256 of the file: what tells one set of weights from another"""
+    """what tells one set of weights from another, whatever file they lie in"""
 
 
 def read(source: str) -> Weights:
@@ -102,7 +102,7 @@ def read(source: str) -> Weights:
             raise BadInput(f"{name} in {source} holds NaN or infinite values; the training must have diverged")
     weights = rename(state)
     weights.args, weights.architecture = args, architecture
-    weights.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    weights.digest = digest_of(state)
     return weights
 
 
@@ -119,6 +119,15 @@ def finetuned(source: str | None) -> dict[str, Any] | None:
     if said is not None and said["format"] > FORMAT:
         raise BadInput(f"{source} was written by a later tokenlens; update with: pip install -U tokenlens-vit")
     return said
+
+
+def digest_of(state: State) -> str:
+    """SHA-256 of the tensors: names, kinds, shapes and bits."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _load(path: Path, source: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 
 from .attention import TimmViT
-from .checkpoints import Weights, load_reducers, load_vit, read, trained_with
+from .checkpoints import Weights, digest_of, load_reducers, load_vit, read, trained_with
 from .errors import BadInput, UnknownName
 from .run import CAPACITIES
 from .schedule import STUDY_BLOCKS
@@ -102,14 +102,7 @@ def _open(model: str | None, weights: str | None, heads: int | None, classes: in
     if model in NANOS:
         raise BadInput(f"{model} comes without weights; give a file with --weights, or --weights random to train it")
     vit = pretrained(model).eval()
-    return Host(vit, model, _digest(vit), f"the published weights of {model}")
-
-
-def _digest(vit: TimmViT) -> str:
-    state = hashlib.sha256()
-    for name, value in sorted(vit.state_dict().items()):
-        state.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return state.hexdigest()[:16]
+    return Host(vit, model, digest_of(vit.state_dict())[:16], f"the published weights of {model}")
 
 
 def nano_reducers(method: str, model: ReducedViT) -> Weights:

@@ -133,3 +133,15 @@ def test_heads_tell_two_hosts_apart(small: nn.Module, tmp_path: Path) -> None:
     safetensors.torch.save_file(small.state_dict(), file)
     assert open_host(NAME, file, 3).digest != open_host(NAME, file, 4).digest
     assert open_host(NAME, file, 3).digest == open_host(NAME, file, 3).digest
+
+
+def test_the_same_weights_have_one_digest_whatever_file_they_lie_in(small: nn.Module, tmp_path: Path) -> None:
+    state = small.state_dict()
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors")
+    safetensors.torch.save_file(state, tmp_path / "b.safetensors", {"written by": "somebody else"})
+    torch.save({"model": state}, tmp_path / "c.pth")
+    safetensors.torch.save_file({**state, "cls_token": state["cls_token"] + 1}, tmp_path / "d.safetensors")
+    digests = [
+        read(str(tmp_path / name)).digest for name in ("a.safetensors", "b.safetensors", "c.pth", "d.safetensors")
+    ]
+    assert len(set(digests[:3])) == 1 and digests[3] not in digests[:3]
