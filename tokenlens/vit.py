@@ -128,7 +128,7 @@ class ReducedViT(nn.Module):
         vit = self.vit
         x = vit.patch_embed(images)
         grid = (x.shape[1], x.shape[2]) if x.dim() == 4 else vit.patch_embed.grid_size
-        x = vit.norm_pre(vit._pos_embed(x))
+        x = vit.norm_pre(vit.patch_drop(vit._pos_embed(x)))
         mass: Tensor | None = None
         trace = Trace(x.shape[0], grid[0] * grid[1], x.device)
         ask = Asker(self, images, grid, trace, recorder.soft)

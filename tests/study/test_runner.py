@@ -65,6 +65,18 @@ def test_words_are_the_commands_of_the_study(write: Write, tmp_path: Path) -> No
     assert backbone.cost == pytest.approx(whole.cost / 5) and tuned.cost < whole.cost
 
 
+def test_a_backbone_may_start_from_that_of_another_set(write: Write, tmp_path: Path) -> None:
+    start = {"embedded:birds": "embedded:tags", "embedded:tags": "embedded:shapes"}
+    study = write(backbone={"recipe": "nano", "start": start}, finetune={"recipe": "shapes"})
+    every = {task.name: task for task in runs(study, tmp_path)}
+    names = [f"backbone/embedded-{data}/nano" for data in ("shapes", "tags", "birds")]
+    assert [name for name in every if name.startswith("backbone")] == names  # tags too, though no run is asked of it
+    assert [every[name].needs for name in names] == [(), (names[0],), (names[1],)]
+    begin = [every[name].words[every[name].words.index("--weights") + 1] for name in names]
+    assert begin == ["random", *(str(every[name].makes[0]) for name in names[:2])]
+    assert every["finetune/embedded-birds/nano/topk-0.5-s0"].needs == (names[2],)
+
+
 def test_off_the_shelf_methods_are_only_extracted(write: Write, tmp_path: Path) -> None:
     study = write()
     assert {task.name.split("/")[0] for task in runs(study, tmp_path)} == {"extract"}

@@ -10,11 +10,13 @@ import pytest
 import timm.optim
 import torch
 from safetensors.torch import load_file
+from timm.layers.patch_dropout import PatchDropout
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 
 from tokenlens.checkpoints import finetuned
+from tokenlens.errors import BadInput
 from tokenlens.hosts import input_of, open_host
 from tokenlens.jobs import Job
 from tokenlens.methods import method
@@ -29,11 +31,14 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("name, rate", [("none", 0.5), ("topk", 1.0), ("tome", 1.0)])
+@pytest.mark.parametrize(
+    "name, rate, left_out", [("none", 0.5, []), ("none", 0.5, [0.5, 0.0]), ("topk", 1.0, []), ("tome", 1.0, [])]
+)
 def test_a_model_that_keeps_every_token_trains_exactly_as_timms_own(
-    name: str, rate: float, small: Any, tmp_path: Path
+    name: str, rate: float, left_out: list[float], small: Any, tmp_path: Path
 ) -> None:
-    recipe = small(reduction__method=name, reduction__keep_rate=rate, model__drop_path=0.2, schedule__epochs=1)
+    changes = {"reduction__method": name, "reduction__keep_rate": rate, "augment__patch_drop": left_out}
+    recipe = small(**changes, model__drop_path=0.2, schedule__epochs=1)
     tuned = finetune(recipe, tmp_path, device="cpu", progress=False)
     vit = open_host("nano").vit.train()
     set_drop_path(vit, 0.2)
@@ -44,6 +49,8 @@ def test_a_model_that_keeps_every_token_trains_exactly_as_timms_own(
     parts = Parts(Order(24, 16, 4, 1, 1, 0), 0, 4, 0, 1)
     for step, (images, labels) in enumerate(train_loader(train, parts, recipe, input_of(vit))):
         seed_with(BATCH, 0, step, 0)
+        if left_out:
+            vit.patch_drop = PatchDropout(left_out[step // 2])
         loss = LabelSmoothingCrossEntropy(0.05)(vit(images), labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vit.parameters(), 1.0)
@@ -55,6 +62,12 @@ def test_a_model_that_keeps_every_token_trains_exactly_as_timms_own(
         found = load_file(tuned.folder / f"{file}.safetensors")
         for key, value in model.state_dict().items():
             assert torch.equal(found[f"vit.{key}"], value), f"{key} differs"
+
+
+def test_patches_are_not_left_out_where_a_method_chooses(small: Any, tmp_path: Path) -> None:
+    recipe = small(reduction__method="topk", augment__patch_drop=[0.5])
+    with pytest.raises(BadInput, match=r"no method chooses among them; train with --method none, or set .*drop=\[\]$"):
+        finetune(recipe, tmp_path, device="cpu", progress=False)
 
 
 @pytest.mark.parametrize("name", ["dynamicvit", "dpcknn", "sit", "patchmerger", "sinkhorn"])

@@ -63,6 +63,7 @@ def test_numbers_as_people_write_them(text: str, value: float) -> None:
         ("augment.scale=[]", r"augment.scale is \[\]; give the least and the most"),
         ("augment.ratio=[2, 1]", r"augment.ratio is \[2.0, 1.0\]; give the least and the most"),
         ("augment.interpolation=cubic", "augment.interpolation is 'cubic'; choose one of nearest, bilinear"),
+        ("augment.patch_drop=[0.5, 1]", r"augment.patch_drop is \[0.5, 1.0\]; give shares from 0 to below 1"),
         ("augment.crop=round", "augment.crop is 'round'; choose one of random, square"),
         ("model.fresh=1", "model.fresh is 1; it takes true or false"),
         ("optimizer.lr", "says no value; write section.key=value"),

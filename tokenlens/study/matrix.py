@@ -14,6 +14,7 @@
     extract: {split: test, limit: 1000, features: true}
 
 A recipe may differ by data set: `recipe: {imagenet: imagenet, coco: coco}`, by the word before the colon.
+The backbone of one data set may start from that of another: `start: {embedded:birds: embedded:shapes}`.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Training:
 
     recipe: str | Mapping[str, str]
     set: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[str, str] = field(default_factory=dict)
+    """data sets on which training starts from what was learned on another; on all others it starts at random"""
 
     def recipe_for(self, data: str) -> str:
         """The recipe for a data set, by its whole name or the word before its colon."""
@@ -67,6 +70,16 @@ class Training:
             if key in self.recipe:
                 return self.recipe[key]
         raise BadInput(f"the study names no recipe for {data}; it has {', '.join(sorted(self.recipe))}")
+
+    def before(self, data: str) -> list[str]:
+        """The data sets that are learned from before this one, the first first."""
+        found: list[str] = []
+        while data in self.start:
+            data = self.start[data]
+            if data in found:
+                raise BadInput(f"{data} starts from itself through {found[-1]}; let one of them start at random")
+            found.append(data)
+        return found[::-1]
 
 
 @dataclass(frozen=True)
@@ -173,5 +186,8 @@ def _training(said: Mapping[str, Any], key: str, without: str) -> Training | Non
         return None
     if not isinstance(value, dict) or "recipe" not in value:
         raise BadInput(f"{key} is a mapping with a recipe, or the word {without}")
-    _known(f"key of {key}", value, ("recipe", "set"))
-    return Training(value["recipe"], dict(value.get("set") or {}))
+    _known(f"key of {key}", value, ("recipe", "set", *(["start"] if key == "backbone" else [])))
+    training = Training(value["recipe"], dict(value.get("set") or {}), dict(value.get("start") or {}))
+    for data in training.start:
+        training.before(data)
+    return training

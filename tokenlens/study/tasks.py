@@ -9,6 +9,7 @@ out/results, out/figures, report.html   what is made of them
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -71,15 +72,21 @@ def _place(cell: Cell, out: Path) -> Path:
 def _backbone(study: Study, cell: Cell, out: Path) -> Iterator[Task]:
     if study.backbone is None:
         return
-    folder = _place(cell, out) / "backbone"
-    words = _training_words(study.backbone, cell, folder)
-    yield Task(
-        name=f"backbone/{slug(cell.data)}/{slug(cell.model)}",
-        words=(*words, "--method", "none", "--weights", "random", "--seed", "0"),
-        makes=(folder / "best.safetensors",),
-        cost=_training_cost(study, study.backbone, cell, 1.0),
-        bytes=_model_bytes(cell),
-    )
+    before: Task | None = None
+    for data in (*study.backbone.before(cell.data), cell.data):
+        here = replace(cell, data=data)
+        folder = _place(here, out) / "backbone"
+        words = _training_words(study.backbone, here, folder)
+        start = "random" if before is None else str(before.makes[0])
+        before = Task(
+            name=f"backbone/{slug(data)}/{slug(cell.model)}",
+            words=(*words, "--method", "none", "--weights", start, "--seed", "0"),
+            needs=() if before is None else (before.name,),
+            makes=(folder / "best.safetensors",),
+            cost=_training_cost(study, study.backbone, here, 1.0),
+            bytes=_model_bytes(cell),
+        )
+        yield before
 
 
 def _finetune(study: Study, cell: Cell, out: Path) -> Iterator[Task]:
@@ -91,7 +98,7 @@ def _finetune(study: Study, cell: Cell, out: Path) -> Iterator[Task]:
     yield Task(
         name=f"finetune/{cell.name}",
         words=(*_training_words(study.finetune, cell, folder), *reduction, *start),
-        needs=tuple(task.name for task in _backbone(study, cell, out)),
+        needs=tuple(task.name for task in [*_backbone(study, cell, out)][-1:]),
         makes=(folder / "best.safetensors",),
         cost=_training_cost(study, study.finetune, cell, cell.keep_rate),
         bytes=_model_bytes(cell),
@@ -103,7 +110,7 @@ def _tuned(cell: Cell, out: Path) -> Path:
 
 
 def _extract(study: Study, cell: Cell, out: Path) -> Task:
-    before = [*_finetune(study, cell, out)] or [*_backbone(study, cell, out)]
+    before = [*_finetune(study, cell, out)] or [*_backbone(study, cell, out)][-1:]
     settings: list[str] = []
     for key, value in study.extract.items():
         flag = f"--{key.replace('_', '-')}"

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ..loading import Loading
 from .distribution import flat, make_accelerator
 from .draws import BATCH, Order, Parts, seed_with
+from .dropping import Dropping
 from .evaluation import evaluate, measure_of
 from .images import mixing, train_loader
 from .losses import Criterion, Student
@@ -90,6 +91,7 @@ class Training:
 
         self.model = begun.model.to(self.accelerator.device).train()
         self.optimizer, self.pace = make_optimizer(self.model, recipe, order, begun.new_head)
+        self.dropping = Dropping(self.model, recipe.augment.patch_drop, self.steps)
         self.average = ModelEmaV3(self.model, recipe.train.ema_decay, use_warmup=recipe.train.ema_warmup)
         self.meter = Meter(self.accelerator)
         self._resume()
@@ -115,6 +117,7 @@ class Training:
         with tqdm(total=self.steps, initial=self.first, unit="step", disable=self.hidden) as bar:
             for step in range(self.first, self.steps):
                 rate = self.pace.set(step)
+                self.dropping.set(step)
                 self._step(step)
                 self.average.update(self.model, step + 1)
                 bar.update()

@@ -154,6 +154,8 @@ def _check_amounts(recipe: Recipe) -> None:
         bounds = getattr(recipe.augment, key)
         if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
             raise BadInput(f"augment.{key} is {bounds}; give the least and the most, both above 0")
+    if not all(0 <= share < 1 for share in recipe.augment.patch_drop):
+        raise BadInput(f"augment.patch_drop is {recipe.augment.patch_drop}; give shares from 0 to below 1")
 
 
 def _cast(value: Any, hint: Any, where: str) -> Any:

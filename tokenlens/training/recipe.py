@@ -63,6 +63,7 @@ class Augment:
     cutout: float
     erasing: float
     repeats: int
+    patch_drop: list[float]
     mixup: float
     cutmix: float
     mix_probability: float

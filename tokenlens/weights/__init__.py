@@ -22,8 +22,8 @@ NANO: dict[str, Any] = {
     "num_heads": 4,
     "num_classes": 10,
 }
-# channels and attention heads; those without weights here mirror DeiT's three capacities, at a quarter of the width
-NANOS = {"nano": (64, 4), "nano-tiny": (48, 3), "nano-small": (96, 6), "nano-base": (192, 12)}
+# channels and attention heads; tiny, small and base mirror DeiT's three capacities, at a quarter of the width
+NANOS = {"nano": (64, 4), "nano-micro": (32, 2), "nano-tiny": (48, 3), "nano-small": (96, 6), "nano-base": (192, 12)}
 
 
 def nano_shape(name: str, classes: int) -> dict[str, Any]:
