@@ -1,6 +1,6 @@
 """Tasks in processes: in order, in parallel, noted, and never done twice."""
 
-import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +11,7 @@ import pytest
 
 from tokenlens.errors import BadInput
 from tokenlens.study.matrix import Study
-from tokenlens.study.runner import Note, Notes, Task, carry_out, lock
+from tokenlens.study.runner import Note, Notes, Task, Worker, carry_out, lock
 from tokenlens.study.tasks import runs
 
 Write = Callable[..., Study]
@@ -93,30 +93,49 @@ lock(Path({str(tmp_path)!r})); print('held', flush=True); input()"""
     lock(tmp_path)  # the lock goes with its holder
 
 
-def test_children_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
-    """A child that outlived its parent would write beside the next parent's child."""
-    words = ["extract", "--limit", "9999", "--out", str(tmp_path / "runs")]
-    program = f"""import subprocess, sys
-child = subprocess.Popen([sys.executable, '-m', 'tokenlens.study.child', *{words!r}], stdin=subprocess.PIPE)
-print(child.pid, flush=True)
-child.wait()"""
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        time.sleep(1)
-        assert _lives(child)
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc for children")
+def test_commands_end_with_the_process_that_asked_for_them(tmp_path: Path) -> None:
+    """A command that outlived it would write beside the next one's."""
+    words, log = ["extract", "--limit", "99999", "--out", str(tmp_path / "runs")], tmp_path / "log"
+    program = f"""import pathlib
+from tokenlens.study.runner import Task, Worker
+Worker(None).carry(Task("a", {words!r}), pathlib.Path({str(log)!r}))"""
+    with subprocess.Popen([sys.executable, "-c", program]) as parent:
+        until = time.monotonic() + 120
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.05)
+        (worker,) = _children(parent.pid)
+        (command,) = _children(worker)
         parent.kill()
     until = time.monotonic() + 60
-    while _lives(child) and time.monotonic() < until:
+    while (_lives(worker) or _lives(command)) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not _lives(child)
+    assert not _lives(worker) and not _lives(command)
+
+
+def test_a_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    worker, log = Worker(None), tmp_path / "log"
+    assert worker.carry(Task("a", GOOD), log).code == 0
+    assert worker.process is not None
+    worker.process.kill()
+    worker.process.wait()
+    assert worker.carry(Task("a", GOOD), log).code == -signal.SIGKILL
+    assert worker.carry(Task("a", GOOD), log).code == 0 and worker.close() == 0
+
+
+def _stat(process: int | str) -> list[str]:
+    """State and parent of a process, and more."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["gone", "0"]
+
+
+def _children(process: int) -> list[int]:
+    every = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [int(name) for name in every if _stat(name)[1] == str(process)]
 
 
 def _lives(process: int) -> bool:
-    """Whether it runs: a child that has ended stays listed where nobody asks how."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{process}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+    """Whether it runs: a process that has ended stays listed where nobody asks how."""
+    return _stat(process)[0] not in ("gone", "Z", "X")

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,14 +105,17 @@ def carry_out(
     failed: dict[str, Task] = {}
     running: dict[Future[Note], tuple[Task, int]] = {}
     free = list(range(jobs))
-    with ThreadPoolExecutor(jobs) as pool:
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(jobs))
+        workers = [Worker(devices[slot % len(devices)] if devices else None) for slot in range(jobs)]
+        for worker in workers:
+            stack.callback(worker.close)
         while left or running:
             ready = [task for task in left if set(task.needs) <= ended][: len(free)]
             for task in ready:
                 left.remove(task)
                 slot = free.pop(0)
-                device = devices[slot % len(devices)] if devices else None
-                running[pool.submit(_process, task, notes.log(task), device)] = (task, slot)
+                running[pool.submit(workers[slot].carry, task, notes.log(task))] = (task, slot)
             if not running:  # all that is left waits for something that failed
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -127,24 +131,48 @@ def carry_out(
     yield from (*failed.values(), *left)
 
 
-def _process(task: Task, log: Path, device: str | None) -> Note:
-    """Run one task as a process; its output goes to a file."""
-    # one thread each: as many processes as cores fill the machine, and sums are in the same order however many run
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    if device is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = device
-    began = time.monotonic()
-    with disk_errors(log.parent):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        output = log.open("ab")
-    with output:
-        command = [sys.executable, "-m", "tokenlens.study.child", *task.words]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment) as child:
-            # stdin stays open as long as this process lives; see `child`
-            code = child.wait()
-    lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return Note(task.words, code, time.monotonic() - began, last)
+class Worker:
+    """A process that carries out one task at a time, each in a process that it forks (see `child`)."""
+
+    def __init__(self, device: str | None) -> None:
+        """`device` is what tasks see as CUDA_VISIBLE_DEVICES; None: left as it is."""
+        # one thread each: as many processes as cores fill the machine, and sums are in the same order however many run
+        self.environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        if device is not None:
+            self.environment["CUDA_VISIBLE_DEVICES"] = device
+        self.process: subprocess.Popen[str] | None = None
+
+    def carry(self, task: Task, log: Path) -> Note:
+        """Carry out a task; its output goes to a file."""
+        began = time.monotonic()
+        with disk_errors(log.parent):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.touch()
+        code = self._ask(json.dumps([task.words, str(log)]))
+        lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return Note(task.words, code, time.monotonic() - began, last)
+
+    def _ask(self, words: str) -> int:
+        if self.process is None:
+            command = [sys.executable, "-m", "tokenlens.study.child"]
+            pipe = subprocess.PIPE
+            self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=self.environment)
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(words + "\n")
+            self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        return int(answer) if answer else self.close()  # somebody killed it; the next task gets another
+
+    def close(self) -> int:
+        """Let the process end; its exit code."""
+        if self.process is None:
+            return 0
+        with suppress(BrokenPipeError):
+            self.process.communicate()
+        code, self.process = self.process.returncode, None
+        return code
 
 
 def devices_here() -> list[str]:
