@@ -75,3 +75,10 @@ def test_what_cannot_be_scheduled_is_refused(tiny_vit: nn.Module) -> None:
         make_optimizer(model, recipe(schedule__epochs=3), ORDER, False)
     with pytest.raises(tokenlens.BadInput, match="timm makes no optimizer 'adamm'"):
         make_optimizer(model, recipe(optimizer__name="adamm"), ORDER, False)
+
+
+def test_betas_are_the_optimizers_own_unless_said(tiny_vit: nn.Module) -> None:
+    model = tokenlens.reduce(tiny_vit, "topk", 0.5, blocks=(1, 3))
+    for said, betas in ((None, (0.9, 0.999)), ([0.8, 0.98], (0.8, 0.98))):
+        optimizer, _ = make_optimizer(model, recipe(optimizer__betas=said), ORDER, new_head=False)
+        assert all(group["betas"] == betas for group in optimizer.param_groups)

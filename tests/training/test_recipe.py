@@ -51,6 +51,7 @@ def test_numbers_as_people_write_them(text: str, value: float) -> None:
         ("optimiser.lr=1", "no section of a recipe .* called 'optimiser'; did you mean optimizer"),
         ("lr=1", "no section of a recipe"),
         ("optimizer.lr=fast", "optimizer.lr is 'fast'; it takes a number"),
+        ("optimizer.betas=[0.9, 1]", r"optimizer.betas is \[0.9, 1.0\]; give two numbers from 0 to below 1, or null"),
         ("optimizer.lr=[1]", r"optimizer.lr is \[1\]; it takes a number"),
         ("train.batch_size=1.5", "train.batch_size is 1.5; it takes a whole number"),
         ("train.batch_size=0", "train.batch_size is 0; give at least 1"),

@@ -76,8 +76,9 @@ def make_optimizer(
         )
     rate = part.lr * order.images_a_step / part.lr_images
     groups = parameter_groups(model, part, new_head)
+    more: dict[str, Any] = {} if part.betas is None else {"betas": tuple(part.betas)}
     try:
-        optimizer = create_optimizer_v2(groups, part.name, lr=rate, weight_decay=part.weight_decay)
+        optimizer = create_optimizer_v2(groups, part.name, lr=rate, weight_decay=part.weight_decay, **more)
     except (ValueError, TypeError, AssertionError) as error:
         raise BadInput(f"timm makes no optimizer {part.name!r} ({error}); for example adamw") from error
     return optimizer, Pace(optimizer, recipe, order)

@@ -154,6 +154,9 @@ def _check_amounts(recipe: Recipe) -> None:
         bounds = getattr(recipe.augment, key)
         if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
             raise BadInput(f"augment.{key} is {bounds}; give the least and the most, both above 0")
+    betas = recipe.optimizer.betas
+    if betas is not None and not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+        raise BadInput(f"optimizer.betas is {betas}; give two numbers from 0 to below 1, or null")
     if not all(0 <= share < 1 for share in recipe.augment.patch_drop):
         raise BadInput(f"augment.patch_drop is {recipe.augment.patch_drop}; give shares from 0 to below 1")
 

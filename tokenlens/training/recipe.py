@@ -99,6 +99,7 @@ class Optimizer:
     name: str
     lr: float
     lr_images: int
+    betas: list[float] | None
     weight_decay: float
     clip_norm: float
     backbone_scale: float
