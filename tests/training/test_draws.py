@@ -1,6 +1,7 @@
 """What is drawn depends on the seed and the place in the order alone."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tokenlens.training.images import train_loader
 from tokenlens.training.reading import load_recipe
 
 
-def order(**changes: int) -> Order:
+def order(**changes: Any) -> Order:
     return Order(**{"images": 50, "epoch": 50, "batch_size": 8, "parts": 1, "repeats": 1, "seed": 0, **changes})
 
 
@@ -50,6 +51,21 @@ def test_repeated_augmentation_shows_an_image_to_several_parts() -> None:
     images = [[draw[2] for draw in repeated.part(0, part)] for part in range(3)]
     assert images[0] == images[1] == images[2]
     assert len(shuffled(50, 3, 0, 0)) == 50 and len(set(shuffled(50, 3, 0, 0))) == 17
+
+
+def test_a_stratified_batch_holds_every_class_by_its_share() -> None:
+    labels = np.repeat([0, 1, 2], [10, 20, 20])
+    plain, even = order(batch_size=10), order(batch_size=10, labels=labels.tobytes())
+    parts = [[image for _, _, image in even.part(step, 0)] for step in range(10)]
+    assert all(np.bincount(labels[part]).tolist() == [2, 4, 4] for part in parts)
+    once = [image for part in parts[:5] for image in part]
+    assert sorted(once) == list(range(50)) and parts[:5] != parts[5:]
+    # within a class the order is that without strata
+    usual = [image for step in range(5) for _, _, image in plain.part(step, 0)]
+    for label in range(3):
+        assert [i for i in usual if labels[i] == label] == [i for i in once if labels[i] == label]
+    with pytest.raises(tokenlens.BadInput, match="cannot be stratified and hold several draws of an image"):
+        order(repeats=3, labels=labels.tobytes()).check()
 
 
 def test_a_set_smaller_than_a_step_is_refused() -> None:

@@ -80,6 +80,12 @@ def test_distillation_that_cannot_be_is_refused(small: Any) -> None:
     start.check_teacher(teachers["width"], plain, "t.pth")  # only its classes are learned
 
 
+def test_sets_of_several_labels_have_no_strata(small: Any, tmp_path: Path) -> None:
+    recipe = small(data__name="embedded:scenes", data__stratify=True)
+    with pytest.raises(tokenlens.BadInput, match=r"scenes cannot be stratified, .* set data.stratify=false"):
+        finetune(recipe, tmp_path, device="cpu", progress=False)
+
+
 def test_learned_parameters_are_taken_over_or_begun_anew(small: Any, tmp_path: Path) -> None:
     fresh = [begun(small, "embedded:shapes", reduction__method="sit", train__seed=seed) for seed in (0, 0, 1)]
     first = [begin.model.state_dict()["reducers.3.weight.1.weight"] for begin in fresh]

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from timm.data.distributed_sampler import RepeatAugSampler
 from torch.utils.data import Sampler
 
@@ -43,6 +44,8 @@ class Order:
     parts: int
     repeats: int
     seed: int
+    labels: bytes | None = None
+    """class of each image, int64, where every batch is to hold the classes by their share: bytes know their hash"""
 
     @property
     def images_a_step(self) -> int:
@@ -62,6 +65,11 @@ class Order:
                 f"{images} images make no step of {self.images_a_step} (batch size x processes x accumulated batches); "
                 "give a smaller --batch-size"
             )
+        if self.labels is not None and self.repeats > 1:
+            raise BadInput(
+                "batches cannot be stratified and hold several draws of an image too; "
+                "set data.stratify=false or augment.repeats=1"
+            )
         return self
 
     def part(self, step: int, part: int) -> list[Draw]:
@@ -72,16 +80,30 @@ class Order:
         turn, step = divmod(step, self.images // self.images_a_step)
         first = step * self.images_a_step
         places = range(first + part, first + self.images_a_step, self.parts)
-        order = shuffled(self.images, self.repeats, self.seed, turn)
+        order = shuffled(self.images, self.repeats, self.seed, turn, self.labels)
         return [(turn, place, order[place]) for place in places]
 
 
 @lru_cache(maxsize=2)
-def shuffled(images: int, repeats: int, seed: int, turn: int) -> list[int]:
-    """The images of one pass, as timm's sampler shuffles and repeats them: as many as the set has."""
+def shuffled(images: int, repeats: int, seed: int, turn: int, labels: bytes | None = None) -> list[int]:
+    """The images of one pass, as timm's sampler shuffles and repeats them: as many as the set has.
+
+    With labels, the images of each class are then spread evenly over the pass.
+    """
     sampler = RepeatAugSampler(range(images), 1, 0, num_repeats=repeats, selected_round=0)
     sampler.set_epoch(int(np.random.SeedSequence([ORDER, seed, turn]).generate_state(1)[0]))
-    return list(sampler)
+    order = list(sampler)
+    return order if labels is None else spread(order, np.frombuffer(labels, np.int64))
+
+
+def spread(order: list[int], labels: NDArray[np.int64]) -> list[int]:
+    """Move the images of each class apart, evenly, each class in the order that it has."""
+    label = labels[order]
+    by_class = np.argsort(label, kind="stable")
+    _, first, count = np.unique(label[by_class], return_index=True, return_counts=True)
+    place = np.empty(len(order))
+    place[by_class] = (np.arange(len(order)) - np.repeat(first, count) + 0.5) / np.repeat(count, count)
+    return [order[index] for index in np.argsort(place, kind="stable")]
 
 
 class Parts(Sampler[list[Draw]]):

@@ -28,7 +28,7 @@ from .optimizer import make_optimizer
 from .progress import EVERY, Meter
 from .recipe import Recipe
 from .saving import Folder
-from .start import open_sets, start
+from .start import labels_of, open_sets, start
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Training:
             parts=parts,
             repeats=recipe.augment.repeats,
             seed=recipe.train.seed,
+            labels=labels_of(train) if recipe.data.stratify else None,
         ).check()
         self.order, self.steps = order, recipe.schedule.epochs * order.steps_an_epoch
         self.mix = mixing(recipe, len(train.classes), train.multi_label)

@@ -45,6 +45,7 @@ class Data:
     limit: int | None
     val_limit: int | None
     epoch: int | None
+    stratify: bool
     skip_bad: bool
     workers: int
 

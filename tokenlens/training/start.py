@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import torch
 from timm.layers import DropPath
 
@@ -63,6 +64,15 @@ def open_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
                     f"{data.ids[strays[0]]}; move them into a class folder, or out"
                 )
     return train, val
+
+
+def labels_of(data: ImageSet) -> bytes:
+    """The class of every image, as `draws.Order` takes it."""
+    if data.multi_label:
+        raise BadInput(
+            f"batches of {data.name} cannot be stratified, for its images have several labels; set data.stratify=false"
+        )
+    return np.array([data.label(index) for index in range(len(data))], np.int64).tobytes()
 
 
 def start(recipe: Recipe, data: ImageSet) -> Start:
