@@ -11,7 +11,7 @@ correction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,22 +106,13 @@ def proxy(
     """
     import pandas as pd
 
-    anchors = tuple(anchors)
-    unknown = [name for name in anchors if name not in ANCHORS and name not in set(runs["run"])]
-    if unknown:
-        raise BadInput(f"there is no anchor {unknown[0]!r}; use {', '.join(ANCHORS)} or the name of a run")
-    similar = _mirrored(comparison[comparison["axis"] == "method"])
-    accuracy = runs.set_index("run")["accuracy"]
     rows: list[dict[str, Any]] = []
-    for anchor, one, rate, others in _settings(runs, anchors):
-        part = similar[(similar["run_a"] == one.run) & similar["run_b"].isin(others)]
-        part = part.assign(difference=accuracy[one.run] - accuracy[part["run_b"]].to_numpy())
+    for setting, part in beside_anchors(comparison, runs, anchors):
         for (stage, metric), group in part.groupby(["stage", "metric"], sort=True):
             x, y = _both(group["difference"], group["value"])
             if len(x) < FEWEST:
                 continue
-            place = {"anchor": anchor, "run": one.run, "dataset": one.dataset, "capacity": one.capacity,
-                     "keep_rate": rate, "stage": stage, "metric": metric, "n": len(x)}  # fmt: skip
+            place = setting | {"stage": stage, "metric": metric, "n": len(x)}
             for name, statistic in STATISTICS.items():
                 low, high = _interval(x, y, statistic, resamples, seed)
                 p = ranks.permutation_pvalue(x, y, statistic, permutations, seed)
@@ -131,6 +122,28 @@ def proxy(
     if len(frame):
         frame["q"] = ranks.benjamini_hochberg(frame["p"])
     return table.conform(frame, "proxy")
+
+
+def beside_anchors(
+    comparison: pd.DataFrame, runs: pd.DataFrame, anchors: Iterable[str] = ANCHORS
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Each anchor in each setting, with the rows of `comparison` that compare it with the setting's other methods.
+
+    Yields (anchor, its run, dataset, capacity, keep_rate) by name, and rows turned so that the anchor is run_a and the
+    other run_b, with `difference`, by how much the anchor is more accurate. BadInput where there is no such anchor.
+    """
+    anchors = tuple(anchors)
+    unknown = [name for name in anchors if name not in ANCHORS and name not in set(runs["run"])]
+    if unknown:
+        raise BadInput(f"there is no anchor {unknown[0]!r}; use {', '.join(ANCHORS)} or the name of a run")
+    similar = _mirrored(comparison[comparison["axis"] == "method"])
+    accuracy = runs.set_index("run")["accuracy"]
+    for anchor, one, rate, others in _settings(runs, anchors):
+        part = similar[(similar["run_a"] == one.run) & similar["run_b"].isin(others)]
+        yield (
+            {"anchor": anchor, "run": one.run, "dataset": one.dataset, "capacity": one.capacity, "keep_rate": rate},
+            part.assign(difference=accuracy[one.run] - accuracy[part["run_b"]].to_numpy()),
+        )
 
 
 def _both(difference: ArrayLike, similarity: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -49,7 +49,9 @@ from tokenlens.choose import parse_where
     metavar="NAME",
     help="Anchor of the accuracy proxy: best, topk, none or a run. Repeatable.",
 )
-@click.option("--findings", is_flag=True, help="Print the verdict on each of the study's five findings.")
+@click.option(
+    "--findings", is_flag=True, help="Print the verdict on each of the study's five findings, and on what masks tell."
+)
 @click.option("--strict", is_flag=True, help="Refuse runs that cannot be read instead of leaving them out.")
 def compare(runs: Path, out: Path, **options: Any) -> None:
     """Compare all runs in RUNS (default: runs) and write tidy tables.

@@ -1,8 +1,8 @@
-"""Rank correlation: Spearman and Kendall, with a permutation p-value and the Benjamini-Hochberg correction.
+"""Rank correlation: Spearman, also partial, and Kendall, with permutation p-value and Benjamini-Hochberg correction.
 
 Shapes: `...` leading axes that broadcast, P values that are ranked. Ties get their mean rank; Kendall is tau-b.
 A row without variation orders nothing: its correlation is 0 here, stated, where SciPy gives NaN.
-Sources: Spearman, 1904; Kendall, 1945 (tau-b); Benjamini & Hochberg, 1995.
+Sources: Spearman, 1904; Yule, 1907 (partial); Kendall, 1945 (tau-b); Benjamini & Hochberg, 1995.
 """
 
 from __future__ import annotations
@@ -38,6 +38,19 @@ def pearson(a: ArrayLike, b: ArrayLike) -> Floats:
 def spearman(a: ArrayLike, b: ArrayLike) -> Floats:
     """Correlate the ranks along the last axis: (..., P) x (..., P) -> (...) float64 in -1..1."""
     return pearson(ranks(a), ranks(b))
+
+
+def partial_spearman(a: ArrayLike, b: ArrayLike, given: ArrayLike) -> Floats:
+    """Spearman correlation of a and b beyond what `given` tells, along the last axis: three (..., P) -> (...) in -1..1.
+
+    It is Pearson's of what least squares on the ranks of `given` leave of the ranks of a and b. NaN where `given`
+    tells the order of either, so that nothing is left; `spearman` where it does not vary.
+    """
+    ab, ac, bc = spearman(a, b), spearman(a, given), spearman(b, given)
+    left_a, left_b = 1 - ac * ac, 1 - bc * bc
+    defined = np.minimum(left_a, left_b) > 1e-12  # else rounding alone is left
+    scale = np.sqrt(np.where(defined, left_a * left_b, 1))
+    return np.where(defined, np.clip((ab - ac * bc) / scale, -1, 1), np.nan)
 
 
 def kendall(a: ArrayLike, b: ArrayLike) -> Floats:

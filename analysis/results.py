@@ -13,7 +13,9 @@ from tokenlens.errors import BadInput
 
 from . import accuracy as proxies
 from . import findings as study
+from . import truth as questions
 from .compare import Comparison, compare
+from .judging import report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,10 +69,12 @@ def compare_folder(
         tables["heatmap"] = found.heatmap
     if findings:
         tables["findings"] = study.findings(found.comparison, found.runs, proxy)
+    if findings and questions.known(found.comparison, found.runs):
+        tables["truth"] = questions.truth(found.comparison, found.runs)
     for name, frame in tables.items():
         path = table.write(frame, out, name, csv)
         yield f"{path}: {len(frame)} rows"
-    for name in ("heatmap", "findings"):  # a folder holds the tables of one comparison
+    for name in ("heatmap", "findings", "truth"):  # a folder holds the tables of one comparison
         for path in table.remove(out, name) if name not in tables else ():
             yield f"{path}: removed, being of an earlier comparison; this one makes no such table"
     yield from _without_rate(found.runs)
@@ -81,7 +85,10 @@ def compare_folder(
         )
     if findings:
         yield ""
-        yield study.report(tables["findings"])
+        yield report(tables["findings"])
+    if "truth" in tables:
+        yield "What the ground truth adds:"
+        yield report(tables["truth"])
 
 
 def _without_rate(runs: pd.DataFrame) -> Iterator[str]:

@@ -183,4 +183,5 @@ def entries(names: Iterable[str] = ()) -> list[Entry]:
 
 
 def _maker(name: str) -> str:
-    return {"bench": "bench", "findings": "compare --findings"}.get(name, "compare")
+    judged = "compare --findings"
+    return {"bench": "bench", "findings": judged, "truth": judged}.get(name, "compare")

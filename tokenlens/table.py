@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 ALL_STAGES = -1
 
+_JUDGED = {  # a claim, and what speaks for or against it
+    "finding": "int64", "claim": "str", "statistic": "str", "value": "float64", "low": "float64", "high": "float64",
+    "reference": "float64", "n": "int64", "verdict": "str", "missing": "str", "paragraph": "str",
+}  # fmt: skip
 COLUMNS: dict[str, dict[str, str]] = {
     # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object"
     "comparison": {
@@ -42,11 +46,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "low": "float64", "high": "float64",
     },
     # one row a finding of the study
-    "findings": {
-        "finding": "int64", "claim": "str", "statistic": "str", "value": "float64", "low": "float64",
-        "high": "float64", "reference": "float64", "n": "int64", "verdict": "str", "missing": "str",
-        "paragraph": "str",
-    },
+    "findings": _JUDGED,
+    # one row a question that only a known truth answers: masks of the objects, a bias of their places
+    "truth": _JUDGED,
     # one row a model x setting of `tokenlens bench`: images a second (median and quartiles), milliseconds of a forward
     # pass, its memory beyond weights and images, cost of an image, speed-up over the un-reduced model measured in turn
     # with it and the one that GFLOPs imply; tokens_left is <block>:<tokens> for each stage

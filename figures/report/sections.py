@@ -43,13 +43,19 @@ def runs_section(writer: Writer, source: Source) -> str:
 
 
 def findings_section(source: Source) -> str:
-    """What the runs say about each finding of the study."""
+    """What the runs say about each finding of the study, and what the ground truth adds where there is one."""
     try:
-        rows = source.table("findings").to_dict("records")
+        made = _judged(source.table("findings"))
     except Missing as lack:
         return text(f"There are no findings, `tokenlens compare --findings` judges them: {lack}.")
+    truth = _table(source, "truth")
+    return made if truth is None else f"{made}<h3>What the ground truth adds</h3>{_judged(truth)}"
+
+
+def _judged(claims: pd.DataFrame) -> str:
+    """Each claim with its verdict, and its number beside it."""
     made = []
-    for row in rows:
+    for row in claims.to_dict("records"):
         number = "–" if row["value"] != row["value"] else f"{row['value']:.3f}"
         interval = "" if row["low"] != row["low"] else f"<br>[{row['low']:.3f}, {row['high']:.3f}]"
         said = row["paragraph"].removeprefix(f"{row['claim']}: {row['verdict']}. ")  # the heading says it

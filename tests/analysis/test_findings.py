@@ -9,6 +9,7 @@ import pytest
 
 from tokenlens import table
 from tokenlens.analysis import findings as study
+from tokenlens.analysis import judging
 
 METHODS = {
     "topk": "pruning",
@@ -54,9 +55,9 @@ AGAINST = {"capacity": 0.9, "keep_rate": 0.2, "radial": 0.8, "dataset": -0.6, "p
 
 def test_each_finding_can_be_supported_and_contradicted() -> None:
     judged = study.findings(*world(FOR))
-    assert judged["verdict"].tolist() == [study.SUPPORTED] * 5, judged["paragraph"].tolist()
+    assert judged["verdict"].tolist() == [judging.SUPPORTED] * 5, judged["paragraph"].tolist()
     judged = study.findings(*world(AGAINST, topk=52.0))
-    assert judged["verdict"].tolist() == [study.CONTRADICTED] * 5, judged["paragraph"].tolist()
+    assert judged["verdict"].tolist() == [judging.CONTRADICTED] * 5, judged["paragraph"].tolist()
     assert (judged["missing"] == "").all()
     assert list(judged.columns) == list(table.COLUMNS["findings"])
 
@@ -64,7 +65,7 @@ def test_each_finding_can_be_supported_and_contradicted() -> None:
 def test_nothing_is_claimed_from_nothing() -> None:
     comparison, runs = world(FOR)
     judged = study.findings(comparison[:0], runs[:0])
-    assert set(judged["verdict"]) == {study.OPEN}
+    assert set(judged["verdict"]) == {judging.OPEN}
     assert judged["value"].isna().all()
     assert judged["missing"].str.endswith("0 of 3").all()
     assert (judged["n"] == 0).all()
@@ -75,7 +76,7 @@ def test_a_few_runs_are_not_enough_and_what_is_missing_is_said() -> None:
     few = runs[(runs["dataset"] == "x") & (runs["keep_rate"] == 0.5)]
     part = comparison[comparison["run_a"].isin(few["run"]) & comparison["run_b"].isin(few["run"])]
     judged = study.findings(part, few).set_index("finding")
-    assert judged["verdict"][1] == judged["verdict"][2] == judged["verdict"][4] == judged["verdict"][5] == study.OPEN
+    assert judged["verdict"][1] == judged["verdict"][2] == judged["verdict"][4] == judged["verdict"][5] == judging.OPEN
     assert judged["missing"][1].endswith("at one keep rate: 2 of 3")
     assert judged["missing"][2].endswith("differ in keep rate only: 0 of 3")
 
@@ -86,7 +87,7 @@ def test_two_units_are_too_few_however_much_they_agree() -> None:
     part = comparison[comparison["run_a"].isin(two["run"]) & comparison["run_b"].isin(two["run"])]
     judged = study.findings(part, two).set_index("finding")
     assert judged["low"][4] > 0
-    assert judged["verdict"][4] == study.OPEN
+    assert judged["verdict"][4] == judging.OPEN
     assert judged["missing"][4].endswith("2 of 3")
 
 
@@ -102,7 +103,7 @@ def test_pairs_that_hang_together_count_as_one_unit() -> None:
     pairs = comparison[comparison["run_a"].isin(one["run"]) & comparison["run_b"].isin(one["run"])]
     pairs = pd.concat([pairs.assign(run_a=pairs["run_a"] + f"/{s}", run_b=pairs["run_b"] + f"/{s}") for s in range(4)])
     radial = study.findings(pairs, many).set_index("finding").loc[3]
-    assert (radial["n"], radial["verdict"]) == (1, study.OPEN)
+    assert (radial["n"], radial["verdict"]) == (1, judging.OPEN)
 
 
 def test_methods_at_different_rates_or_without_one_are_no_pair() -> None:
@@ -121,7 +122,7 @@ def test_units_that_all_say_the_same_decide_nothing() -> None:
     judged = study.findings(*world(FOR, topk=80.0, noise=0)).set_index("finding")
     assert judged["value"][1] == 1
     for number in (1, 2, 3, 4):
-        assert judged["verdict"][number] == study.OPEN
+        assert judged["verdict"][number] == judging.OPEN
         assert np.isnan(judged["low"][number])
         assert judged["missing"][number].startswith("a spread: all")
 
@@ -129,13 +130,13 @@ def test_units_that_all_say_the_same_decide_nothing() -> None:
 def test_an_interval_that_contains_the_reference_decides_nothing() -> None:
     judged = study.findings(*world({"capacity": 0.5, "keep_rate": 0.5, "radial": 0.5, "dataset": 0.0}, noise=0.3))
     undecided = judged[judged["finding"].isin([2, 3, 4])]
-    assert set(undecided["verdict"]) == {study.OPEN}
+    assert set(undecided["verdict"]) == {judging.OPEN}
     assert undecided["missing"].str.contains("still contains").all()
 
 
 def test_text_has_a_row_and_a_paragraph_for_each() -> None:
     judged = study.findings(*world(FOR))
-    lines = study.report(judged).splitlines()
+    lines = judging.report(judged).splitlines()
     for row in judged.itertuples():
         assert any(line.startswith(f"{row.finding}  {row.verdict}") for line in lines)
         assert any(row.paragraph in line for line in lines)
@@ -145,7 +146,7 @@ def test_text_of_one_unit_has_no_interval() -> None:
     comparison, runs = world(FOR)
     one = runs[(runs["dataset"] == "x") & (runs["capacity"] == "tiny") & runs["method"].isin(["topk", "l2"])]
     part = comparison[comparison["run_a"].isin(one["run"]) & comparison["run_b"].isin(one["run"])]
-    text = study.report(study.findings(part, one))
+    text = judging.report(study.findings(part, one))
     assert "n=1 " in text
     assert "nan" not in text
 
@@ -155,9 +156,9 @@ def test_interval_is_students() -> None:
 
     rng = np.random.default_rng(0)
     a = rng.normal(size=8)
-    found = study.estimate([*a, np.nan])
+    found = judging.estimate([*a, np.nan])
     assert found[:3] == pytest.approx((a.mean(), *stats.ttest_1samp(a, 0).confidence_interval()))
     assert found.n == 8
-    assert np.isnan(study.estimate([1.0]).low)
-    assert np.isnan(study.estimate([0.1 + 0.2, 0.3, 0.3]).low)
-    assert np.isnan(study.estimate([]).value)
+    assert np.isnan(judging.estimate([1.0]).low)
+    assert np.isnan(judging.estimate([0.1 + 0.2, 0.3, 0.3]).low)
+    assert np.isnan(judging.estimate([]).value)

@@ -13,7 +13,7 @@ import pytest
 from tokenlens.table import COLUMNS, exists, read
 
 TINY = Path(__file__).with_name("tiny.yaml")
-TABLES = ("comparison", "runs", "heatmap", "proxy", "findings")
+TABLES = ("comparison", "runs", "heatmap", "proxy", "findings", "truth")
 PROGRAM = "from tokenlens.cli import main; main()"
 
 

@@ -62,6 +62,7 @@ def build(place: Path) -> Study:
         "verdict": ["supported", "not enough runs"], "missing": "", "paragraph": ["It is `so`.", EVIL],
     })  # fmt: skip
     table.write(frame, place / "results", "findings")
+    table.write(frame.assign(finding=[6, 7], claim="It hits the object"), place / "results", "truth")
     return Study(place / "runs", place / "results", held, names)
 
 

@@ -131,6 +131,7 @@ def test_no_name_becomes_markup(written: Page) -> None:
 
 def test_findings_figures_and_their_tables_are_there(written: Page, study: Any) -> None:
     assert "1. Top-K is strong" in written.text and "[0.600, 0.800]" in written.text
+    assert written.text.index("What the ground truth adds") < written.text.index("6. It hits the object")
     figures = [attrs for tag, attrs in written.elements if tag == "img"]
     assert len(figures) == 1 and str(figures[0]["alt"]).startswith("Tokens left")
     numbers = json.loads(unpacked(written.data["table-tokens_left"]))
