@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .tile import LANES, ROWS, distance_tile
+from .tile import LANES, ROWS, distance_tile, transposed_tile
 
 Array = NDArray[Any]
 
@@ -35,25 +35,30 @@ def _squared_length(row: Array) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _pack(x: Array, panels: Array) -> bool:
-    """Unit vectors of x (N, D) into panels (P, D * LANES); False if a length is not finite."""
+def _pack(x: Array, scale: Array, panels: Array) -> None:
+    """Put x (N, D), each token times its scale (P * LANES; 0 for what is no token), into panels (P, D * LANES)."""
     tokens, channels = x.shape
-    tiny = np.finfo(x.dtype).tiny
-    finite = True
+    flat, size = panels.reshape(-1), channels * LANES
     for p in range(panels.shape[0]):
-        panel = panels[p]
+        whole = channels // LANES * LANES if (p + 1) * LANES <= tokens else 0
+        for c in range(0, whole, LANES):
+            transposed_tile(x, p * LANES, c, scale, flat, p * size + c * LANES)  # type: ignore[call-arg]
         for j in range(LANES):
             i = p * LANES + j
-            if i < tokens:
-                row = x[i]
-                squared = _squared_length(row)
-                finite &= np.isfinite(squared)
-                scale = 1 / max(np.sqrt(squared), tiny)
-                for c in range(channels):
-                    panel[c * LANES + j] = row[c] * scale
-            else:
-                for c in range(channels):
-                    panel[c * LANES + j] = 0
+            row, factor = x[min(i, tokens - 1)], scale[i]
+            for c in range(whole, channels):
+                panels[p, c * LANES + j] = row[c] * factor
+
+
+@njit(cache=True, nogil=True)
+def _unit(x: Array, scale: Array) -> bool:
+    """Put what makes tokens unit vectors into scale; False if a length is not finite."""
+    tiny, finite = np.finfo(x.dtype).tiny, True
+    scale[:] = 0
+    for i in range(x.shape[0]):
+        squared = _squared_length(x[i])
+        finite &= np.isfinite(squared)
+        scale[i] = 1 / max(np.sqrt(squared), tiny)
     return finite
 
 
@@ -67,11 +72,24 @@ def _mirror(dist: Array, q: int, p: int) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _products(panels: Array, origin: Any, dist: Array) -> None:
+    """Fill dist (`matrix_shape`) with origin - a·b of panels (P, D * LANES), symmetric to the last bit."""
+    flat, size = panels.reshape(-1), panels.shape[1]
+    channels = size // LANES
+    for p in range(panels.shape[0]):
+        for q in range(p + 1):
+            for r in range(0, LANES, ROWS):
+                distance_tile(  # type: ignore[call-arg]
+                    flat, q * size + r, p * size, channels, origin, dist, q * LANES + r, p * LANES
+                )
+
+
+@njit(cache=True, nogil=True)
 def _frame(dist: Array, tokens: int) -> None:
     for i in range(tokens):
-        dist[i, i] = np.inf
-        for j in range(tokens, dist.shape[1]):
-            dist[i, j] = np.inf
+        row = dist[i]
+        row[i] = np.inf
+        row[tokens:] = np.inf
 
 
 @njit(cache=True, nogil=True)
@@ -81,19 +99,37 @@ def cosine(x: Array, panels: Array, dist: Array) -> bool:
     Products are summed in the type of x, and the matrix is symmetric to the last bit, which the chain relies on. A
     token of length 0 is 1 away from any other. panels (P, D * LANES) is scratch of the type of x.
     """
-    tokens, channels = x.shape
-    finite = _pack(x, panels)
-    flat, size = panels.reshape(-1), channels * LANES
-    for p in range(panels.shape[0]):
-        for q in range(p + 1):
-            for r in range(0, LANES, ROWS):
-                distance_tile(  # type: ignore[call-arg]
-                    flat, q * size + r, p * size, channels, dist, q * LANES + r, p * LANES
-                )
-            if q < p:
-                _mirror(dist, q, p)
+    tokens, scale = x.shape[0], np.empty(dist.shape[0], x.dtype)
+    finite = _unit(x, scale)
+    _pack(x, scale, panels)
+    _products(panels, x.dtype.type(1), dist)
     _frame(dist, tokens)
     return finite
+
+
+@njit(cache=True, nogil=True)
+def _roots(row: Array, own: Any, square: Array, out: Array) -> None:
+    zero = own * 0
+    for j in range(out.shape[0]):
+        out[j] = np.sqrt(max(own + square[j] + row[j] + row[j], zero))
+
+
+@njit(cache=True, nogil=True)
+def euclidean(x: Array, panels: Array, products: Array, out: Array) -> None:
+    """Fill out (N, N) with the Euclidean distances of x (N, D), 0 on the diagonal, symmetric to the last bit.
+
+    panels as in `cosine` and products (`matrix_shape`), of the type of x, are scratch.
+    """
+    tokens = x.shape[0]
+    scale = np.zeros(products.shape[0], x.dtype)
+    scale[:tokens] = 1
+    _pack(x, scale, panels)
+    _products(panels, x.dtype.type(0), products)
+    square = np.empty(tokens, x.dtype)
+    for i in range(tokens):
+        square[i] = -products[i, i]
+    for i in range(tokens):
+        _roots(products[i], square[i], square, out[i])
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc"})

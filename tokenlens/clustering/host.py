@@ -1,9 +1,9 @@
-"""Agglomerative clustering on the CPU: compiled, and parallel over images.
+"""Agglomerative clustering and Euclidean distances on the CPU: compiled, and parallel over images.
 
 Shapes: B images, N tokens, D channels (N of them if distances are given).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from numba import config, njit
 from numpy.typing import NDArray
 
-from .distance import LANES, cosine, given, matrix_shape
+from .distance import LANES, cosine, euclidean, given, matrix_shape
 from .linkage import chain, prim
 
 Array = NDArray[Any]
@@ -28,26 +28,51 @@ def cluster(x: Array, merges: NDArray[np.int64], linkage: str, precomputed: bool
     """
     images, tokens = x.shape[:2]
     labels, finite = np.empty((images, tokens), np.int64), np.ones(images, np.bool_)
-    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS, images)  # type: ignore[attr-defined]
-    share = max(1, -(-images // (threads * SHARES))) if threads > 1 else max(1, images)
-    pieces = iter([slice(first, first + share) for first in range(0, images, share)])
 
     def work(pieces: Iterator[slice]) -> None:
         # Means of distances are kept in float64, as in SciPy; the other linkages only ever pass distances on.
         dist = np.empty(matrix_shape(tokens), np.float64 if linkage == "average" else x.dtype)
         integer = np.int64 if dist.itemsize == 8 else np.int32
         bits, top = dist.view(integer), integer(np.iinfo(integer).max)
-        for piece in pieces:  # each worker takes the next that nobody has taken
+        for piece in pieces:
             of_piece = (x[piece], merges[piece], labels[piece], finite[piece])
             _images(*of_piece, dist, bits, top, linkage == "single", linkage == "average", precomputed)
 
+    _share(work, images)
+    return labels, bool(finite.all())
+
+
+def distances(x: Array) -> Array:
+    """Euclidean distances (B, N, N), symmetric to the last bit, of x (B, N, D) float32 or float64; threads as above."""
+    out = np.empty((x.shape[0], x.shape[1], x.shape[1]), x.dtype)
+
+    def work(pieces: Iterator[slice]) -> None:
+        products = np.empty(matrix_shape(x.shape[1]), x.dtype)
+        for piece in pieces:
+            _distances(x[piece], products, out[piece])
+
+    _share(work, x.shape[0])
+    return out
+
+
+def _share(work: Callable[[Iterator[slice]], None], images: int) -> None:
+    """Have workers do all images, each taking the next piece that nobody has taken."""
+    threads = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS, images)  # type: ignore[attr-defined]
+    share = max(1, -(-images // (threads * SHARES))) if threads > 1 else max(1, images)
+    pieces = iter([slice(first, first + share) for first in range(0, images, share)])
     if threads <= 1:
         work(pieces)
     else:
         with ThreadPoolExecutor(threads) as pool:
             for done in [pool.submit(work, pieces) for _ in range(threads)]:
                 done.result()
-    return labels, bool(finite.all())
+
+
+@njit(cache=True, nogil=True)
+def _distances(x: Array, products: Array, out: Array) -> None:
+    panels = np.empty((products.shape[0] // LANES, x.shape[2] * LANES), x.dtype)
+    for image in range(x.shape[0]):
+        euclidean(x[image], panels, products, out[image])
 
 
 @njit(cache=True, nogil=True)

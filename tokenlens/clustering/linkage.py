@@ -119,8 +119,6 @@ def _close_gaps(dist: Array, rows: int, name: Array, size: Array, alive: Array, 
         row, to = dist[i], dist[a]
         for b in range(count):
             to[b] = row[alive[b]]
-        for b in range(count, rows):
-            to[b] = np.inf
         name[a], size[a] = name[i], size[i]
     return count
 

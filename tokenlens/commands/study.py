@@ -22,7 +22,7 @@ from .words import words
 def study(file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: str | None, jobs: int | None) -> None:
     """Train, extract, compare and draw the matrix that FILE declares, and go on where it was stopped.
 
-    FILE is a YAML file, or the name of one that comes with the package: embedded, paper, tiny. What is there is never
+    FILE is a YAML file, or the name of one that comes with the package: embedded, paper. What is there is never
     done again; a run that fails is noted, the rest goes on, and the next call tries it again.
 
     \b

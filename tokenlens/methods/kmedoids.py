@@ -9,6 +9,7 @@ Departs: before the first block, where no attention was paid yet, all tokens wei
 import torch
 from torch import Tensor
 
+from ..clustering import euclidean
 from ..plan import Plan, positions, select
 from ..view import View
 from .base import Reducer, Stage, register
@@ -67,13 +68,6 @@ def nearest(distance: Tensor, medoids: Tensor) -> Tensor:
     place = medoids + old * torch.arange(batch, device=medoids.device).unsqueeze(1)
     rows = distance.flatten(0, 1).index_select(0, place.flatten())  # whole rows, which gather would copy one by one
     return rows.view(batch, -1, old).min(1).indices
-
-
-def euclidean(tokens: Tensor) -> Tensor:
-    """(B, N, C) -> (B, N, N), symmetric; as torch.cdist, which copies more."""
-    product = tokens @ tokens.transpose(1, 2)
-    square = product.diagonal(dim1=1, dim2=2).clone()
-    return product.mul_(-2).add_(square.unsqueeze(1)).add_(square.unsqueeze(2)).clamp_(min=0).sqrt_()
 
 
 def cheapest(cost: Tensor, group: Tensor, count: int) -> Tensor:
