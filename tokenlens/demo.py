@@ -42,8 +42,8 @@ def demo(out: Path, images: int, device: str, command: Command) -> Iterator[str]
     """
     names = own_methods()
     job = Job(
-        methods=names, keep_rates=RATES, split="test", limit=images, device=device, features=True, out=out / "runs",
-        progress=False,
+        methods=names, keep_rates=RATES, split="test", limit=images, device=device, features="float32",
+        out=out / "runs", progress=False,
     )  # fmt: skip
     done: dict[str, tuple[Run, Extracted]] = {}
     with tqdm(total=1 + (len(names) - 1) * len(RATES), desc="extract", unit="run") as bar:

@@ -32,7 +32,7 @@ def extract(
     model: ReducedViT,
     loader: Iterable[Any],
     ids: Sequence[str] | None = None,
-    features: bool = False,
+    features: bool | str = False,
     soft: bool = False,
 ) -> xr.Dataset:
     """Extract the patterns of all images into memory.
@@ -43,7 +43,7 @@ def extract(
             (B, P) bool in the third place. Labels are (B,) classes, or (B, classes) bool.
         ids: a stable name for each image, in order; by default the loader's data set's `ids`, else digests of the
             pixels.
-        features: with class-token features, (image, layer, channel).
+        features: with class-token features, (image, layer, channel), as float32; or the word float16.
         soft: with the soft maps of a soft merger.
 
     Returns:

@@ -39,7 +39,8 @@ class Job(Models):
     batch_size: int = 32
     precision: str = "auto"
     workers: int = 0
-    features: bool = False
+    features: str | None = None
+    """float32 or float16; None: without"""
     soft: bool = False
     out: Path = Path("runs")
     progress: bool = True
@@ -101,7 +102,7 @@ class Job(Models):
             seed=self.seed,
             precision=precision,
             device=device.type,
-            features=self.features,
+            features=self.features or False,
             soft=self.soft,
         )
 

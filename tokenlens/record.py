@@ -40,7 +40,7 @@ def record(
     model: ReducedViT,
     images: Tensor,
     labels: Tensor | None = None,
-    features: bool = False,
+    features: bool | str = False,
     soft: bool = False,
     precision: str = "float32",
     names: Sequence[str] = (),
@@ -51,17 +51,17 @@ def record(
         model: in eval mode.
         images: (B, 3, H, W) float, on the model's device.
         labels: (B,) integers, -1 where unknown; or (B, classes) bool, of several classes an image.
-        features: with class-token features.
+        features: with class-token features, as float32; or the word float16.
         soft: with the soft maps of a soft merger.
         precision: float32, or bfloat16 or float16 through autocast; decisions are made in float32 all the same.
         names: of the images, for a message.
 
     Raises:
-        BadInput: logits are NaN or infinite.
+        BadInput: logits are NaN or infinite, or features beyond float16.
     """
     half = nullcontext() if precision == "float32" else torch.autocast(images.device.type, getattr(torch, precision))
     with half:
-        logits, trace = model.trace(images, features, soft)
+        logits, trace = model.trace(images, bool(features), soft)
     logits = logits.float()
     if not bool(logits.isfinite().all()):
         which = int((~logits.isfinite().all(1)).nonzero()[0])
@@ -77,10 +77,19 @@ def record(
         **_judged(logits, labels.to(logits.device)),
     }
     if features:
-        arrays["feature"] = torch.stack([trace.features[layer] for layer in sorted(trace.features)], 1).float()
+        arrays["feature"] = _stored(
+            torch.stack([trace.features[layer] for layer in sorted(trace.features)], 1), features
+        )
     for block, weights in trace.soft.items():
         arrays[f"soft_{block}"] = weights.half()
     return {name: value.cpu().numpy() for name, value in arrays.items()}
+
+
+def _stored(feature: Tensor, kind: bool | str) -> Tensor:
+    feature = feature.half() if kind == "float16" else feature.float()
+    if not bool(feature.isfinite().all()):
+        raise BadInput("some class-token features are NaN or beyond what float16 holds; use --features float32")
+    return feature
 
 
 def _judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

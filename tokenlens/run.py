@@ -36,7 +36,8 @@ class Run:
     precision: str = "float32"
     device: str = "cpu"
     """cpu or cuda: they round differently, so a run stays on the kind that it began on"""
-    features: bool = False
+    features: bool | str = False
+    """the type that class-token features are stored as"""
     soft: bool = False
 
     def attributes(self) -> dict[str, Any]:

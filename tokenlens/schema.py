@@ -11,7 +11,7 @@
 | rank | image | int32 | how many classes scored above the label's; -1: unknown, and in multi-label sets |
 | score | image, class | float32 | logits, of models with at most 100 classes, and in multi-label sets |
 | object | image, patch | bool | the patch is on the object, where the data set knows |
-| feature | image, layer, channel | float32 | the class token after the stages' blocks and the last (optional) |
+| feature | image, layer, channel | float32, float16 | the class token after stages and the last block (optional) |
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
 
 Coordinates: `image` (stable string ids, never row numbers), `stage` and `layer` (block indices), `patch` (row-major)

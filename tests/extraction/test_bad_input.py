@@ -309,7 +309,7 @@ def test_a_disk_that_is_really_full(call: Any, run_job: Any, same_run: Any, tmp_
         assert "the disk is full while writing" in call(*words).sentence
         (small / "ballast").unlink()
         assert call(*words).code == 0
-        (whole,) = run_job(tmp_path / "whole", features=True)
+        (whole,) = run_job(tmp_path / "whole", features="float32")
         same_run(small / "runs" / whole.name, whole)
     finally:
         subprocess.run(["umount", str(small)], check=False, capture_output=True)

@@ -120,7 +120,7 @@ def test_a_changed_setting_makes_another_run(run_job: Any, tmp_path: Path) -> No
         {"blocks": [2, 6, 9]},
         {"limit": 2},
         {"precision": "bfloat16"},
-        {"features": True},
+        {"features": "float16"},
         {"split": "test"},
         {"weights": "random"},
         {"weights": str(weights), "model": "nano"},

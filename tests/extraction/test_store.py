@@ -19,13 +19,13 @@ from tokenlens.data import open_data
 from tokenlens.errors import BadInput
 from tokenlens.hosts import input_of, open_host
 from tokenlens.loading import Loading, batches
-from tokenlens.record import canonical
+from tokenlens.record import _stored, canonical
 from tokenlens.run import Run
 from tokenlens.store import RunWriter, StoreError, open_run, open_runs
 
 
 def test_a_run_has_the_schema(run_job: Any, tmp_path: Path) -> None:
-    (folder,) = run_job(tmp_path, methods=["sit"], features=True, soft=True)
+    (folder,) = run_job(tmp_path, methods=["sit"], features="float32", soft=True)
     run = xr.open_zarr(folder, consolidated=False)
     found = {str(name): (*map(str, array.dims), str(array.dtype)) for name, array in run.data_vars.items()}
     assert found == {
@@ -55,6 +55,20 @@ def test_a_run_has_the_schema(run_job: Any, tmp_path: Path) -> None:
     facts |= {"run": folder.name, "batch_size": 4, "capacity": "nano", "keep": [98, 49, 24], "precision": "float32"}
     assert {name: run.attrs.get(name) for name in facts} == facts
     assert run.attrs["metrics"].keys() == {"top1", "top5"} and run.attrs["versions"].keys() >= {"torch", "timm"}
+
+
+def test_features_in_half_the_space(run_job: Any, tmp_path: Path) -> None:
+    (whole,), (half,) = (run_job(tmp_path / kind, methods=["topk"], features=kind) for kind in ("float32", "float16"))
+    one, other = open_run(whole)["feature"].load(), open_run(half)["feature"].load()
+    assert (one.dtype, other.dtype) == (np.float32, np.float16)
+    assert np.array_equal(one.values.astype(np.float16), other.values)
+
+
+def test_features_beyond_float16_are_refused() -> None:
+    feature = torch.tensor([[70000.0]])
+    assert torch.equal(_stored(feature, "float32"), feature)
+    with pytest.raises(BadInput, match="beyond what float16 holds; use --features float32"):
+        _stored(feature, "float16")
 
 
 def test_labels_ranks_and_objects_are_the_images_own(run_job: Any, tmp_path: Path) -> None:
@@ -98,7 +112,7 @@ class Shown(Dataset[Any]):
 
 @pytest.mark.parametrize("method", ["ats", "sit"])
 def test_in_memory_is_what_is_on_disk(method: str, run_job: Any, tmp_path: Path) -> None:
-    (folder,) = run_job(tmp_path, methods=[method], features=True, soft=True)
+    (folder,) = run_job(tmp_path, methods=[method], features="float32", soft=True)
     host = open_host()
     model = tokenlens.reduce(host.vit, method)
     host.equip(model, method)
@@ -207,7 +221,15 @@ def test_no_folder_of_runs() -> None:
     "change",
     [
         *({"seed": 1}, {"keep_rate": 0.25}, {"options": {"eps": 0.1}}, {"precision": "bfloat16"}, {"images": 8}),
-        *({"content": "d"}, {"weights": "v"}, {"features": True}, {"soft": True}, {"blocks": (2,)}, {"keep": (3,)}),
+        *(
+            {"content": "d"},
+            {"weights": "v"},
+            {"features": "float32"},
+            {"features": "float16"},
+            {"soft": True},
+            {"blocks": (2,)},
+            {"keep": (3,)},
+        ),
         *({"dataset": "folder:/a/shapes"}, {"split": "test"}, {"model": "nano "}, {"method": "evit"}),
     ],
     ids=str,

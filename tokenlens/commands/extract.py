@@ -25,7 +25,13 @@ from .words import model_options
     help="auto: float32 on CPU, bfloat16 on CUDA.",
 )
 @click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read images.")
-@click.option("--features", is_flag=True, help="Store class-token features too.")
+@click.option(
+    "--features",
+    is_flag=False,
+    flag_value="float32",
+    type=click.Choice(["float32", "float16"]),
+    help="Store class-token features too; as float16 in half the space.",
+)
 @click.option("--soft", is_flag=True, help="Store the soft maps of soft mergers too.")
 @click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of runs.")
 def extract(asked: dict[str, Any], **settings: Any) -> None:
