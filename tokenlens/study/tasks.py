@@ -29,12 +29,12 @@ BACKWARD = 2  # a backward pass costs two forward passes
 
 
 def runs(study: Study, out: Path) -> list[Task]:
-    """The tasks that train and extract, each after what it needs."""
+    """The tasks that train and extract, each after what it needs; first the backbones, which most others wait for."""
     found: dict[str, Task] = {}
     for cell in study.cells:
         for task in (*_backbone(study, cell, out), *_finetune(study, cell, out), _extract(study, cell, out)):
             found.setdefault(task.name, task)
-    return list(found.values())
+    return sorted(found.values(), key=lambda task: not task.name.startswith("backbone/"))
 
 
 def conclusion(study: Study, out: Path) -> list[Task]:
