@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-CAPACITIES = ("nano", "tiny", "small", "base", "large", "huge", "giant", "gigantic")  # from small to large
+CAPACITIES = ("micro", "nano", "tiny", "small", "base", "large", "huge", "giant", "gigantic")  # from small to large
 LONGEST = 40  # letters of each word in a run's name: file systems take 255 in all
 
 

@@ -27,6 +27,7 @@ from tokenlens.store import open_run
         *(("nano", "nano"), ("deit_small_patch16_224", "small"), ("topk_tiny_patch16_224", "tiny")),
         *(
             ("nano-tiny", "tiny"),
+            ("nano-micro", "micro"),
             ("vit_base_patch16_224.augreg_in21k", "base"),
             ("vit_so400m_patch14_siglip_224", None),
         ),
