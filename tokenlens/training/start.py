@@ -66,12 +66,10 @@ def open_sets(recipe: Recipe) -> tuple[ImageSet, ImageSet]:
     return train, val
 
 
-def labels_of(data: ImageSet) -> bytes:
-    """The class of every image, as `draws.Order` takes it."""
+def labels_of(data: ImageSet) -> bytes | None:
+    """The class of every image, as `draws.Order` takes it; None where images have several, and there are no strata."""
     if data.multi_label:
-        raise BadInput(
-            f"batches of {data.name} cannot be stratified, for its images have several labels; set data.stratify=false"
-        )
+        return None
     return np.array([data.label(index) for index in range(len(data))], np.int64).tobytes()
 
 
