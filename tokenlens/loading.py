@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from timm.data import create_transform
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
 from .data import ImageSet
+from .errors import BadInput
 
 Item = tuple[Tensor, Any, Tensor | None]
 Loaded = tuple[Tensor, Tensor, Tensor | None]
@@ -107,6 +109,44 @@ def collate(items: list[Item]) -> Loaded:
     return torch.stack(images), torch.as_tensor(np.stack(labels)), objects
 
 
+class Loader(DataLoader[Any]):
+    """torch's, but what a process that reads images finds wrong arrives as it was raised there, in one sentence.
+
+    torch would make a RuntimeError of it that holds a traceback: so it travels as a value.
+    """
+
+    def __init__(self, data: Dataset[Any], together: Callable[[list[Any]], Any] = default_collate, **settings: Any):
+        super().__init__(
+            _Caught(data), collate_fn=partial(_together, together), pin_memory=torch.cuda.is_available(), **settings
+        )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, BadInput):
+                raise batch
+            yield batch
+
+
+class _Caught(Dataset[Any]):
+    """A data set that returns what it would raise."""
+
+    def __init__(self, data: Dataset[Any]) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return self.data[index]
+        except BadInput as error:
+            return error
+
+
+def _together(together: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    return next((item for item in items if isinstance(item, BadInput)), None) or together(items)
+
+
 _latest: list[tuple[Any, Pictures]] = []  # of one set: several runs in a row read the same images
 
 
@@ -120,11 +160,5 @@ def pictures(data: ImageSet, loading: Loading) -> Pictures:
 
 def batches(data: ImageSet, loading: Loading, start: int = 0) -> Iterator[Loaded]:
     """Batches from image `start` to the last: images (B, 3, H, W), labels (B,) or (B, classes), object masks (B, P)."""
-    loader = DataLoader(
-        Subset(pictures(data, loading), range(start, len(data))),
-        loading.batch_size,
-        num_workers=loading.workers,
-        collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
-    )
-    return iter(loader)
+    shown = Subset(pictures(data, loading), range(start, len(data)))
+    return iter(Loader(shown, collate, batch_size=loading.batch_size, num_workers=loading.workers))

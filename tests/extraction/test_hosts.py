@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import tokenlens
 from tokenlens.data import open_data
+from tokenlens.data.files import BadImage
 from tokenlens.flops import gflops
 from tokenlens.hosts import capacity_of, input_of, open_host, timm_name
 from tokenlens.loading import Loading, batches
@@ -85,6 +86,18 @@ def test_workers_give_the_same_tensors() -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))  # type: ignore[arg-type]
     later = list(batches(data, Loading.of(config, data, 3, 0), 3))
     assert [len(b[0]) for b in alone] == [3, 3, 1] and torch.equal(later[0][0], alone[1][0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_goes_bad_is_named_from_whichever_process(photos: Any, tmp_path: Path, workers: int) -> None:
+    data = open_data(f"folder:{photos(tmp_path, 5)}")
+    loading = Loading.of(input_of(open_host().vit), data, 2, workers)
+    (tmp_path / "3.png").write_bytes(b"")
+    shown = batches(data, loading)
+    next(shown)
+    with pytest.raises(BadImage, match=r"3\.png cannot be read as an image \(the file is empty\): mend") as told:
+        list(shown)
+    assert "Traceback" not in str(told.value)
 
 
 def test_embedded_images_and_their_masks_are_never_cropped() -> None:

@@ -1,6 +1,7 @@
 """What is drawn depends on the seed and the place in the order alone."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 
 import tokenlens
 from tokenlens.data import open_data
+from tokenlens.data.files import BadImage
+from tokenlens.data.folder import open_folder
 from tokenlens.hosts import input_of, open_host
 from tokenlens.training.draws import IMAGE, Order, Parts, seed_with, shuffled
 from tokenlens.training.images import train_loader
@@ -98,3 +101,15 @@ def test_an_image_is_augmented_the_same_wherever_training_goes_on(recipe: str) -
     first = whole[0][0]
     assert [d[2] for d in plan.part(0, 0)] == [plan.part(0, 0)[0][2]] * 3  # one image, drawn three times
     assert not torch.equal(first[0], first[1]) and first.shape == (3, 3, 112, 112)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_names_a_bad_file_from_whichever_process(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.png").touch()
+    chosen = load_recipe("imagenet", {"data.workers": workers})
+    data = open_folder(str(tmp_path), check=False)
+    parts = Parts(order(images=1, epoch=1, batch_size=1), 0, 1, 0, 1)
+    with pytest.raises(BadImage, match=r"x\.png cannot be read as an image \(the file is empty\): mend") as told:
+        next(iter(train_loader(data, parts, chosen, input_of(open_host("nano").vit))))
+    assert "Traceback" not in str(told.value)

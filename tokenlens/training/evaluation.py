@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from ..data import ImageSet
-from ..loading import Loading, collate, pictures
+from ..loading import Loader, Loading, collate, pictures
 from ..metrics import ranks, summary
 from ..vit import ReducedViT
 
@@ -23,13 +23,8 @@ def evaluate(model: ReducedViT, data: ImageSet, loading: Loading, accelerator: A
     from accelerate.utils import gather_object  # type: ignore[import-untyped]
 
     mine = range(accelerator.process_index, len(data), accelerator.num_processes)
-    loader = DataLoader(
-        Subset(pictures(data, loading), mine),
-        loading.batch_size,
-        num_workers=loading.workers,
-        collate_fn=collate,
-        pin_memory=torch.cuda.is_available(),
-    )
+    shown = Subset(pictures(data, loading), mine)
+    loader = Loader(shown, collate, batch_size=loading.batch_size, num_workers=loading.workers)
     was_training = model.training
     model.eval()
     found: list[np.ndarray] = []

@@ -8,15 +8,15 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import torch
 from PIL import Image, ImageDraw
 from timm.data import Mixup, create_transform
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, Resize
 
 from ..data import ImageSet
 from ..errors import BadInput
+from ..loading import Loader
 from .draws import IMAGE, Draw, Parts, seed_with
 from .recipe import Augment, Recipe
 
@@ -83,20 +83,10 @@ class Drawn(Dataset[tuple[Tensor, Any]]):
         return self.transform(self.data.image(index)), self.data.label(index)
 
 
-def one_thread(worker: int) -> None:
-    """A process that only reads images gains nothing from more."""
-    torch.set_num_threads(1)
-
-
-def train_loader(data: ImageSet, parts: Parts, recipe: Recipe, config: dict[str, Any]) -> DataLoader[Any]:
+def train_loader(data: ImageSet, parts: Parts, recipe: Recipe, config: dict[str, Any]) -> Loader:
     """Batches of images (B, 3, H, W) and labels, (B,) int64 or, of several labels an image, (B, C) bool."""
-    return DataLoader(
-        Drawn(data, train_transform(recipe.augment, config), recipe.train.seed),
-        batch_sampler=parts,
-        num_workers=recipe.data.workers,
-        worker_init_fn=one_thread,
-        pin_memory=torch.cuda.is_available(),
-    )
+    drawn = Drawn(data, train_transform(recipe.augment, config), recipe.train.seed)
+    return Loader(drawn, batch_sampler=parts, num_workers=recipe.data.workers)
 
 
 def mixing(recipe: Recipe, classes: int, multi_label: bool) -> Mixup | None:
