@@ -44,6 +44,10 @@ def test_a_recipe_by_data_set(write: Write) -> None:
         ({"axes": {"keep_rates": [1.5]}}, r"keep rate 1.5 is outside \(0, 1\]"),
         ({"finetune": {"recipe": "shapes", "start": {}}}, "no key of finetune called 'start'"),
         ({"backbone": {"recipe": "nano", "start": {"a": "b", "b": "a"}}}, "starts from itself through"),
+        (
+            {"finetune": {"recipe": "shapes", "methods": {"topq": {}}}},
+            "no method in this study called 'topq'; did you mean",
+        ),
         ({"finetune": "shapes"}, "a mapping with a recipe, or the word none"),
         ({"extract": {"limits": 5}}, "did you mean limit"),
     ],

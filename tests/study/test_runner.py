@@ -43,12 +43,20 @@ def test_a_task_counts_as_done_only_with_its_words_and_what_it_makes(tmp_path: P
     notes, made = Notes(tmp_path), tmp_path / "made"
     task = Task("a/b", GOOD, makes=(made,))
     notes.write(task, Note(GOOD, 0, 1.0, ""))
-    assert not notes.ended(task)
+    assert not notes.ended([task])
     made.touch()
-    assert notes.ended(task)
-    assert not notes.ended(Task("a/b", (*GOOD, "more"), makes=(made,)))
+    assert notes.ended([task]) == {"a/b"}
+    assert not notes.ended([Task("a/b", (*GOOD, "more"), makes=(made,))])
     notes.log(task).with_suffix(".json").write_text("{")  # half a note is none
     assert notes.read(task) is None
+
+
+def test_what_follows_from_a_task_that_is_done_anew_is_done_anew(tmp_path: Path) -> None:
+    tasks = [Task("a", GOOD), Task("b", GOOD, needs=("a",)), Task("c", GOOD)]
+    assert carried(tasks, tmp_path, jobs=1) == ([], [("a", 0), ("b", 0), ("c", 0)])
+    tasks[0] = Task("a", ("methods",))
+    assert Notes(tmp_path).ended(tasks) == {"c"}
+    assert carried(tasks, tmp_path, jobs=1) == ([], [("a", 0), ("b", 0)])
 
 
 def test_words_are_the_commands_of_the_study(write: Write, tmp_path: Path) -> None:
@@ -63,6 +71,15 @@ def test_words_are_the_commands_of_the_study(write: Write, tmp_path: Path) -> No
     # cheaper by the tokens that are gone, and by two epochs of ten
     whole = every["finetune/embedded-birds/nano/none-1-s0"]
     assert backbone.cost == pytest.approx(whole.cost / 5) and tuned.cost < whole.cost
+
+
+def test_a_method_may_be_trained_with_values_of_its_own(write: Write, tmp_path: Path) -> None:
+    values = {"set": {"schedule.epochs": 2}, "methods": {"tome": {"schedule.epochs": 5, "optimizer.lr": 0.1}}}
+    every = {task.name: task for task in runs(write(finetune={"recipe": "shapes", **values}), tmp_path)}
+    topk, tome = (every[f"finetune/embedded-birds/nano/{name}-0.5-s0"] for name in ("topk", "tome"))
+    assert "schedule.epochs=2" in topk.words and "optimizer.lr=0.1" not in topk.words
+    assert "schedule.epochs=5" in tome.words and "optimizer.lr=0.1" in tome.words
+    assert tome.cost > 2 * topk.cost
 
 
 def test_a_backbone_may_start_from_that_of_another_set(write: Write, tmp_path: Path) -> None:

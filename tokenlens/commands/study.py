@@ -42,9 +42,9 @@ def study(file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: st
     for line in overview(declared, out, todo, jobs):
         click.echo(line)
     if dry_run:
-        notes = Notes(out)
+        there = Notes(out).ended(todo)
         for task in todo if list_tasks else ():
-            if not notes.ended(task):
+            if task.name not in there:
                 click.echo(f"{task.name}: tokenlens {' '.join(task.words)}")
         return
     if not carry(declared, out, todo, jobs, devices, lambda line: click.echo(line, err=True)):

@@ -34,7 +34,8 @@ def chosen(study: Study, out: Path, only: Sequence[str]) -> list[Task]:
 
 def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterator[str]:
     """What the study takes, what of it is there, and how long the rest will take where that can be told."""
-    notes = Notes(out)
+    notes, every = Notes(out), (*todo, *conclusion(study, out))
+    done = notes.ended(every)
     axes = {"data": "data sets", "model": "models", "method": "methods", "keep_rate": "keep rates", "seed": "seeds"}
     counts = ", ".join(
         counted(len({getattr(cell, axis) for cell in study.cells}), words) for axis, words in axes.items()
@@ -42,8 +43,8 @@ def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterat
     yield f"{study.name}: {len(study.cells)} runs of {counts}. {study.remark}".rstrip()
     yield f"{'':10}{'tasks':>7}{'there':>7}{'failed':>8}{'missing':>9}{'to do, GFLOPs':>16}{'on disk, GB':>13}"
     for kind in KINDS:
-        mine = [task for task in (*todo, *conclusion(study, out)) if task.name.split("/")[0] == kind]
-        there = [task for task in mine if notes.ended(task)]
+        mine = [task for task in every if task.name.split("/")[0] == kind]
+        there = [task for task in mine if task.name in done]
         failed = [task for task in mine if (note := notes.read(task)) is not None and note.code]
         if mine:
             cost = sum(task.cost for task in mine if task not in there)
@@ -52,11 +53,11 @@ def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterat
                 f"{kind:10}{len(mine):7}{len(there):7}{len(failed):8}{len(mine) - len(there):9}"
                 f"{cost:16,.3g}{size:13,.3g}"
             )
-    left = [task for task in todo if not notes.ended(task)]
+    left = [task for task in todo if task.name not in done]
     seconds = estimate(todo, notes)
     if left and seconds is not None:
-        done = counted(len(todo) - len(left), "tasks")
-        yield f"About {duration(seconds / jobs)} to go with --jobs {jobs}, by the {done} done."
+        known = counted(len(todo) - len(left), "tasks")
+        yield f"About {duration(seconds / jobs)} to go with --jobs {jobs}, by the {known} done."
 
 
 def counted(number: int, words: str) -> str:
@@ -67,8 +68,9 @@ def counted(number: int, words: str) -> str:
 def estimate(todo: Sequence[Task], notes: Notes) -> float | None:
     """Seconds of one process that the tasks left will take, by those that ended; None while none did."""
     spent: dict[str, tuple[float, float]] = {}
+    done = notes.ended(todo)
     for task in todo:
-        if notes.ended(task) and (note := notes.read(task)) is not None:
+        if task.name in done and (note := notes.read(task)) is not None:
             kind = task.name.split("/")[0]
             cost, seconds = spent.get(kind, (0.0, 0.0))
             spent[kind] = (cost + task.cost, seconds + note.seconds)
@@ -77,7 +79,7 @@ def estimate(todo: Sequence[Task], notes: Notes) -> float | None:
         return None
     seconds = 0.0
     for task in todo:
-        if not notes.ended(task):
+        if task.name not in done:
             # a kind of which none has ended yet is taken to be as fast as the others
             cost, took = spent.get(task.name.split("/")[0], (total_cost, total))
             seconds += task.cost * took / cost if cost else took
@@ -96,11 +98,11 @@ def carry(
     """Do what is missing of the runs, then compare, draw and report what there is; whether all of it ended well."""
     lock(out)
     notes, last = Notes(out), conclusion(study, out)
-    if not all(map(notes.ended, todo)):
+    if len(notes.ended(todo)) < len(todo):
         for task in last:  # before there are more runs: whoever stops this in between finds them undone
             notes.forget(task)
     every = [*todo, *last]
-    with tqdm(total=len(every), initial=sum(map(notes.ended, every)), desc=study.name, unit="task") as bar:
+    with tqdm(total=len(every), initial=len(notes.ended(every)), desc=study.name, unit="task") as bar:
 
         def ended(task: Task, note: Note) -> None:
             bar.update(note.code == 0)

@@ -10,10 +10,11 @@
     also:                      # further combinations; what is not named is as above
       - {methods: [topk], seeds: [1, 2]}
     backbone: {recipe: nano, set: {schedule.epochs: 10}}    # or `pretrained`
-    finetune: {recipe: shapes}                              # or `none`, for methods off the shelf
+    finetune: {recipe: shapes, methods: {sit: {optimizer.lr: 2e-3}}}    # or `none`, for methods off the shelf
     extract: {split: test, limit: 1000, features: true}
 
-A recipe may differ by data set: `recipe: {imagenet: imagenet, coco: coco}`, by the word before the colon.
+A recipe may differ by data set: `recipe: {imagenet: imagenet, coco: coco}`, by the word before the colon; `set` names
+values that differ from it, and `methods` those that differ for one method alone.
 The backbone of one data set may start from that of another: `start: {embedded:birds: embedded:shapes}`.
 """
 
@@ -59,6 +60,8 @@ class Training:
 
     recipe: str | Mapping[str, str]
     set: Mapping[str, Any] = field(default_factory=dict)
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """further values, by method"""
     start: Mapping[str, str] = field(default_factory=dict)
     """data sets on which training starts from what was learned on another; on all others it starts at random"""
 
@@ -70,6 +73,10 @@ class Training:
             if key in self.recipe:
                 return self.recipe[key]
         raise BadInput(f"the study names no recipe for {data}; it has {', '.join(sorted(self.recipe))}")
+
+    def values(self, method: str) -> dict[str, Any]:
+        """What differs from the recipe for a method."""
+        return {**self.set, **self.methods.get(method, {})}
 
     def before(self, data: str) -> list[str]:
         """The data sets that are learned from before this one, the first first."""
@@ -142,6 +149,9 @@ def _study(said: Any, name: str) -> Study:
         raise BadInput(f"a study is a mapping with the key axes, which has {', '.join(AXES)}")
     _known("key of a study", said, KEYS)
     cells = list(dict.fromkeys(_cells(said["axes"], said.get("also") or [])))
+    finetune = _training(said, "finetune", "none")
+    if finetune is not None:
+        _known("method in this study", finetune.methods, tuple(dict.fromkeys(cell.method for cell in cells)))
     extract, compare = dict(said.get("extract") or {}), dict(said.get("compare") or {})
     _known("setting of extract", extract, EXTRACT)
     _known("setting of compare", compare, COMPARE)
@@ -149,7 +159,7 @@ def _study(said: Any, name: str) -> Study:
         name=str(said.get("name", name)),
         cells=tuple(cells),
         backbone=_training(said, "backbone", "pretrained"),
-        finetune=_training(said, "finetune", "none"),
+        finetune=finetune,
         extract=extract,
         compare=compare,
         images=dict(said.get("images") or {}),
@@ -186,8 +196,9 @@ def _training(said: Mapping[str, Any], key: str, without: str) -> Training | Non
         return None
     if not isinstance(value, dict) or "recipe" not in value:
         raise BadInput(f"{key} is a mapping with a recipe, or the word {without}")
-    _known(f"key of {key}", value, ("recipe", "set", *(["start"] if key == "backbone" else [])))
-    training = Training(value["recipe"], dict(value.get("set") or {}), dict(value.get("start") or {}))
+    parts = ("set", "start" if key == "backbone" else "methods")
+    _known(f"key of {key}", value, ("recipe", *parts))
+    training = Training(value["recipe"], **{part: dict(value.get(part) or {}) for part in parts})
     for data in training.start:
         training.before(data)
     return training

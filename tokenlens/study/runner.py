@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -65,10 +65,17 @@ class Notes:
             return None
         return note if note.words == task.words else None
 
-    def ended(self, task: Task) -> bool:
-        """Whether a task ended well and what it made is still there."""
-        note = self.read(task)
-        return note is not None and note.code == 0 and all(path.exists() for path in task.makes)
+    def ended(self, tasks: Iterable[Task]) -> set[str]:
+        """The names of those that ended well, whose makings are still there, and whose needs are all among these.
+
+        `tasks` are in an order in which each comes after what it needs.
+        """
+        found: set[str] = set()
+        for task in tasks:
+            note = self.read(task)
+            if note is not None and note.code == 0 and all(path.exists() for path in task.makes):
+                found |= {task.name} if set(task.needs) <= found else set()
+        return found
 
     def write(self, task: Task, note: Note) -> None:
         """Write a note, whole or not at all."""
@@ -100,7 +107,7 @@ def carry_out(
         tell: called with each task as it ends.
     """
     notes = Notes(out)
-    ended = {task.name for task in tasks if notes.ended(task)}
+    ended = notes.ended(tasks)
     left = [task for task in tasks if task.name not in ended]
     failed: dict[str, Task] = {}
     running: dict[Future[Note], tuple[Task, int]] = {}

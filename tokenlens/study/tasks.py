@@ -50,13 +50,14 @@ def conclusion(study: Study, out: Path) -> list[Task]:
 
 
 def _recipe(training: Training, cell: Cell) -> Recipe:
-    said = [f"{key}={value}" for key, value in training.set.items()]
+    said = [f"{key}={value}" for key, value in training.values(cell.method).items()]
     changes = {"data.name": cell.data, "model.name": cell.model}
     return load_recipe(training.recipe_for(cell.data), changes, said)
 
 
 def _training_words(training: Training, cell: Cell, out: Path) -> tuple[str, ...]:
-    changes = (word for key, value in training.set.items() for word in ("--set", f"{key}={_plain(value)}"))
+    values = training.values(cell.method)
+    changes = (word for key, value in values.items() for word in ("--set", f"{key}={_plain(value)}"))
     recipe = training.recipe_for(cell.data)
     return ("finetune", "--recipe", recipe, "--data", cell.data, "--model", cell.model, "--out", str(out), *changes)
 
