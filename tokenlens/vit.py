@@ -94,7 +94,7 @@ class ReducedViT(nn.Module):
         self.vit: TimmViT = vit
         self.reducers = nn.ModuleDict({str(block): reducer for block, reducer in reducers.items()})
         like = next(vit.parameters())
-        self.reducers.to(like.device, torch.promote_types(like.dtype, torch.float32)).train(vit.training)
+        self.reducers.to(like.device, like.dtype).train(vit.training)
         self.schedule = plan
         self.seed = seed
         for block, reducer in reducers.items():

@@ -187,6 +187,21 @@ def test_float64_models(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
     assert (logits - single(images)).abs().max() < 1e-3
 
 
+@every_method
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.no_grad()
+def test_a_model_is_cast_before_or_after_with_one_result(
+    name: str, dtype: torch.dtype, tiny_vit: nn.Module, images: Tensor
+) -> None:
+    after, before = build(tiny_vit, name), build(copy.deepcopy(tiny_vit).to(dtype), name)
+    before.reducers.load_state_dict(after.reducers.state_dict())
+    logits, trace = after.to(dtype).trace(images.to(dtype))
+    other, same_trace = before.trace(images.to(dtype))
+    assert logits.dtype == dtype and torch.equal(logits, other) and same(trace, same_trace)
+    check_trace(trace, methods()[name].reducer.family, homeless(name))
+    assert {parameter.dtype for parameter in after.reducers.parameters()} <= {torch.float32}
+
+
 @pytest.mark.parametrize("name", [name for name in METHODS if methods()[name].reducer.trained])
 @torch.no_grad()
 def test_what_is_trained_has_parameters_that_matter(name: str, tiny_vit: nn.Module, images: Tensor) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import BadInput, UnknownName
 from ..plan import Plan
@@ -62,6 +63,15 @@ class Reducer(nn.Module):
     def forward(self, view: View) -> Plan:
         """Decide what becomes of the view's N tokens; `view.keep` of them are asked to remain."""
         raise NotImplementedError
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Stay at float32 where the model is cast to less: decisions are made in it."""
+
+        def wide(tensor: Tensor) -> Tensor:
+            cast = fn(tensor)
+            return tensor.to(cast.device, torch.float32) if cast.is_floating_point() and cast.itemsize < 4 else cast
+
+        return super()._apply(wide, recurse)
 
     @classmethod
     def schedule(cls, asked: Schedule, grid: tuple[int, int], **options: Any) -> Schedule:
