@@ -15,11 +15,11 @@ NORMS = pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 
 @NORMS
 @pytest.mark.parametrize("grid", [(8, 8), (7, 7), (5, 9), (4, 10), (1, 6)])
-def test_distances_are_from_the_centre(norm: str, grid: tuple[int, int]) -> None:
+def test_distances_are_from_the_published_centre(norm: str, grid: tuple[int, int]) -> None:
     distance = radii(grid, norm).reshape(grid)
-    for mirrored in (distance[::-1], distance[:, ::-1]):
-        assert distance == pytest.approx(mirrored, abs=1e-5)
-    rows, columns = ((np.linspace(-(s // 2), s // 2, s) if s > 1 else np.zeros(1)) for s in grid)
+    for mirrored, side in ((distance[::-1], grid[0]), (distance[:, ::-1], grid[1])):
+        assert (distance == pytest.approx(mirrored, abs=1e-5)) == (side % 2 == 0 or side == 1)
+    rows, columns = (np.linspace(-s // 2, s // 2, s) for s in grid)
     order = {"l1": 1, "l2": 2, "linf": np.inf}[norm]
     expected = [[np.linalg.norm([y, x], order) for x in columns] for y in rows]
     assert distance == pytest.approx(np.array(expected), abs=1e-5)
@@ -59,10 +59,15 @@ def test_contiguous_shrinks_at_every_block(
     assert wide.trace(images)[1].tokens_left[0, -1] > left[-1]
 
 
+def test_contiguous_from_block_0_keeps_all_there(tiny_vit: nn.Module) -> None:
+    early, late = (tokenlens.reduce(tiny_vit, "l2", 0.5, blocks=(at, at + 4), contiguous=True) for at in (0, 1))
+    assert early.schedule.keep(64) == (64, *late.schedule.keep(64)[:-1])
+
+
 @torch.no_grad()
 def test_rings_of_the_study(images: Tensor) -> None:
-    """Of 14 x 14 patches: l1 at 0.5 leaves 92, 40, 24 and linf at 0.9 leaves 196, 144, 144."""
-    for norm, rate, expected in (("l1", 0.5, [92, 40, 24]), ("linf", 0.9, [196, 144, 144])):
+    """Of 14 x 14 patches: l1 at 0.5 leaves 92, 40, 24, linf at 0.9 196, 144, 144, and l2 at 0.45 88, 36, 16."""
+    for norm, rate, expected in (("l1", 0.5, [92, 40, 24]), ("linf", 0.9, [196, 144, 144]), ("l2", 0.45, [88, 36, 16])):
         distance = radii((14, 14), norm)
         rings = np.unique(distance)
         sizes = (distance[:, None] <= rings).sum(0)

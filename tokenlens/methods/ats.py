@@ -32,7 +32,7 @@ class ATS(Reducer):
 
     def forward(self, view: View) -> Plan:
         score = (view.from_class * view.values.norm(dim=-1)).sum(1)
-        cdf = (score / score.sum(1, keepdim=True)).cumsum(1)
+        cdf = (score / (score.sum(1, keepdim=True) + 1e-6)).cumsum(1)
         points = steps(view.keep).to(cdf.device)
         nearest = (points.view(1, -1, 1) - cdf.unsqueeze(1)).abs().argmin(-1)
         picked = torch.zeros_like(cdf, dtype=torch.bool).scatter(1, nearest, True)

@@ -6,11 +6,13 @@ variant ignores the keep rate and shrinks the radius a little at every block fro
 Departs: patches outside leave the sequence; the published code masks them, with the same result.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import BadInput
 from ..plan import Plan, positions, select
@@ -18,17 +20,22 @@ from ..schedule import Schedule
 from ..view import View
 from .base import Reducer, Stage, register
 
-NORMS = {"l1": 1.0, "l2": 2.0, "linf": float("inf")}
+NORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": lambda y, x: x.abs() + y.abs(),
+    "l2": lambda y, x: (x * x + y * y).sqrt(),
+    "linf": lambda y, x: torch.maximum(x.abs(), y.abs()),
+}
 
 
 def radii(grid: tuple[int, int], norm: str) -> np.ndarray:
     """(patches,) float32: the distance of each patch from the centre, on a grid `linspace(-side // 2, side // 2)`.
 
-    In the published arithmetic, whose rounding splits some l1 rings: 92 patches at 0.5, where 84 or 112 are even.
+    In the published arithmetic, operation by operation: its rounding splits some rings (l1 at 0.5 leaves 92 patches,
+    where 84 or 112 are even), and `-side // 2` puts the centre of an odd side half a patch off.
     """
-    rows, columns = (torch.linspace(-(side // 2), side // 2, side) for side in grid)
-    place = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1)
-    return torch.linalg.vector_norm(place, ord=NORMS[norm], dim=1).numpy()
+    rows, columns = (torch.linspace(-side // 2, side // 2, side) for side in grid)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return NORMS[norm](y, x).flatten().numpy()
 
 
 @torch.compiler.assume_constant_result
@@ -71,6 +78,8 @@ class Radial(Reducer):
             return asked
         distance = radii(grid, options.get("norm", "l2"))
         blocks = tuple(range(asked.blocks[0], asked.blocks[-1] + 1))
-        limits = np.linspace(distance.max(), options.get("min_radius", 1.0), len(blocks) + 2)[1:-1]
+        radius = torch.linspace(float(distance[0]), options.get("min_radius", 1.0), len(blocks) + 2).numpy()
+        first = min(blocks[0], 1)  # from block 0 on the published code is a step behind: all patches stay there
+        limits = radius[first : first + len(blocks)]
         counts = tuple(int((distance <= limit).sum()) for limit in limits)
         return replace(Schedule(blocks), counts=counts)
