@@ -1,5 +1,6 @@
 """The cost of a forward pass, against what torch's own counter sees."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def test_the_unreduced_model(name: str, make_vit: Callable[..., nn.Module], imag
     heads = 2 if "distilled" in name else 1  # a second classifier, on the distillation token
     more = (heads - 1) * DIM * vit.num_classes / 1e9  # type: ignore[operator]
     assert gflops(vit, {}) + more == pytest.approx(counted(vit, images), rel=1e-9)
+
+
+def test_a_model_that_pools_by_attention(make_vit: Callable[..., nn.Module], images: Tensor) -> None:
+    model = tokenlens.reduce(make_vit("vit_base_patch16_siglip_224").eval(), "tome", blocks=BLOCKS)
+    result = tokenlens.extract(model, [images])
+    assert result.attrs["gflops"] == pytest.approx(
+        counted(copy.deepcopy(model).requires_grad_(False), images), rel=0.05
+    )
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("method", ["random", "l2", "atc"])  # which multiply nothing that the counter sees

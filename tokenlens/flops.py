@@ -5,7 +5,8 @@ In the field's GFLOPs, which are billions of multiply-adds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,6 +69,19 @@ def _distances(a: tuple[int, ...], *_: Any, out_shape: tuple[int, ...], **__: An
     return int(2 * np.prod(out_shape) * a[-1])
 
 
+@contextmanager
+def _resting(model: ReducedViT) -> Iterator[None]:
+    """Without gradients: torch's counter hooks on to what needs one, which fails where that is no graph's result."""
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
 @torch.no_grad()
 def _reducers(model: ReducedViT) -> float:
     """What torch counts on one image, less what the ViT itself costs at the tokens that were left."""
@@ -75,7 +89,7 @@ def _reducers(model: ReducedViT) -> float:
     size = [side * patch for side, patch in zip(embed.grid_size, embed.patch_size, strict=True)]
     image = torch.zeros(1, embed.proj.in_channels, *size, device=like.device, dtype=like.dtype)
     cdist = dict.fromkeys((torch.ops.aten._euclidean_dist, torch.ops.aten._cdist_forward), _distances)
-    with FlopCounterMode(display=False, custom_mapping=cdist) as counter:
+    with _resting(model), FlopCounterMode(display=False, custom_mapping=cdist) as counter:
         trace = model.trace(image)[1]
     walked = float(_walk(model, trace.tokens_left.cpu().numpy())[0])
     # below 0 only where the attention ran in a kernel that torch's counter does not know
