@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Self
 import torch
 
 from .checkpoints import finetuned
-from .data import ImageSet, open_data
+from .data import ImageSet, content_of, open_data
 from .errors import BadInput
 from .extract import Extracted, comparable, extract_run
 from .hosts import Host, input_of
@@ -91,7 +90,7 @@ class Job(Models):
             dataset=data.name,
             split=data.split,
             images=len(data),
-            content=hashlib.sha256("\n".join(data.ids).encode()).hexdigest()[:16],
+            content=content_of(data),
             model=host.model,
             weights=host.digest,
             method=name,

@@ -63,14 +63,14 @@ def percent(model: torch.nn.Module) -> float:
 
 
 def tested(out: Path, name: str, rate: float, seed: int) -> dict[str, float]:
-    """Top-1 before and after, on the split test; kept in the run's folder."""
+    """Top-1 before and after, on the split test; kept in the run's folder, as long as the recipe is the same."""
     changes = {"reduction.method": name, "reduction.keep_rate": rate, "train.seed": seed}
     recipe = load_recipe("shapes", changes, words(name))
     folder = out / recipe.title
     there = folder / "tested.json"
+    tuned = finetune(recipe, folder, device="cpu")  # which refuses a folder of another recipe
     if there.is_file():
         return json.loads(there.read_text())
-    tuned = finetune(recipe, folder, device="cpu")
     host = open_host("nano")
     torch.manual_seed(seed)  # as `finetune` starts
     before = tokenlens.reduce(host.vit, name, rate)

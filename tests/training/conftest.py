@@ -133,26 +133,34 @@ def several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start, "open_data", lambda spec, split, limit, skip_bad: Several(split, limit or 12))
 
 
-TwoProcesses = Callable[[Path, dict[str, Any]], None]
+TwoProcesses = Callable[..., None]
 DISTRIBUTED = """
-import sys
+import os, sys
 from pathlib import Path
 import yaml
-from tokenlens.training.finetune import finetune
+from tokenlens.training import finetune
 from tokenlens.training.reading import load_recipe
-finetune(load_recipe("shapes", yaml.safe_load(sys.argv[2])), Path(sys.argv[1]), device="cpu", progress=False)
+out, changes, stop = Path(sys.argv[1]), yaml.safe_load(sys.argv[2]), int(sys.argv[3])
+step = finetune.Training._step
+def stopping(self, number):
+    if number == stop:
+        os._exit(0)
+    step(self, number)
+finetune.Training._step = stopping
+tuned = finetune.finetune(load_recipe("shapes", changes), out, device="cpu", progress=False)
+out.with_name(f"{out.name}-{os.environ['RANK']}.best").write_text(str(tuned.best))
 """
 
 
 @pytest.fixture
 def two_processes(tmp_path: Path) -> TwoProcesses:
-    """Run the small recipe in two processes of torchrun, over gloo."""
+    """Run the small recipe in two processes of torchrun, over gloo; `stop`: before this step they are gone."""
 
-    def run(out: Path, changes: dict[str, Any]) -> None:
+    def run(out: Path, changes: dict[str, Any], stop: int = -1) -> None:
         script = tmp_path / "distributed.py"
         script.write_text(DISTRIBUTED)
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        words = [str(script), str(out), yaml.safe_dump({**SMALL, **changes})]
+        words = [str(script), str(out), yaml.safe_dump({**SMALL, **changes}), str(stop)]
         done = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
 

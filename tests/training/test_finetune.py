@@ -21,9 +21,10 @@ from tokenlens.hosts import input_of, open_host
 from tokenlens.jobs import Job
 from tokenlens.methods import method
 from tokenlens.training.draws import BATCH, Order, Parts, seed_with
-from tokenlens.training.finetune import finetune
+from tokenlens.training.finetune import Training, finetune
 from tokenlens.training.images import train_loader
-from tokenlens.training.start import open_sets, set_drop_path
+from tokenlens.training.saving import Folder
+from tokenlens.training.start import labels_of, open_sets, set_drop_path
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -127,12 +128,57 @@ def test_several_labels_are_learned_and_judged_by_map(several: None, small: Any,
     assert len(load_file(tuned.checkpoint)["vit.head.weight"]) == 3
 
 
+def test_a_measure_that_comes_and_goes_is_a_column(small: Any, tmp_path: Path) -> None:
+    """Torchmetrics' mAP is given where it differs only, which half precision makes now and then."""
+    folder = Folder(tmp_path, small(), {})
+    folder.log({"epoch": 1, "mAP": 1.0, "mAP_torchmetrics": 1.2})
+    folder.log({"epoch": 2, "mAP": 2.0})
+    folder.log({"epoch": 3, "mAP": 3.0, "more": 0.5})
+    assert [list(row.values()) for row in rows(tmp_path)] == [
+        ["1", "1.0", "1.2", ""], ["2", "2.0", "", ""], ["3", "3.0", "", "0.5"],
+    ]  # fmt: skip
+
+
+def test_what_is_told_is_on_the_bar_in_the_log_and_in_tensorboard(
+    small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    finetune(small(data__epoch=40), tmp_path, device="cpu")
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("20/20", "loss ", "accuracy ", "images/s"))
+    told = EventAccumulator(str(tmp_path / "tensorboard" / "tokenlens")).Reload()
+    for name in ("loss", "train_top1", "lr", "model_top1", "ema_top1"):
+        values = [(event.step, event.value) for event in told.Scalars(name)]
+        assert values == [(int(row["step"]), pytest.approx(float(row[name]), rel=1e-6)) for row in rows(tmp_path)], name
+    assert [row["step"] for row in rows(tmp_path)] == ["10", "20"]
+
+
+def test_another_tracker_is_told_the_same(small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate import Accelerator
+
+    told: list[tuple[int, dict[str, Any]]] = []
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step: told.append((step, values)))
+    finetune(small(), tmp_path, device="cpu", progress=False)
+    assert [(str(step), str(values["loss"])) for step, values in told] == [
+        (row["step"], row["loss"]) for row in rows(tmp_path)
+    ]
+
+
+def test_what_the_recipe_says_of_the_order_is_followed(small: Any, tmp_path: Path) -> None:
+    recipes = small(augment__repeats=3), small(data__stratify=True)
+    often, strata = (Training(recipe, tmp_path / "x", "cpu", (), progress=False).order for recipe in recipes)
+    assert (often.repeats, often.labels, strata.repeats) == (3, None, 1)
+    assert strata.labels == labels_of(open_sets(recipes[1])[0]) is not None
+
+
 def test_two_processes_give_what_one_gives(begin: Any, small: Any, tmp_path: Path, two_processes: Any) -> None:
-    """One that accumulates two batches sees the same; sums are rounded in another order."""
+    """One that accumulates two batches sees the same; sums are rounded in another order. The two stop on the way."""
     changes = {"reduction.method": "dynamicvit", "train.batch_size": 2, "augment.mixup": 0.8, "model.drop_path": 0.1}
     changes |= {"optimizer.name": "sgd", "optimizer.lr": 1.0}  # Adam divides by what rounding is large against
     alone = begin(tmp_path / "one", {**changes, "train.accumulate": 2})
-    two_processes(tmp_path / "two", changes)
+    two_processes(tmp_path / "two", {**changes, "train.save_steps": 3}, stop=7)  # saved within the second epoch
+    two_processes(tmp_path / "two", {**changes, "train.save_steps": 3})
     alone.join(300)
     assert alone.exitcode == 0, alone.said.read_text()
     one, two = (load_file(tmp_path / name / "last.safetensors") for name in ("one", "two"))
@@ -146,3 +192,5 @@ def test_two_processes_give_what_one_gives(begin: Any, small: Any, tmp_path: Pat
     for left, right in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         assert float(left["loss"]) == pytest.approx(float(right["loss"]), rel=1e-3)
         assert left["model_top1"] == right["model_top1"]
+    said = [path.read_text() for path in tmp_path.glob("two-?.best")]
+    assert len(said) == 2 and said[0] == said[1] and "model" in said[0]

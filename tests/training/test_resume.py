@@ -3,6 +3,7 @@
 import csv
 import errno
 import io
+import itertools
 import pathlib
 import signal
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import tokenlens
+from tokenlens.hosts import open_host
 from tokenlens.training import finetune as loop
 from tokenlens.training.finetune import finetune
 from tokenlens.training.losses import Criterion
@@ -177,20 +180,62 @@ def test_a_finished_training_is_not_done_again(small: Any, tmp_path: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
+def test_what_changed_since_is_told(small: Any, tmp_path: Path) -> None:
+    """Images, weights and teacher are named in a recipe; what lies behind the names is looked at too."""
+    colours = {"red": (255, 0, 0), "blue": (0, 0, 255)}
+    for split, name, index in itertools.product(("train", "val"), colours, range(3)):
+        (tmp_path / "set" / split / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), colours[name]).save(tmp_path / "set" / split / name / f"{split}{index}.png")
+    vit = open_host("nano").vit
+    for name in ("start", "teacher"):
+        save_file(vit.state_dict(), tmp_path / f"{name}.safetensors")
+    recipe = small(
+        data__name=f"folder:{tmp_path / 'set'}", data__limit=None, data__epoch=4, schedule__epochs=1,
+        model__weights=str(tmp_path / "start.safetensors"), loss__distill="none",
+    )  # fmt: skip
+
+    def again() -> None:
+        finetune(recipe, tmp_path / "out", device="cpu", progress=False)
+
+    again()
+    again()
+    vit.head.bias.data += 1
+    save_file(vit.state_dict(), tmp_path / "start.safetensors")
+    with pytest.raises(tokenlens.BadInput, match="begun with other weights to start from; put back what has changed"):
+        again()
+    vit.head.bias.data -= 1
+    save_file(open_host("nano").vit.state_dict(), tmp_path / "start.safetensors")
+    again()
+    for split, sets in (("val", "images to judge by"), ("train", "images to learn from and images to judge by")):
+        Image.new("RGB", (32, 32)).save(tmp_path / "set" / split / "red" / f"{split}9.png")
+        with pytest.raises(tokenlens.BadInput, match=f"begun with other {sets}; put back"):
+            again()
+    for split in ("train", "val"):
+        (tmp_path / "set" / split / "green").mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / "set" / split / "green" / f"{split}.png")
+    with pytest.raises(tokenlens.BadInput, match="images to judge by and classes; put back"):
+        again()
+
+
 def test_another_recipe_or_other_steps_need_another_folder(small: Any, tmp_path: Path) -> None:
     finetune(small(schedule__epochs=1), tmp_path / "begun", device="cpu", progress=False)
     with pytest.raises(tokenlens.BadInput, match=r"begun with another recipe \(optimizer.lr 0.001 there, 0.5 here\)"):
         finetune(small(schedule__epochs=1, optimizer__lr=0.5), tmp_path / "begun", device="cpu", progress=False)
     state = state_of(tmp_path / "begun")
-    torch.save({**state, "images_a_step": 8}, tmp_path / "begun" / "state.pt")
+    origin = {**state["origin"], "images a step": 8}
+    torch.save({**state, "origin": origin}, tmp_path / "begun" / "state.pt")
     with pytest.raises(tokenlens.BadInput, match="begun with 8 images a step and would go on with 4; start as many"):
         finetune(small(schedule__epochs=1), tmp_path / "begun", device="cpu", progress=False)
-    (tmp_path / "begun" / "state.pt").write_bytes(b"nothing")
-    with pytest.raises(tokenlens.BadInput, match=r"state.pt is damaged; remove the folder"):
-        finetune(small(schedule__epochs=1), tmp_path / "begun", device="cpu", progress=False)
-    (tmp_path / "begun" / "recipe.json").write_bytes(b"{")
-    with pytest.raises(tokenlens.BadInput, match=r"recipe.json is damaged; remove the folder"):
-        finetune(small(schedule__epochs=1), tmp_path / "begun", device="cpu", progress=False)
+    other = io.BytesIO()
+    torch.save({"model": state["model"]}, other)
+    for damaged in (b"nothing", other.getvalue()):
+        (tmp_path / "begun" / "state.pt").write_bytes(damaged)
+        with pytest.raises(tokenlens.BadInput, match=r"state.pt is damaged; remove the folder"):
+            finetune(small(schedule__epochs=1), tmp_path / "begun", device="cpu", progress=False)
+    for damaged in (b"{", b"\xff", b"[]", b'{"model": 3}'):
+        (tmp_path / "begun" / "recipe.json").write_bytes(damaged)
+        with pytest.raises(tokenlens.BadInput, match=r"recipe.json is damaged; remove the folder"):
+            finetune(small(schedule__epochs=1), tmp_path / "begun", device="cpu", progress=False)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
     with pytest.raises(tokenlens.BadInput, match="holds something else; give a new or empty folder"):

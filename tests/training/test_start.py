@@ -13,6 +13,7 @@ from PIL import Image
 import tokenlens
 from tokenlens.checkpoints import finetuned
 from tokenlens.data import open_data
+from tokenlens.hosts import open_host
 from tokenlens.training import distribution, start
 from tokenlens.training.finetune import finetune
 from tokenlens.training.images import mixing, train_transform
@@ -136,10 +137,21 @@ def test_what_cannot_be_mixed_is_refused(small: Any) -> None:
         train_transform(small(augment__randaugment="foo").augment, config)
 
 
-@pytest.mark.parametrize("rate, rests", [(0.5, False), (1, True), ([1, 0.5, 0.25], True), ([0.5, 0.5, 0.25], True)])
-def test_a_stage_that_may_rest_is_told_to_ddp(rate: Any, rests: bool, small: Any, tmp_path: Path) -> None:
-    accelerator = distribution.make_accelerator(small(reduction__keep_rate=rate), tmp_path, "cpu", ())
+@pytest.mark.parametrize(
+    "rate, rests",
+    [(0.5, False), (0.1, True), (0.999, True), (1, True), ([1, 0.5, 0.25], True), ([0.5, 0.5, 0.25], True)],
+)
+def test_a_stage_that_rests_is_told_to_ddp(rate: Any, rests: bool, small: Any, tmp_path: Path) -> None:
+    accelerator = distribution.make_accelerator(small(), tmp_path, "cpu", ())
+    distribution.tell_ddp(accelerator, tokenlens.reduce(open_host("nano").vit, "sit", rate))
     assert accelerator.ddp_handler.find_unused_parameters == rests
+
+
+def test_a_checkpoint_without_the_methods_parameters_says_how_to_start_them_anew(small: Any, tmp_path: Path) -> None:
+    tuned = finetune(small(reduction__method="sit", schedule__epochs=1), tmp_path, device="cpu", progress=False)
+    recipe = small(reduction__method="dpcknn", model__weights=str(tuned.checkpoint), model__fresh=False)
+    with pytest.raises(tokenlens.BadInput, match=r"; or start its parameters anew with --set model.fresh=true$"):
+        start.start(recipe, start.open_sets(recipe)[0])
 
 
 @pytest.mark.parametrize("package", ["accelerate", "tensorboard"])

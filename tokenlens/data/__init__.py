@@ -5,6 +5,7 @@ Importing this costs nothing: a kind's own file is imported when a set of that k
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     Label = int | NDArray[np.bool_]
 
-__all__ = ["KINDS", "ImageSet", "check_apart", "open_data"]
+__all__ = ["KINDS", "ImageSet", "check_apart", "content_of", "open_data"]
 
 
 class ImageSet(Protocol):
@@ -88,8 +89,17 @@ def open_data(spec: str, split: str = "val", limit: int | None = None, skip_bad:
     if limit is not None and limit < 1:
         raise BadInput(f"limit must be at least 1 image, not {limit}; leave it out to take all of {spec}")
     opener = getattr(import_module(f".{kind}", __name__), f"open_{kind}")
-    found: ImageSet = opener(where, split, limit, skip_bad)
+    try:
+        found: ImageSet = opener(where, split, limit, skip_bad)
+    except OSError as error:
+        place, reason = error.filename or spec, error.strerror or error
+        raise BadInput(f"{place} cannot be read ({reason}): check the path and its permissions") from error
     return found
+
+
+def content_of(data: ImageSet) -> str:
+    """A digest of the image ids, in order."""
+    return hashlib.sha256("\n".join(data.ids).encode()).hexdigest()[:16]
 
 
 def check_apart(train: ImageSet, val: ImageSet) -> None:

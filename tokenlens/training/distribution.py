@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, UnknownName
 from ..models import device_of, precision_on
+from ..vit import ReducedViT
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -45,14 +47,15 @@ def make_accelerator(recipe: Recipe, out: Path, device: str, trackers: Sequence[
         gradient_accumulation_plugin=accumulate,
         log_with=["tensorboard", *trackers],
         project_config=ProjectConfiguration(str(out), logging_dir=str(out / "tensorboard")),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=may_rest(recipe))],
+        kwargs_handlers=[DistributedDataParallelKwargs()],
     )
 
 
-def may_rest(recipe: Recipe) -> bool:
-    """Whether a stage may have nothing to do, and never use its reducer: one rate below 1 asks all for fewer tokens."""
-    rate = recipe.reduction.keep_rate
-    return isinstance(rate, list) or rate == 1
+def tell_ddp(accelerator: Accelerator, model: ReducedViT) -> None:
+    """Say whether a stage has nothing to do and never uses its reducer, as at rate 1 or where one token is left."""
+    patches = model.vit.patch_embed.num_patches
+    rests = any(after >= before for before, after in pairwise((patches, *model.schedule.keep(patches))))
+    accelerator.ddp_handler.find_unused_parameters = rests
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from typing import Any
 from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
+from ..data import content_of
+from ..errors import disk_errors
 from ..loading import Loading
-from .distribution import flat, make_accelerator
+from .distribution import flat, make_accelerator, tell_ddp
 from .draws import BATCH, Order, Parts, seed_with
 from .dropping import Dropping
 from .evaluation import evaluate, measure_of
@@ -27,7 +29,7 @@ from .losses import Criterion, Student
 from .optimizer import make_optimizer
 from .progress import EVERY, Meter
 from .recipe import Recipe
-from .saving import Folder
+from .saving import IMAGES_A_STEP, Folder
 from .start import labels_of, open_sets, start
 
 
@@ -87,6 +89,13 @@ class Training:
             seed=recipe.train.seed,
             labels=labels_of(train) if recipe.data.stratify else None,
         ).check()
+        self.origin = {
+            IMAGES_A_STEP: order.images_a_step,
+            "images to learn from": content_of(train),
+            "images to judge by": content_of(self.val),
+            "classes": list(train.classes),
+            **begun.origin,
+        }
         self.order, self.steps = order, recipe.schedule.epochs * order.steps_an_epoch
         self.mix = mixing(recipe, len(train.classes), train.multi_label)
 
@@ -96,6 +105,7 @@ class Training:
         self.average = ModelEmaV3(self.model, recipe.train.ema_decay, use_warmup=recipe.train.ema_warmup)
         self.meter = Meter(self.accelerator)
         self._resume()
+        tell_ddp(self.accelerator, self.model)
         student = Student(self.model, recipe.loss.distill != "none")
         self.student, self.stepper = self.accelerator.prepare(student, self.optimizer)
 
@@ -113,7 +123,8 @@ class Training:
         """Every step; at the end of an epoch, how good the model has become."""
         if self.accelerator.is_main_process:
             self.folder.begin()
-        self.accelerator.init_trackers("tokenlens", flat(self.recipe))
+        with disk_errors(self.folder.out):
+            self.accelerator.init_trackers("tokenlens", flat(self.recipe))
         epoch_began, images = time.perf_counter(), 0
         with tqdm(total=self.steps, initial=self.first, unit="step", disable=self.hidden) as bar:
             for step in range(self.first, self.steps):
@@ -166,34 +177,36 @@ class Training:
             del models["ema"]
         scores = {name: evaluate(model, self.val, self.loading, self.accelerator) for name, model in models.items()}
         named = {f"{name}_{key}": value for name, found in scores.items() for key, value in found.items()}
-        self.accelerator.log({**row, **named}, step=row["step"])
-        if not self.accelerator.is_main_process:
-            return
+        with disk_errors(self.folder.out):
+            self.accelerator.log({**row, **named}, step=row["step"])
         for name, model in models.items():
-            said = {"epoch": row["epoch"], "step": row["step"], "ema": name == "ema", "metrics": scores[name]}
-            if name == "model":
-                self.folder.weights("last", model, **said)
-            value = scores[name][self.measure]
+            value, names = scores[name][self.measure], ["last"] if name == "model" else []
             if value > self.best.get(name, (-1.0, 0))[0]:
-                self.folder.weights(f"best-{name}", model, **said)
+                names.append(f"best-{name}")
                 if value > max((other for other, _ in self.best.values()), default=-1.0):
-                    self.folder.weights("best", model, **said)
+                    names.append("best")
                 self.best[name] = (value, row["epoch"])
-        self.folder.log({**row, **named})
+            if self.accelerator.is_main_process:
+                said = {"epoch": row["epoch"], "step": row["step"], "ema": name == "ema", "metrics": scores[name]}
+                for file in names:
+                    self.folder.weights(file, model, **said)
+        if self.accelerator.is_main_process:
+            self.folder.log({**row, **named})
 
     def _save(self, step: int) -> None:
         """Write where training stands."""
+        sums = self.accelerator.reduce(self.meter.sums.clone(), "sum")
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             self.folder.save(
                 {
                     "step": step,
-                    "images_a_step": self.order.images_a_step,
+                    "origin": self.origin,
                     "model": self.model.state_dict(),
                     "average": self.average.module.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": None if scaler is None else scaler.state_dict(),
-                    "sums": self.meter.sums,
+                    "sums": sums,
                     "best": self.best,
                 }
             )
@@ -201,13 +214,14 @@ class Training:
 
     def _resume(self) -> None:
         """Go on from where training stands, if it has begun."""
-        state = self.folder.state(self.order.images_a_step)
+        state = self.folder.state(self.origin)
         if state is None:
             return
         self.first, self.best = state["step"], state["best"]
         self.model.load_state_dict(state["model"])
         self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.meter.sums.copy_(state["sums"])
+        if self.accelerator.is_main_process:  # they are of all processes
+            self.meter.sums.copy_(state["sums"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

@@ -1,6 +1,8 @@
 """What is learned: the classes, DeiT's distillation from a teacher, and DynamicViT's policy.
 
 Held against github.com/JoakimHaurum/TokenReduction/blob/dc1c77333a63c849b06e800041f745596e25eec4/losses.py
+Departs: the asymmetric loss is a mean over images, where timm's default sums, so that neither clipping nor DynamicViT's
+other terms depend on how many images a process takes at a time.
 Shapes: B images, N patch tokens, D channels, C classes.
 """
 

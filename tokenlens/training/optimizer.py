@@ -1,4 +1,8 @@
-"""Who learns how fast: timm's parameter groups, optimizer and cosine, with a slower backbone where modules are new."""
+"""Who learns how fast: timm's parameter groups, optimizer and cosine, with a slower backbone where modules are new.
+
+Held against github.com/JoakimHaurum/TokenReduction/blob/dc1c77333a63c849b06e800041f745596e25eec4/optim.py, where the
+heads and the embeddings of patches and positions are never slower; a backbone that rests gathers moments all the same.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,10 @@ BACKBONE = "backbone"  # the mark of groups that rest at first
 
 
 def parameter_groups(model: ReducedViT, part: Optimizer, new_head: bool) -> list[dict[str, Any]]:
-    """Parameters as timm groups them; where the method has some of its own, the backbone is slower."""
+    """Parameters as timm groups them; where the method has some of its own, the backbone is slower.
+
+    Which parts of it are not, `part.full_rate` says, by the first words of their names; a new head never is.
+    """
     vit, skip = model.vit, model.vit.no_weight_decay()
     if part.layer_decay is None:
         groups = param_groups_weight_decay(vit, part.weight_decay, no_weight_decay_list=skip)
@@ -28,13 +35,14 @@ def parameter_groups(model: ReducedViT, part: Optimizer, new_head: bool) -> list
     own = param_groups_weight_decay(model.reducers, part.weight_decay)
     if not own:
         return groups
-    new = {id(parameter) for name, parameter in vit.named_parameters() if new_head and name.startswith("head")}
+    full = {*part.full_rate, *(["head", "head_dist"] if new_head else [])}
+    new = {id(parameter) for name, parameter in vit.named_parameters() if name.split(".")[0] in full}
     found = []
     for group in groups:
-        heads = [parameter for parameter in group["params"] if id(parameter) in new]
+        quick = [parameter for parameter in group["params"] if id(parameter) in new]
         rest = [parameter for parameter in group["params"] if id(parameter) not in new]
         slower = {"lr_scale": part.backbone_scale * group.get("lr_scale", 1.0), BACKBONE: True}
-        found += [{**group, "params": heads}] * bool(heads) + [{**group, "params": rest, **slower}] * bool(rest)
+        found += [{**group, "params": quick}] * bool(quick) + [{**group, "params": rest, **slower}] * bool(rest)
     return found + own
 
 

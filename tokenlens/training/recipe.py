@@ -105,6 +105,7 @@ class Optimizer:
     clip_norm: float
     backbone_scale: float
     freeze_epochs: int
+    full_rate: list[str]
     layer_decay: float | None
 
 

@@ -29,6 +29,7 @@ from ..whole import write
 from .recipe import Recipe
 
 State = dict[str, Any]
+IMAGES_A_STEP = "images a step"  # in a state's origin
 
 
 class Folder:
@@ -37,18 +38,19 @@ class Folder:
     def __init__(self, out: Path, recipe: Recipe, card: Mapping[str, Any]) -> None:
         """Refuses a place that is something else, or that was begun with another recipe."""
         self.out, self.recipe, self.card = out, recipe, dict(card)
-        if out.exists() and not out.is_dir():
-            raise BadInput(f"{out} is a file, not a folder of checkpoints; give a new folder with --out")
         there = out / "recipe.json"
         with disk_errors(out):
+            if out.exists() and not out.is_dir():
+                raise BadInput(f"{out} is a file, not a folder of checkpoints; give a new folder with --out")
             if out.is_dir() and not there.is_file() and any(not p.name.startswith(".") for p in out.iterdir()):
                 raise BadInput(f"{out} holds something else; give a new or empty folder with --out")
-            text = there.read_text() if there.is_file() else "null"
+            text = there.read_bytes() if there.is_file() else b"null"
         try:
             begun = json.loads(text)
-        except ValueError as error:
+            other = [] if begun is None else recipe.differences(begun)
+        except (ValueError, AttributeError) as error:  # no JSON, or JSON of something else
             raise BadInput(f"{there} is damaged; remove the folder, or give another --out, and train anew") from error
-        if begun is not None and (other := recipe.differences(begun)):
+        if other:
             raise BadInput(f"{out} was begun with another recipe ({', '.join(other[:3])}); give another --out")
 
     def begin(self) -> None:
@@ -69,30 +71,38 @@ class Folder:
         torch.save(state, packed)
         write(self.out / "state.pt", packed.getvalue())
 
-    def state(self, images_a_step: int) -> State | None:
-        """Where training stands; None before the first save. Refuses what was begun with other steps."""
+    def state(self, origin: Mapping[str, Any]) -> State | None:
+        """Where training stands; None before the first save. Refuses what was begun from something else."""
         path = self.out / "state.pt"
         if not path.is_file():
             return None
         try:
             found: State = torch.load(path, map_location="cpu", weights_only=True)
+            there = dict(found["origin"])
         except Exception as error:  # on bytes that are no state, torch's unpickler stumbles in many ways
             raise BadInput(f"{path} is damaged; remove the folder, or give another --out, and train anew") from error
-        if found["images_a_step"] != images_a_step:
+        steps = there.pop(IMAGES_A_STEP, None), origin[IMAGES_A_STEP]
+        if steps[0] != steps[1]:
             raise BadInput(
-                f"{self.out} was begun with {found['images_a_step']} images a step and would go on with "
-                f"{images_a_step}; start as many processes as then, or give another --out"
+                f"{self.out} was begun with {steps[0]} images a step and would go on with {steps[1]}; "
+                "start as many processes as then, or give another --out"
+            )
+        if other := [name for name in there if there[name] != origin.get(name)]:
+            raise BadInput(
+                f"{self.out} was begun with other {' and '.join(other)}; put back what has changed since, or give "
+                "another --out"
             )
         return found
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Put an epoch's row behind those of the epochs before."""
+        """Put an epoch's row behind those of the epochs before; a measure that a row lacks is left empty there."""
         path, text = self.out / "log.csv", io.StringIO()
         rows: list[dict[str, Any]] = []
         if path.is_file():
             with path.open(newline="") as file:
                 rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
-        writer = csv.DictWriter(text, list(row), lineterminator="\n")
+        rows.append(dict(row))
+        writer = csv.DictWriter(text, list(dict.fromkeys(key for each in rows for key in each)), lineterminator="\n")
         writer.writeheader()
-        writer.writerows([*rows, dict(row)])
+        writer.writerows(rows)
         write(path, text.getvalue().encode())

@@ -12,7 +12,7 @@ import torch
 from timm.layers import DropPath
 
 from ..attention import TimmViT
-from ..checkpoints import FORMAT
+from ..checkpoints import FORMAT, digest_of
 from ..data import ImageSet, check_apart, open_data
 from ..errors import BadInput
 from ..hosts import Host, input_of, open_host
@@ -37,6 +37,8 @@ class Start:
     config: dict[str, Any]
     """timm's data config: input size, mean, std, interpolation, crop"""
     new_head: bool
+    origin: dict[str, Any]
+    """digests of the weights that training starts from and of its teacher's"""
     card: dict[str, Any]
     """what a checkpoint says of itself: model, heads, reduction, input, classes, recipe"""
 
@@ -92,12 +94,16 @@ def start(recipe: Recipe, data: ImageSet) -> Start:
     asked, chosen = recipe.reduction, method(recipe.reduction.method)
     model = reduce(host.vit, chosen.name, asked.keep_rate, asked.blocks, seed=seed, **chosen.options(asked.options))
     if not part.fresh and (host.source == "nano" or (host.weights is not None and host.weights.reducers)):
-        host.equip(model, chosen.name)
-    teacher = None
+        try:
+            host.equip(model, chosen.name)
+        except BadInput as error:
+            raise BadInput(f"{error}; or start its parameters anew with --set model.fresh=true") from error
+    teacher, origin = None, {"weights to start from": host.digest}
     if needs_teacher(model, recipe):
         words = {"method": chosen.name, "source": host.source, "there": known, "here": classes, "data": data.name}
         teacher = teacher_of(recipe, untouched, model, new_head, words)
-    return Start(model, teacher, input_of(host.vit), new_head, card_of(recipe, host, data))
+        origin["weights of the teacher"] = digest_of(teacher.state_dict())[:16]
+    return Start(model, teacher, input_of(host.vit), new_head, origin, card_of(recipe, host, data))
 
 
 def card_of(recipe: Recipe, host: Host, data: ImageSet) -> dict[str, Any]:
