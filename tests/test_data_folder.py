@@ -1,5 +1,6 @@
 """Any folder of images: what is found, how it is read, and what is refused."""
 
+import errno
 import pickle
 import struct
 import subprocess
@@ -96,7 +97,7 @@ def test_the_split_chooses_the_subfolder_and_stays_in_the_ids(tmp_path: Path) ->
 
 def test_a_split_that_is_not_there_is_not_read_as_classes(tmp_path: Path) -> None:
     save(tmp_path / "train" / "1.png")
-    with pytest.raises(BadInput, match=r"has the splits train and not val: pass --split train"):
+    with pytest.raises(BadInput, match=r"has the splits train and not val: choose the split train"):
         open_folder(str(tmp_path))
 
 
@@ -288,6 +289,20 @@ def test_a_file_that_goes_bad_later_is_named(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps(caught.value))
     assert (again.path, again.reason) == (str(file), "the file is empty") and str(again) == str(caught.value)
     assert pickle.loads(pickle.dumps(images)).ids == images.ids
+
+
+def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python says it to anybody but root, who may enter all."""
+    save(tmp_path / "a.png")
+
+    def closed(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    with pytest.raises(
+        BadInput, match=r"^/.* cannot be read \(Permission denied\): check the path and its permissions$"
+    ):
+        open_data(f"folder:{tmp_path}")
 
 
 @pytest.mark.parametrize(

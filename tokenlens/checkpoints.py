@@ -34,6 +34,7 @@ from .vit import ReducedViT
 
 State = dict[str, Tensor]
 FORMAT = 1  # of the header of our own checkpoints
+DAMAGED = "{} is damaged or no checkpoint; download or save it again"
 
 # what published checkpoints hold beside tensors: the run's settings, and NumPy scalars among its numbers
 ALLOWED: list[Any] = [
@@ -114,9 +115,13 @@ def finetuned(source: str | None) -> dict[str, Any] | None:
     try:
         with safe_open(path, "pt") as file:
             said = json.loads((file.metadata() or {}).get("tokenlens", "null"))
-    except (SafetensorError, ValueError, OSError):
-        return None  # whoever reads the weights will say so
-    if said is not None and said["format"] > FORMAT:
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:
+        raise BadInput(DAMAGED.format(source)) from error
+    if said is None:
+        return None
+    if not isinstance(said, dict) or not isinstance(said.get("format"), int):
+        raise BadInput(f"the header of {source} has an entry tokenlens that is not ours; save its tensors without it")
+    if said["format"] > FORMAT:
         raise BadInput(f"{source} was written by a later tokenlens; update with: pip install -U tokenlens-vit")
     return said
 
@@ -141,13 +146,13 @@ def _load(path: Path, source: str) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         wants = re.search(r"(?:GLOBAL|class|global) ([\w.]+\.[\w.]+)", str(error))
         if wants is None:
-            raise BadInput(f"{source} is damaged or no checkpoint; download or save it again") from error
+            raise BadInput(DAMAGED.format(source)) from error
         raise BadInput(
             f"{source} wants {wants[1]} to be run while loading, which tokenlens does not do; "
             "save its state dict as safetensors, or with torch.save as tensors only"
         ) from error
     except Exception as error:  # on bytes that are no checkpoint, torch's unpickler stumbles in many ways
-        raise BadInput(f"{source} is damaged or no checkpoint; download or save it again") from error
+        raise BadInput(DAMAGED.format(source)) from error
     if not isinstance(loaded, dict):
         raise BadInput(f"{source} holds a {type(loaded).__name__}, not a state dict; save model.state_dict()")
     return loaded
@@ -231,15 +236,18 @@ def trained_with(args: dict[str, Any]) -> dict[str, Any] | None:
         return {**said.pop("options"), **said, "blocks": tuple(said["blocks"])}
     name = str(args.get("model", "")).split("_")[0]
     rates = args.get("keep_rate", args.get("reduction_ratio"))
-    if not name or rates is None:
+    rates = list(rates) if isinstance(rates, list | tuple) else [] if rates is None else [rates]
+    rings = name == "heuristic" and not args.get("not_contiguous")  # which come without rates, in decreasing radii
+    if not rates and rings:
+        rates = [0.5]  # any would do
+    if name in ("", "deit") or not rates:
         return None
     options = {ours: args[theirs] for theirs, ours in METHOD_OPTIONS.items() if theirs in args}
     if name == "heuristic":
         name = str(args.get("heuristic_pattern", "l2"))
-        options = {"contiguous": not args.get("not_contiguous"), "min_radius": float(args.get("min_radius", 1.0))}
-    rates = list(rates) if isinstance(rates, list | tuple) else [rates]
+        options = {"contiguous": rings, "min_radius": float(args.get("min_radius", 1.0))}
     amount: dict[str, Any] = {"keep_rate": rates[0] if len(rates) == 1 else rates}
     if len(rates) > 1 and max(rates) > 1:  # beyond Top-K, EViT and DynamicViT the published lists are counts
-        amount = {"keep": [int(count) for count in rates]}
+        amount = {"keep": [int(count) - (name == "ats") for count in rates]}  # of ATS, with the class token
     blocks = args.get("reduction_loc", [3, 6, 9])
     return {"method": {"dyvit": "dynamicvit"}.get(name, name), "blocks": tuple(blocks), **amount, **options}

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 
 from .checkpoints import finetuned
-from .data import ImageSet, content_of, open_data
+from .data import ImageSet, content_of, left_out, open_data
 from .errors import BadInput
 from .extract import Extracted, comparable, extract_run
 from .hosts import Host, input_of
@@ -68,7 +68,8 @@ class Job(Models):
         planned = self.planned()
         limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
         data = open_data(self.data, self.split, limit, self.skip_bad)
-        self._tell_bad(data)
+        if line := left_out(data):
+            self.tell(line)
         host = self.host(len(data.classes) or 1000)
         self._check_classes(host, data)
         loading = Loading.of(input_of(host.vit), data, self.batch_size, self.workers)
@@ -104,12 +105,6 @@ class Job(Models):
             features=self.features or False,
             soft=self.soft,
         )
-
-    def _tell_bad(self, data: ImageSet) -> None:
-        bad: list[tuple[str, str]] = getattr(data, "bad", [])
-        if bad:
-            named = ", ".join(f"{name} ({reason})" for name, reason in bad[:5])
-            self.tell(f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}")
 
     def _check_classes(self, host: Host, data: ImageSet) -> None:
         """Refuse weights of other classes than an embedded set's; say of others that there will be no accuracy."""

@@ -1,6 +1,7 @@
 """COCO: labels and sizes, which images stay, and what is refused."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,15 @@ def without(table: str) -> Any:
         (change("annotations", 2, "area", None), "entry 2 of annotations in "),
         (change("annotations", 1, "area", "big"), "entry 1 of annotations in "),
         (change("annotations", 1, "image_id", [4]), "entry 1 of annotations in "),
+        (change("annotations", 2, "image_id", 10**400), "entry 2 of annotations in .* has no image_id, category_id or"),
+        (change("annotations", 2, "area", math.inf), "entry 2 of annotations in .* has no image_id, category_id or"),
+        (lambda path: path.write_text("[" * 100_000), r"is not JSON \(maximum recursion depth exceeded"),
         (change("annotations", 4, "image_id", 43), "entry 4 of annotations in .* the id 43, which is not among its im"),
         (change("annotations", 4, "image_id", 10**7), "the id 10000000, which is not among its images"),
         (change("annotations", 0, "category_id", 2), "entry 0 of annotations in .* the id 2, .* among its categories"),
-        (change("images", 1, "file_name", None), "entry 1 of images in .* has no id or no file_name"),
-        (change("categories", 3, "id", "90"), "entry 3 of categories in .* has no id or no name"),
+        (change("images", 1, "file_name", None), "entry 1 of images in .* has no file_name or no usable id"),
+        (change("categories", 3, "id", "90"), "entry 3 of categories in .* has no name or no usable id"),
+        (change("images", 1, "id", 10**400), "entry 1 of images in .* has no file_name or no usable id"),
         (change("images", 1, "id", 42), "has the id 42 twice in images, at last in entry 1"),
         (lambda path: (path.parents[1] / "val2014/COCO_val2014_000000000009.jpg").unlink(), "1 of 3 images in .* no"),
     ],

@@ -102,7 +102,7 @@ def test_what_cannot_be_opened_is_told_in_a_sentence(
     def offline(name: str) -> None:
         raise ConnectionError(f"Couldn't reach {name}\non the Hub")
 
-    with pytest.raises(BadInput, match=r"has the splits train, validation and not test: pass one of them with --split"):
+    with pytest.raises(BadInput, match=r"has the splits train, validation and not test: choose one of these"):
         open_data(f"hf:{folder}", "test")
     with pytest.raises(BadInput, match=r"has no column of images, only a: give another set"):
         open_data(f"hf:{parquet({'a': [1]}, {'a': Value('int64')})}")

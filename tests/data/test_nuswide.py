@@ -28,6 +28,13 @@ def test_columns_are_found_by_name_and_an_image_may_have_no_label(nuswide: Path)
     assert data.classes == ("b", "sky") and not np.any(data.label(0)) and np.all(data.label(1))
 
 
+def test_the_mark_that_some_editors_put_first_is_no_part_of_it(nuswide: Path) -> None:
+    path = nuswide / "nus_wid_data.csv"
+    before = open_data(f"nuswide:{nuswide}")
+    path.write_text(path.read_text(), "utf-8-sig")
+    assert open_data(f"nuswide:{nuswide}").ids == before.ids
+
+
 def replace(old: str, new: str) -> Any:
     def change(root: Path) -> None:
         text = (root / "nus_wid_data.csv").read_text()
@@ -53,6 +60,11 @@ def replace(old: str, new: str) -> Any:
         (replace("['water']", "water"), r"line 5 of .*csv is 'water' and not like"),
         (replace("['water']", "[1]"), r"line 5 of .*csv is '\[1\]' and not like"),
         (replace("['water'],train", "['water']"), r"line 5 of .*csv is \"images/0000_d.jpg,\['water'\]\" and not like"),
+        (
+            replace("['water'],train\n", "['water'],train\n\"images/4,[],val\n" + 9000 * "images/5.jpg,[],val\n"),
+            r"line 6 of .*csv does not end \(field larger than field limit \(131072\)\): close its quote",
+        ),
+        (replace("\"['sky']\"", "\"['sky']"), r"line 3 of .*csv is .* and not like"),
         (replace("0001_a", "0003_c"), r"line 3 of .*csv names images/0003_c.jpg again, after line 2"),
         (lambda root: (root / "images/0003_c.jpg").unlink(), r"1 of 2 images in .* no file .*0003_c.jpg"),
     ],

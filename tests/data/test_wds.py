@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from tokenlens.data import check_apart, open_data
+from tokenlens.data import check_apart, open_data, tar, wds
 from tokenlens.errors import BadInput
+from tokenlens.training.reading import load_recipe
+from tokenlens.training.start import open_sets
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def shards(tmp_path: Path, shard: Any, encoded: Any) -> Path:
 def test_samples_are_read_in_place(shards: Path, seen: Any) -> None:
     data = open_data(f"wds:{shards}/train-{{0000..0001}}.tar", "train")
     assert data.ids == ("01", "00", "11", "10") and seen(data) == [1, 2, 3, 4]
-    assert [data.label(i) for i in range(4)] == [1, 2, 0, 1] and data.classes == () and not data.multi_label
+    assert [data.label(i) for i in range(4)] == [1, 2, 0, 1] and not data.multi_label
     assert seen(pickle.loads(pickle.dumps(data))) == [1, 2, 3, 4]  # as a worker process gets it
     assert seen(open_data(f"wds:{shards}/train-{{0000..0001}}.tar", "train", limit=2)) == [1, 3]
 
@@ -46,11 +48,60 @@ def test_timms_folder_with_info(shards: Path, seen: Any) -> None:
     }
     (shards / "_info.json").write_text(json.dumps({"splits": splits}))
     assert seen(open_data(f"wds:{shards}")) == [200, 201] and len(open_data(f"wds:{shards}", "train")) == 4
-    with pytest.raises(BadInput, match=r"_info\.json has the splits train, validation and not test: pass one"):
+    with pytest.raises(BadInput, match=r"_info\.json has the splits train, validation and not test: choose one"):
         open_data(f"wds:{shards}", "test")
     (shards / "_info.json").write_text("{}")
     with pytest.raises(BadInput, match=r"_info\.json has no splits with filenames"):
         open_data(f"wds:{shards}")
+
+
+def info(root: Path, **more: Any) -> str:
+    splits = {"train": {"filenames": ["train-0000.tar", "train-0001.tar"]}, "val": {"filenames": ["val-0000.tar"]}}
+    (root / "_info.json").write_text(json.dumps({"splits": splits, **more}))
+    return f"wds:{root}"
+
+
+def test_classes_without_a_name_are_numbers_and_the_same_for_every_split(
+    shards: Path, shard: Any, encoded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard(shards / "train-0001.tar", [("a.cls", b"6"), ("a.png", encoded(3))])
+    numbers = tuple("0123456")
+    read: list[str] = []
+    monkeypatch.setattr(wds, "samples", lambda path: read.append(path) or tar.samples(path))
+    for spec in (f"wds:{shards}/{{split}}-{{0000..0001}}.tar", info(shards)):
+        shard(shards / "val-0001.tar", [("b.cls", b"1"), ("b.png", encoded(3))])
+        read.clear()
+        train, val = open_data(spec, "train"), open_data(spec)
+        assert train.classes == val.classes == numbers and max(val.label(i) for i in range(len(val))) == 2
+        assert len(read) == len(set(read))  # each shard once
+    assert open_data(f"wds:{shards}/val-{{0000..0001}}.tar").classes == ("0", "1", "2")  # train is not told
+    (shards / "_info.json").unlink()
+    shard(shards / "val-0001.tar", [("b.cls", b"9"), ("b.png", encoded(3))])
+    assert len(open_data(f"wds:{shards}/{{split}}-{{0000..0001}}.tar").classes) == 10
+
+
+def test_a_split_alone_and_one_without_labels(shards: Path, shard: Any, encoded: Any) -> None:
+    for name in ("train-0000.tar", "train-0001.tar"):
+        (shards / name).unlink()
+    assert open_data(f"wds:{shards}/{{split}}-0000.tar").classes == ("0", "1", "2")
+    (shards / "_info.json").write_text(json.dumps({"splits": {"val": {"filenames": ["val-0000.tar"]}}}))
+    assert open_data(f"wds:{shards}").classes == ("0", "1", "2")
+    assert open_data(f"wds:{shard(shards / 'x.tar', [('a.png', encoded(1))])}").classes == ()
+
+
+def test_names_of_classes(shards: Path) -> None:
+    spec = info(shards, classes=["a", "b", "c", "d"])
+    assert open_data(spec, "train").classes == open_data(spec).classes == ("a", "b", "c", "d")
+    with pytest.raises(BadInput, match=r"_info\.json names 2 classes, and an image has the label 2: name all"):
+        open_data(info(shards, classes=["a", "b"]), "train")
+    with pytest.raises(BadInput, match=r"classes in .*_info\.json is no list of names: mend it, or take it out"):
+        open_data(info(shards, classes={"a": 0}))
+
+
+def test_shards_can_be_learned_from(shards: Path) -> None:
+    changes = {"data.name": f"wds:{shards}/{{split}}-0000.tar"}
+    train, val = open_sets(load_recipe("shapes", changes))
+    assert train.classes == val.classes == ("0", "1", "2") and len(train) == len(val) == 2
 
 
 def test_labels_in_json_and_none_at_all(tmp_path: Path, shard: Any, encoded: Any) -> None:
@@ -78,6 +129,9 @@ def test_what_lies_behind_an_address_is_fetched_once(
         ([("a.png", b""), ("a.cls", b"dog")], "w:", r"a\.cls in .*x\.tar tells no class"),
         ([("a.png", b""), ("a.json", b"{")], "w:", r"a\.json in .*x\.tar tells no class"),
         ([("a.png", b""), ("a.json", b"[]")], "w:", r"a\.json in .*x\.tar tells no class"),
+        ([("a.png", b""), ("a.json", b"[" * 100_000)], "w:", r"a\.json in .*x\.tar tells no class"),
+        ([("a.png", b""), ("a.cls", b"-2")], "w:", r"a\.cls in .*x\.tar tells no class \(it is not below 1000000\)"),
+        ([("a.png", b""), ("a.cls", b"9999999999")], "w:", r"a\.cls in .*x\.tar tells no class \(it is not below"),
         ([("a.png", b"")], "w:gz", r"cannot be read as a tar archive .*: unpack it with gunzip"),
         ([], "w:", "hold no samples: give other shards"),
     ],

@@ -14,7 +14,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from torch import nn
 
 import tokenlens
-from tokenlens.checkpoints import Weights, load_reducers, load_vit, read
+from tokenlens.checkpoints import Weights, finetuned, load_reducers, load_vit, read
 from tokenlens.hosts import open_host, vit_for
 
 NAME = "deit_tiny_patch16_224"
@@ -126,6 +126,26 @@ def test_a_repository_on_the_hub(
     (tmp_path / weights_name).unlink()
     with pytest.raises(tokenlens.BadInput, match=r"could not download hf:owner/name \(no pytorch_model.bin there\)"):
         tokenlens.load("hf:owner/name", heads=3)
+
+
+@pytest.mark.parametrize("entry", ["[]", '{"a": 1}', "3", '{"format": "1"}'])
+def test_a_header_that_is_not_ours_is_refused(entry: str, small: nn.Module, tmp_path: Path) -> None:
+    file = str(tmp_path / "weights.safetensors")
+    safetensors.torch.save_file(small.state_dict(), file, {"tokenlens": entry})
+    with pytest.raises(
+        tokenlens.BadInput, match=r"header of .*s has an entry tokenlens that is not ours; save its ten"
+    ):
+        finetuned(file)
+    with pytest.raises(tokenlens.BadInput, match="that is not ours"):
+        tokenlens.load(file, NAME, heads=3)
+
+
+@pytest.mark.parametrize("entry", ["{", "[" * 100_000])
+def test_a_header_that_is_damaged(entry: str, small: nn.Module, tmp_path: Path) -> None:
+    file = str(tmp_path / "weights.safetensors")
+    safetensors.torch.save_file(small.state_dict(), file, {"tokenlens": entry})
+    with pytest.raises(tokenlens.BadInput, match=r"safetensors is damaged or no checkpoint; download or save it again"):
+        finetuned(file)
 
 
 def test_heads_tell_two_hosts_apart(small: nn.Module, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,9 +51,16 @@ def test_a_recipe_by_data_set(write: Write) -> None:
         ),
         ({"finetune": "shapes"}, "a mapping with a recipe, or the word none"),
         ({"extract": {"limits": 5}}, "did you mean limit"),
+        ({"axes": {1: ["a"]}}, "no axis called '1'"),
+        ({"axes": {"seeds": ["a"]}}, "seed 'a' is no whole number"),
+        ({"also": 3}, "also is 3; it is a list of mappings"),
+        ({"images": 3}, "images is 3; it is a mapping"),
+        ({"finetune": {"recipe": {1: "shapes"}}}, r"recipe is \{1: 'shapes'\}; it is a mapping"),
+        ({"finetune": {"recipe": "shapes", "set": {1: 2}}}, r"set is \{1: 2\}; it is a mapping"),
+        ({"backbone": {"recipe": "nano", "start": {"a": ["b"]}}}, r"start is .*; it is a mapping"),
     ],
 )
-def test_what_cannot_be_meant_is_said_with_the_file(write: Write, said: dict[str, object], sentence: str) -> None:
+def test_what_cannot_be_meant_is_said_with_the_file(write: Write, said: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence) as caught:
         write(**said)
     assert "mine.yaml" in str(caught.value)
@@ -61,6 +69,9 @@ def test_what_cannot_be_meant_is_said_with_the_file(write: Write, said: dict[str
 def test_files_that_are_no_study(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("{")
     with pytest.raises(BadInput, match="is no YAML"):
+        read(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("remark: caf\xe9", "latin-1")
+    with pytest.raises(BadInput, match=r"is no YAML \('utf-8' codec can't decode"):
         read(tmp_path / "a.yaml")
     (tmp_path / "b.yaml").write_text("- 1")
     with pytest.raises(BadInput, match="a study is a mapping"):

@@ -15,7 +15,7 @@ from tokenlens.checkpoints import finetuned
 from tokenlens.data import open_data
 from tokenlens.hosts import open_host
 from tokenlens.training import distribution, start
-from tokenlens.training.finetune import finetune
+from tokenlens.training.finetune import Training, finetune
 from tokenlens.training.images import mixing, train_transform
 from tokenlens.training.reading import load_recipe
 
@@ -119,6 +119,15 @@ def test_learned_parameters_are_taken_over_or_begun_anew(small: Any, tmp_path: P
 def test_sets_that_nothing_can_be_learned_from(counts: dict[str, int], says: str, small: Any, tmp_path: Path) -> None:
     with pytest.raises(tokenlens.BadInput, match=says):
         start.open_sets(small(data__name=pictures(tmp_path, counts)))
+
+
+def test_what_is_left_out_is_told(small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = pictures(tmp_path / "set", {"train/a": 4, "train/b": 4, "val/a": 1, "val/b": 1})
+    (tmp_path / "set" / "train" / "a" / "broken.png").touch()
+    recipe = small(data__name=where, data__skip_bad=True, data__limit=None, data__epoch=4)
+    Training(recipe, tmp_path / "out", "cpu", (), progress=True)
+    said = capsys.readouterr().out
+    assert "left out 1 files that cannot be read: " in said and "a/broken.png (the file is empty)" in said
 
 
 def test_a_set_must_be_named() -> None:

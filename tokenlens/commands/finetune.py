@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .words import numbers
+from .words import SEED, numbers
 
 
 @click.command()
@@ -26,9 +26,10 @@ from .words import numbers
 @click.option("--lr", type=float, help="Learning rate, for the recipe's optimizer.lr_images images a step.")
 @click.option("--distill", type=click.Choice(["none", "soft", "hard"]), help="DeiT's distillation.")
 @click.option("--teacher", help="Weights to learn from, for --distill and DynamicViT.  [default: those at the start]")
+@click.option("--skip-bad", is_flag=True, default=None, help="Leave out images that cannot be read; all are tried.")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that read images.")
 @click.option("--precision", help="auto, float32, bfloat16 or float16.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of whatever is drawn.")
+@click.option("--seed", type=SEED, help="Of whatever is drawn.")
 @click.option("--set", "words", multiple=True, metavar="SECTION.KEY=VALUE", help="Anything in a recipe; repeatable.")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."

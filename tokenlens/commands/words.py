@@ -51,6 +51,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _AS_THEY_ARE = ("remove", "decreasing", "options", "model", "weights", "heads", "device", "seed")
+SEED = click.IntRange(0, 2**63 - 1)  # torch counts no further
 _COUNT = click.IntRange(min=1)
 _WHERE = click.Choice(["auto", "cpu", "cuda"])
 _MODELS = [
@@ -71,5 +72,5 @@ _MODELS = [
     click.option("--weights", help="A file, hf:owner/name, or random.  [default: the published ones]"),
     click.option("--heads", type=_COUNT, help="Attention heads, where neither name nor weights tell."),
     click.option("--device", type=_WHERE, default="auto", show_default=True, help="Where to compute."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of whatever is drawn."),
+    click.option("--seed", type=SEED, default=0, show_default=True, help="Of whatever is drawn."),
 ]

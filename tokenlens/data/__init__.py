@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Label = int | NDArray[np.bool_]
 
-__all__ = ["KINDS", "ImageSet", "check_apart", "content_of", "open_data"]
+__all__ = ["KINDS", "ImageSet", "check_apart", "content_of", "left_out", "open_data"]
 
 
 class ImageSet(Protocol):
@@ -95,6 +95,15 @@ def open_data(spec: str, split: str = "val", limit: int | None = None, skip_bad:
         place, reason = error.filename or spec, error.strerror or error
         raise BadInput(f"{place} cannot be read ({reason}): check the path and its permissions") from error
     return found
+
+
+def left_out(data: ImageSet) -> str:
+    """What to tell of the files that were passed over; "" where there are none."""
+    bad: list[tuple[str, str]] = getattr(data, "bad", [])
+    if not bad:
+        return ""
+    named = ", ".join(f"{name} ({reason})" for name, reason in bad[:5])
+    return f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}"
 
 
 def content_of(data: ImageSet) -> str:

@@ -3,7 +3,7 @@
 As in the study: a label is true where the image has any annotation of the category, crowds too; categories are in
 ascending id (which skips ten of 90); images without annotations are left out (40,137 of 40,504 stay in val2014). The
 study's size groups by area in pixels, below 32 x 32 small, below 96 x 96 medium, else large, are kept in `sizes`. Where
-both years lie in the folder, 2014 is read; `--split val2017` says otherwise. Image ids are COCO's, which the two years
+both years lie in the folder, 2014 is read; the split val2017 says otherwise. Image ids are COCO's, which the two years
 share; images are in ascending id, where the published code has the order of first annotation.
 """
 
@@ -23,6 +23,7 @@ from tokenlens.errors import BadInput
 
 SIZES = ("small", "medium", "large")
 AREAS = (32 * 32, 96 * 96)  # pixels; where medium and large begin
+EXACT = 2**53  # up to here float64 tells whole numbers apart
 # outlines are most of the file and tell nothing here: without them it is read in a third of the time
 OUTLINE, NO_OUTLINE = re.compile(rb'"segmentation"\s*:\s*\[[\d\s.,eE+\-\[\]]*\]'), b'"segmentation":0'
 
@@ -49,7 +50,7 @@ def open_coco(where: str, split: str = "val", limit: int | None = None, skip_bad
     if path is None:
         raise BadInput(
             f"there is no {root / f'annotations/instances_{parts[0]}.json'}, nor one of 2017: "
-            f"give the folder that holds COCO's annotations, or another --split than {split}"
+            f"give the folder that holds COCO's annotations, or choose another split than {split}"
         )
     part = path.stem.removeprefix("instances_")
     folder = next((at for at in (root / part, root / "images" / part) if at.is_dir()), root / part)
@@ -76,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = json.loads(OUTLINE.sub(NO_OUTLINE, content), object_hook=_slim)  # type: ignore[call-overload]
-    except ValueError as error:  # JSON and UTF-8 are refused with it, and an empty file by mmap
+    except (ValueError, RecursionError) as error:  # JSON and UTF-8 are refused with it, and an empty file by mmap
         raise BadInput(f"{path} is not JSON ({error}): fetch the file again") from error
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror}): check its permissions") from error
@@ -97,8 +98,8 @@ def _names(path: Path, content: dict[str, Any], table: str, key: str) -> dict[in
     found: dict[int, str] = {}
     for place, entry in enumerate(content[table]):
         number, name = (entry.get("id"), entry.get(key)) if isinstance(entry, dict) else (None, None)
-        if not isinstance(number, int) or not isinstance(name, str):
-            raise BadInput(f"entry {place} of {table} in {path} has no id or no {key}: fetch the file again")
+        if not isinstance(number, int) or abs(number) >= EXACT or not isinstance(name, str):
+            raise BadInput(f"entry {place} of {table} in {path} has no {key} or no usable id: fetch the file again")
         if number in found:
             raise BadInput(f"{path} has the id {number} twice in {table}, at last in entry {place}: leave one of them")
         found[number] = name
@@ -111,7 +112,7 @@ def _sizes(path: Path, annotations: list[Any], images: list[int], categories: li
     try:
         table = np.array(annotations, np.float64).reshape(-1, 3)  # None, where a key is missing, turns into NaN
         whole = np.isfinite(table).all(1)
-    except (ValueError, TypeError):  # an entry of another kind
+    except (ValueError, TypeError, OverflowError):  # an entry of another kind
         table, whole = np.zeros((0, 3)), np.array([_is_whole(entry) for entry in annotations])
     if not whole.all():
         place = int(np.argmin(whole))
@@ -135,4 +136,4 @@ def _sizes(path: Path, annotations: list[Any], images: list[int], categories: li
 
 
 def _is_whole(entry: Any) -> bool:
-    return isinstance(entry, tuple) and all(isinstance(value, int | float) for value in entry)
+    return isinstance(entry, tuple) and all(isinstance(value, int | float) and abs(value) < EXACT for value in entry)

@@ -67,7 +67,7 @@ def split_folder(root: Path, split: str) -> Path:
     others = sorted(s for s, names in SPLITS.items() if folders & set(names))
     if others and folders <= {name for names in SPLITS.values() for name in names}:
         # otherwise `train` and `test` would be taken for two classes
-        raise BadInput(f"{root} has the splits {', '.join(others)} and not {split}: pass --split {others[-1]}")
+        raise BadInput(f"{root} has the splits {', '.join(others)} and not {split}: choose the split {others[-1]}")
     return root
 
 

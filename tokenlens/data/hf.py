@@ -84,7 +84,7 @@ def _told(where: str) -> Iterator[None]:
 def _part(where: str, split: str, there: Sequence[str]) -> str:
     found = next((name for name in SPLITS.get(split, (split,)) if name in there), None)
     if found is None:
-        raise BadInput(f"hf:{where} has the splits {', '.join(there)} and not {split}: pass one of them with --split")
+        raise BadInput(f"hf:{where} has the splits {', '.join(there)} and not {split}: choose one of these")
     return found
 
 

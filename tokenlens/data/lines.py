@@ -1,6 +1,7 @@
 """Text files of a data set, line by line, so that a fault is told with its path and line."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from tokenlens.errors import BadInput
@@ -9,14 +10,14 @@ Rows = list[tuple[int, list[str]]]
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a file; what is not UTF-8 stays readable.
+    """The text of a file, without the mark that some editors put first; what is not UTF-8 stays readable.
 
     Args:
         path: the file.
         what: what it tells, for the message where it is missing, as in "which images there are".
     """
     try:
-        return path.read_text("utf-8", "backslashreplace")
+        return path.read_text("utf-8-sig", "backslashreplace")
     except FileNotFoundError:
         raise BadInput(f"there is no {path}, which says {what}: give the folder that holds it, or add it") from None
     except OSError as error:
@@ -41,9 +42,9 @@ def read_words(path: Path, words: int, like: str, what: str) -> Rows:
 
 
 def read_columns(path: Path, columns: tuple[str, ...], what: str) -> Rows:
-    """These columns of a CSV file that has a header, each row with the number of its last line."""
-    lines = csv.reader(read_text(path, what).splitlines(), skipinitialspace=True)
-    header = next(lines, [])
+    """These columns of a CSV file that has a header, each row with the number of its first line."""
+    lines = _csv(path, what)
+    _, header = next(lines, (1, []))
     missing = [name for name in columns if name not in header]
     if missing:
         raise BadInput(
@@ -52,12 +53,26 @@ def read_columns(path: Path, columns: tuple[str, ...], what: str) -> Rows:
         )
     places = [header.index(name) for name in columns]
     rows = []
-    for row in lines:
+    for number, row in lines:
         if row and len(row) != len(header):
-            raise bad_line(path, lines.line_num, ",".join(row), ",".join(header))
+            raise bad_line(path, number, ",".join(row), ",".join(header))
         if row:
-            rows.append((lines.line_num, [row[place] for place in places]))
+            rows.append((number, [row[place] for place in places]))
     return rows
+
+
+def _csv(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
+    """Every row, with the number of its first line: a quote that is left open takes the lines after it along."""
+    reader = csv.reader(read_text(path, what).splitlines(), skipinitialspace=True)
+    number = 1
+    try:
+        for row in reader:
+            yield number, row
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise BadInput(
+            f"line {number} of {path} does not end ({error}): close its quote, or fetch the file again"
+        ) from None
 
 
 def bad_line(path: Path, number: int, line: str, like: str) -> BadInput:

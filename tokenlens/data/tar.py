@@ -8,6 +8,8 @@ from typing import NamedTuple
 from tokenlens.data.folder import EXTENSIONS
 from tokenlens.errors import BadInput
 
+MOST = 1_000_000  # classes; a label beyond is a number of something else
+
 
 class Sample(NamedTuple):
     """Where an image is in its shard, and its class."""
@@ -55,9 +57,10 @@ def samples(shard: str) -> dict[str, Sample]:
 
 def _label(shard: str, name: str, labels: dict[str, int], key: str, content: bytes) -> None:
     try:
-        if name.endswith(".cls"):
-            labels[key] = int(content)
-        elif isinstance(found := json.loads(content).get("label"), int):
-            labels.setdefault(key, found)
-    except (ValueError, AttributeError) as error:
-        raise BadInput(f"{name} in {shard} tells no class ({error}): a whole number is needed") from error
+        found = int(content) if name.endswith(".cls") else json.loads(content).get("label")
+        if isinstance(found, int) and not -1 <= found < MOST:
+            raise ValueError(f"it is not below {MOST}")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise BadInput(f"{name} in {shard} tells no class ({error}): a whole number from 0 is needed") from error
+    if isinstance(found, int) and (name.endswith(".cls") or key not in labels):
+        labels[key] = found

@@ -1,17 +1,16 @@
 """WebDataset shards: `wds:/data/imagenet-{split}-{0000..0127}.tar`, or a folder with timm's _info.json.
 
 A sample is an image (`key.jpg`, png, webp...) with its class beside it: `key.cls`, or `label` in `key.json`; without
-either it is -1. Braces list shards, `{split}` stands for --split; shards behind an address are fetched once, into
+either it is -1. Braces list shards, `{split}` stands for the split; shards behind an address are fetched once, into
 WDS_CACHE or ~/.cache/tokenlens/shards. Image ids are the samples' keys, after `split/` where the split chooses the
 shards; images are in the order of the shards. timm's own reader streams shards and does not hand on the keys, which
 is why it is not used.
+
+The classes are the list `classes` of _info.json. Shards themselves have no names: without that list the classes are
+called by their numbers, up to the highest label of the split and of the shards of train that are on this machine.
 """
 
-import hashlib
 import io
-import json
-import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -21,11 +20,11 @@ from numpy.typing import NDArray
 
 from tokenlens.data.choosing import chosen, unreadable
 from tokenlens.data.files import FileSet
-from tokenlens.data.folder import SPLITS
-from tokenlens.data.tar import samples
+from tokenlens.data.shards import INFO, fetched, info_of, is_local, place_of, shards_of
+from tokenlens.data.tar import Sample, samples
 from tokenlens.errors import BadInput, needed
 
-INFO = "_info.json"
+_highest: dict[tuple[str, int], int] = {}  # the highest label of a shard, by its path and last change: one look will do
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +54,15 @@ def open_wds(where: str, split: str = "val", limit: int | None = None, skip_bad:
     from tqdm import tqdm
 
     library = needed("webdataset", "hub", f"wds:{where}")
-    if _is_local(where):
+    if is_local(where):
         where = str(Path(where).expanduser().resolve())
-    names = _shards(library, where, split)
-    away = not all(_is_local(name) for name in names)
-    shards = tuple(_local(library, name) for name in tqdm(names, "fetching shards", disable=not away, leave=False))
+    names = shards_of(library, where, split)
+    away = not all(is_local(name) for name in names)
+    shards = [fetched(library, name) for name in tqdm(names, "fetching shards", disable=not away, leave=False)]
     prefix = f"{split}/" if "{split}" in where or (Path(where) / INFO).is_file() else ""
     ids, files, labels, spans = [], [], [], []
     for number, shard in enumerate(tqdm(shards, "reading shards", disable=len(shards) < 10, leave=False)):
-        for key, sample in samples(shard).items():
+        for key, sample in _samples(shard).items():
             ids.append(prefix + key)
             files.append(f"{shard}/{sample.name}")
             labels.append(sample.label)
@@ -73,54 +72,43 @@ def open_wds(where: str, split: str = "val", limit: int | None = None, skip_bad:
     found = Shards(
         f"wds:{where}",
         split,
-        (),
+        _classes(library, where, max(labels)),
         tuple(ids),
         tuple(files),
         np.array(labels, np.int32),
-        shards=shards,
+        shards=tuple(shards),
         spans=np.array(spans, np.int64),
     )
     return chosen(found, f"wds:{where}", limit, skip_bad, unreadable if skip_bad else None)
 
 
-def _is_local(name: str) -> bool:
-    return "://" not in name and not name.startswith("pipe:")
+def _classes(library: Any, where: str, highest: int) -> tuple[str, ...]:
+    """The same for every split; `highest` is the highest label of the one that is opened."""
+    from tqdm import tqdm
+
+    info = info_of(where)
+    if info is not None and info.classes is not None:
+        names = len(info.classes)
+        if highest >= names:
+            raise BadInput(
+                f"{Path(where) / INFO} names {names} classes, and an image has the label {highest}: name all"
+            )
+        return tuple(info.classes)
+    train = shards_of(library, where, "train") if info is None or "train" in info.splits else []
+    there = [str(place) for place in map(place_of, train) if place.is_file()]
+    for shard in tqdm(there, "counting classes", disable=len(there) < 10, leave=False):
+        if _version(shard) not in _highest:
+            _samples(shard)
+        highest = max(highest, _highest[_version(shard)])
+    return tuple(str(label) for label in range(highest + 1))
 
 
-def _shards(library: Any, where: str, split: str) -> list[str]:
-    """The shards of a split, by name."""
-    info = Path(where) / INFO
-    if not info.is_file():
-        if _is_local(where) and Path(where).is_dir():
-            raise BadInput(f"{where} is a folder without {INFO}: name its shards, as in wds:{where}/{{0000..0009}}.tar")
-        return list(library.shardlists.expand_urls(where.replace("{split}", split)))
-    try:
-        splits = json.loads(info.read_text())["splits"]
-        files = {name: [str(info.parent / file) for file in part["filenames"]] for name, part in splits.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{info} has no splits with filenames ({error!r}): name the shards instead") from error
-    found = next((name for name in SPLITS.get(split, (split,)) if name in files), None)
-    if found is None:
-        raise BadInput(f"{info} has the splits {', '.join(files)} and not {split}: pass one of them with --split")
-    return files[found]
+def _samples(shard: str) -> dict[str, Sample]:
+    """The samples of a shard by key; its highest label is kept in mind."""
+    found = samples(shard)
+    _highest[_version(shard)] = max((sample.label for sample in found.values()), default=-1)
+    return found
 
 
-def _cache_name(address: str) -> str:
-    """A file name for an address; webdataset's own is the last word of it, which other addresses share."""
-    last = re.sub(r"[^A-Za-z0-9.\-]+", "-", address)[-60:]
-    return f"{hashlib.sha256(address.encode()).hexdigest()[:16]}{last}"
-
-
-def _local(library: Any, shard: str) -> str:
-    """The shard as a file on this machine; one behind an address is fetched, unless it was before."""
-    if _is_local(shard):
-        if not Path(shard).is_file():
-            raise BadInput(f"there is no shard {shard}: check the path and the numbers in braces")
-        return shard
-    folder = os.environ.get("WDS_CACHE") or str(Path.home() / ".cache/tokenlens/shards")
-    try:
-        cache = library.cache.FileCache(folder, url_to_name=_cache_name)
-        return str(cache.get_file(shard))
-    except Exception as error:  # commands and protocols fail in their own ways
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInput(f"{shard} cannot be fetched ({reason}): check the address and try again") from error
+def _version(shard: str) -> tuple[str, int]:
+    return shard, Path(shard).stat().st_mtime_ns

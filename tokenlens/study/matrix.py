@@ -128,12 +128,12 @@ def shipped(file: str) -> Path:
 def read(path: Path) -> Study:
     """Read a study file. Raises BadInput where it says something that cannot be meant, naming the file."""
     try:
-        said = yaml.safe_load(path.read_text())
+        said = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise BadInput(
             f"{path} cannot be read ({error.strerror}); name a study file, or one that is shipped"
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # bytes and dates that are none: ValueError
         reason = " ".join(str(error).split())
         raise BadInput(f"{path} is no YAML ({reason}); mend it there") from error
     try:
@@ -152,7 +152,7 @@ def _study(said: Any, name: str) -> Study:
     finetune = _training(said, "finetune", "none")
     if finetune is not None:
         _known("method in this study", finetune.methods, tuple(dict.fromkeys(cell.method for cell in cells)))
-    extract, compare = dict(said.get("extract") or {}), dict(said.get("compare") or {})
+    extract, compare = _mapping(said, "extract"), _mapping(said, "compare")
     _known("setting of extract", extract, EXTRACT)
     _known("setting of compare", compare, COMPARE)
     return Study(
@@ -162,7 +162,7 @@ def _study(said: Any, name: str) -> Study:
         finetune=finetune,
         extract=extract,
         compare=compare,
-        images=dict(said.get("images") or {}),
+        images=_mapping(said, "images"),
         remark=" ".join(str(said.get("remark", "")).split()),
     )
 
@@ -173,8 +173,18 @@ def _known(kind: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
             raise UnknownName(kind, str(key), known)
 
 
+def _mapping(said: Mapping[str, Any], key: str, inner: type = object) -> dict[str, Any]:
+    """What is said under a key: words, each with a value of the type `inner`."""
+    value = said.get(key) or {}
+    if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, inner) for k, v in value.items()):
+        raise BadInput(f"{key} is {value!r}; it is a mapping of words, as in the study file paper")
+    return value
+
+
 def _cells(axes: Any, also: Any) -> Iterator[Cell]:
     """Every combination of the axes, then of each further matrix, which takes from the axes what it does not name."""
+    if not isinstance(also, list):
+        raise BadInput(f"also is {also!r}; it is a list of mappings of {', '.join(AXES)}")
     for part in ({}, *also):
         if not isinstance(axes, dict) or not isinstance(part, dict):
             raise BadInput(f"axes, and each entry of also, is a mapping of {', '.join(AXES)}")
@@ -186,8 +196,10 @@ def _cells(axes: Any, also: Any) -> Iterator[Cell]:
         for data, model, method, rate, seed in product(*(whole[name] for name in AXES)):
             if not isinstance(rate, int | float) or not 0 < rate <= 1:
                 raise BadInput(f"keep rate {rate} is outside (0, 1]; for example 0.5")
+            if not isinstance(seed, int):
+                raise BadInput(f"seed {seed!r} is no whole number; for example 0")
             # the un-reduced model keeps all tokens whatever the rate
-            yield Cell(str(data), str(model), str(method), 1.0 if method == "none" else float(rate), int(seed))
+            yield Cell(str(data), str(model), str(method), 1.0 if method == "none" else float(rate), seed)
 
 
 def _training(said: Mapping[str, Any], key: str, without: str) -> Training | None:
@@ -198,7 +210,9 @@ def _training(said: Mapping[str, Any], key: str, without: str) -> Training | Non
         raise BadInput(f"{key} is a mapping with a recipe, or the word {without}")
     parts = ("set", "start" if key == "backbone" else "methods")
     _known(f"key of {key}", value, ("recipe", *parts))
-    training = Training(value["recipe"], **{part: dict(value.get(part) or {}) for part in parts})
+    recipe = value["recipe"] if isinstance(value["recipe"], str) else _mapping(value, "recipe", str)
+    kinds = {"set": object, "start": str, "methods": dict}
+    training = Training(recipe, **{part: _mapping(value, part, kinds[part]) for part in parts})
     for data in training.start:
         training.before(data)
     return training

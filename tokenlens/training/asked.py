@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from ..checkpoints import finetuned
-from ..methods import method
+from ..errors import BadInput
+from ..methods import Method, method
 from .reading import load_recipe
 from .recipe import Recipe
 
@@ -33,6 +35,7 @@ class Asked:
     lr: float | None = None
     distill: str | None = None
     teacher: str | None = None
+    skip_bad: bool | None = None
     workers: int | None = None
     precision: str | None = None
     seed: int | None = None
@@ -44,12 +47,12 @@ class Asked:
 
     def resolved(self) -> Recipe:
         """The recipe with all changes; a checkpoint of ours to start from says its model itself."""
-        changes = {
+        changes: dict[str, Any] = {
             "data.name": self.data,
             "reduction.method": self.method,
             "reduction.keep_rate": self.keep_rate,
             "reduction.blocks": self.blocks,
-            "model.name": self.model or (finetuned(self.weights) or {}).get("model"),
+            "model.name": self.model,
             "model.weights": self.weights,
             "model.heads": self.heads,
             "schedule.epochs": self.epochs,
@@ -58,15 +61,19 @@ class Asked:
             "optimizer.lr": self.lr,
             "loss.distill": self.distill,
             "loss.teacher": self.teacher,
+            "data.skip_bad": self.skip_bad,
             "data.workers": self.workers,
             "train.precision": self.precision,
             "train.seed": self.seed,
         }
         recipe = load_recipe(self.recipe, changes, self.words)
-        if not self.options:
-            return recipe
-        options = method(recipe.reduction.method).parse(self.options)
-        return load_recipe(self.recipe, {**changes, "reduction.options": options}, self.words)
+        chosen = method(recipe.reduction.method)
+        if self.options:
+            changes["reduction.options"] = chosen.parse(self.options)
+        changes["model.name"] = self.model or (finetuned(recipe.model.weights) or {}).get("model")
+        recipe = load_recipe(self.recipe, changes, self.words)
+        check_together(recipe, chosen)
+        return recipe
 
     def run(self) -> Iterator[str]:
         """Do it; yields what to say at the end."""
@@ -77,5 +84,26 @@ class Asked:
         from .finetune import finetune
 
         tuned = finetune(recipe, self.out or Path("finetuned") / recipe.title, self.device, self.trackers)
+        from accelerate import PartialState  # type: ignore[import-untyped]
+
+        if not PartialState().is_main_process:
+            return
         best = ", ".join(f"{name} {value:.1f} % (epoch {epoch})" for name, (value, epoch) in tuned.best.items())
         yield f"{recipe.reduction.method}: best {tuned.measure} of the {best} -> {tuned.checkpoint}"
+
+
+def check_together(recipe: Recipe, chosen: Method) -> None:
+    """Refuse settings that this method would leave without effect."""
+    loss, learns, epochs = recipe.loss, chosen.reducer, recipe.schedule.epochs
+    policy = learns.policy and (loss.class_distillation > 0 or loss.token_distillation > 0)
+    if loss.teacher is not None and loss.distill == "none" and not policy:
+        raise BadInput(
+            f"nothing is learned from the teacher {loss.teacher}: {chosen.name} is trained without one; "
+            "add --distill soft or --distill hard, or leave --teacher out"
+        )
+    rests, scale = recipe.optimizer.freeze_epochs, recipe.optimizer.backbone_scale
+    if learns.trained and scale > 0 and rests >= epochs:
+        raise BadInput(
+            f"optimizer.freeze_epochs is {rests}, and of {epochs} epochs none is left to train the backbone; give "
+            "fewer with --set optimizer.freeze_epochs=N, or let it rest for good with --set optimizer.backbone_scale=0"
+        )

@@ -17,7 +17,7 @@ from typing import Any
 from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
-from ..data import content_of
+from ..data import content_of, left_out
 from ..errors import disk_errors
 from ..loading import Loading
 from .distribution import flat, make_accelerator, tell_ddp
@@ -77,6 +77,10 @@ class Training:
         self.accelerator = make_accelerator(recipe, out, device, trackers)
         self.recipe, self.best, self.first = recipe, dict[str, tuple[float, int]](), 0
         train, self.val = open_sets(recipe)
+        self.hidden = not (progress and self.accelerator.is_main_process)
+        for line in map(left_out, (train, self.val)):
+            if line and not self.hidden:
+                tqdm.write(line)
         begun = start(recipe, train)
         self.folder, self.measure = Folder(out, recipe, begun.card), measure_of(train)
         parts = self.accelerator.num_processes * recipe.train.accumulate
@@ -117,7 +121,6 @@ class Training:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.mine = Parts(order, self.first, self.steps, rank, processes)
         self.batches = iter(train_loader(train, self.mine, recipe, begun.config))
-        self.hidden = not (progress and self.accelerator.is_main_process)
 
     def run(self) -> None:
         """Every step; at the end of an epoch, how good the model has become."""

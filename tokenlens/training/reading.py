@@ -1,6 +1,7 @@
 """Recipes in small YAML files; any value can be said anew.
 
-`imagenet.yaml` names every key; the other files name another recipe that they extend, and what they change.
+`imagenet.yaml` names every key; the other files name another recipe that they extend, and what they change. A file that
+is extended is looked for beside the one that says so.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..errors import BadInput, UnknownName
 from .recipe import Recipe, Values
 
 PLACE = files("tokenlens.training.recipes")
+ENDINGS = (".yaml", ".yml")
 CHOICES = {
     ("augment", "crop"): ("random", "square"),
     ("augment", "interpolation"): ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"),
@@ -34,7 +36,8 @@ KIND_NAMES = {
     dict: "names with values",
     type(None): "null",
 }
-# all other numbers are at least 0
+# all other numbers are at least 0; all are finite
+ABOVE_ZERO = {("loss", "temperature"), ("optimizer", "layer_decay")}
 AT_LEAST_ONE = {
     ("data", "epoch"),
     ("augment", "repeats"),
@@ -53,7 +56,9 @@ AT_MOST = {
     ("augment", "cutmix_share"): 1,
     ("loss", "smoothing"): 0.9,
     ("loss", "alpha"): 1,
+    ("optimizer", "layer_decay"): 1,
     ("train", "ema_decay"): 1,
+    ("train", "seed"): 2**63 - 1,  # torch counts no further
 }
 
 
@@ -89,16 +94,33 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None, words: Iter
 def _yaml(text: str, source: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # dates that are none give a plain ValueError
         raise BadInput(f"{source} is not YAML ({' '.join(str(error).split())}); correct it") from error
 
 
-def _read(name: str, above: tuple[str, ...]) -> dict[str, Values]:
-    """The values of a recipe and of those that it extends."""
-    file: Any = PLACE / f"{name}.yaml" if name in names() else Path(name)
-    if name not in names() and not (name.endswith((".yaml", ".yml")) and file.is_file()):
+def _text(name: str) -> str:
+    """What is written in a recipe."""
+    if name in names():
+        return (PLACE / f"{name}.yaml").read_text("utf-8")
+    if not name.endswith(ENDINGS):
         raise UnknownName("recipe", name, names())
-    content = _yaml(file.read_text(), name)
+    try:
+        return Path(name).read_text("utf-8")
+    except FileNotFoundError:
+        raise UnknownName("recipe", name, names()) from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{name} is not UTF-8 ({error}); save it as UTF-8") from error
+    except OSError as error:
+        raise BadInput(f"{name} cannot be read ({error.strerror}); check the path and its permissions") from error
+
+
+def _read(name: str, above: tuple[str, ...]) -> dict[str, Values]:
+    """The values of a recipe and of those that it extends; `above` are those that extend it."""
+    if name.endswith(ENDINGS):
+        name = str((Path(*above[-1:]).parent / name).resolve())  # one spelling, so that a circle is seen
+    if name in above:
+        raise BadInput(f"{name} extends itself through {above[-1]}; name another recipe to extend")
+    content = _yaml(_text(name), name)
     if not isinstance(content, dict):
         raise BadInput(f"{name} is no recipe; write sections of keys, as in the recipe imagenet")
     base = content.pop("extends", None)
@@ -106,8 +128,8 @@ def _read(name: str, above: tuple[str, ...]) -> dict[str, Values]:
         if name == "imagenet":
             return content
         base = "imagenet"  # every key has a value there
-    if base in (*above, name):
-        raise BadInput(f"{name} extends itself through {base}; name another recipe to extend")
+    if not isinstance(base, str):
+        raise BadInput(f"{name} extends {base!r}; name one recipe, as in extends: imagenet")
     return _merge(_read(base, (*above, name)), content, name)
 
 
@@ -115,7 +137,7 @@ def _merge(values: dict[str, Values], changes: Mapping[str, Any], source: str) -
     """Put changes in; every key must be there already."""
     for section, said in changes.items():
         if section not in values:
-            raise UnknownName(f"section of a recipe ({source})", section, values)
+            raise UnknownName(f"section of a recipe ({source})", str(section), values)
         if not isinstance(said, Mapping):
             raise BadInput(f"{section} in {source} is {said!r}; it takes keys: {', '.join(values[section])}")
         for key, value in said.items():
@@ -146,19 +168,33 @@ def _check_amounts(recipe: Recipe) -> None:
         for key, value in said.items():
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
-            least, most = int((section, key) in AT_LEAST_ONE), AT_MOST.get((section, key), math.inf)
-            if not least <= value <= most:  # NaN is refused too
-                wanted = f"at least {least}" if most == math.inf else f"{least} to {most}"
-                raise BadInput(f"{section}.{key} is {value}; give {wanted}")
+            place = (section, key)
+            least, most = int(place in AT_LEAST_ONE), AT_MOST.get(place, math.inf)
+            above = value > 0 or place not in ABOVE_ZERO
+            if not (above and least <= value <= most and value < math.inf):  # NaN is refused too
+                low = "above 0" if place in ABOVE_ZERO else f"at least {least}"
+                wanted = low if most == math.inf else f"{low} and at most {most}"
+                raise BadInput(f"{section}.{key} is {value}; give {'a finite number' if value == math.inf else wanted}")
     for key in ("scale", "ratio"):
         bounds = getattr(recipe.augment, key)
-        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+        if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] < math.inf:
             raise BadInput(f"augment.{key} is {bounds}; give the least and the most, both above 0")
     betas = recipe.optimizer.betas
     if betas is not None and not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
         raise BadInput(f"optimizer.betas is {betas}; give two numbers from 0 to below 1, or null")
+    if betas is not None and not _takes_betas(recipe.optimizer.name):
+        raise BadInput(f"the optimizer {recipe.optimizer.name} takes no betas; say --set optimizer.betas=null")
     if not all(0 <= share < 1 for share in recipe.augment.patch_drop):
         raise BadInput(f"augment.patch_drop is {recipe.augment.patch_drop}; give shares from 0 to below 1")
+
+
+def _takes_betas(name: str) -> bool:
+    from timm.optim import get_optimizer_info
+
+    try:
+        return get_optimizer_info(name.rpartition("_")[2]).has_betas  # after lookahead_
+    except ValueError:
+        return True  # timm knows no such optimizer, which is told where it is made
 
 
 def _cast(value: Any, hint: Any, where: str) -> Any:
@@ -173,7 +209,7 @@ def _cast(value: Any, hint: Any, where: str) -> Any:
         if plain is float and not isinstance(value, bool | list | tuple | dict | None):
             try:
                 return float(value)
-            except ValueError:
+            except (ValueError, OverflowError):
                 continue
         if plain in (int, bool, str, dict) and type(value) is plain:
             return value
