@@ -63,6 +63,17 @@ def common(a: Images, b: Images) -> Images:
     return a if both.all() else Images(a.ids[both])
 
 
+def stored(array: xr.DataArray, first: int, end: int, run: str) -> Array:
+    """The rows of an array of a run from `first` to before `end`. BadInput where their file is damaged."""
+    try:
+        return np.asarray(array.isel(image=slice(first, end)).values)
+    except Exception as error:  # what was cut or overwritten fails in zarr or numcodecs, each in its own way
+        raise BadInput(
+            f"{array.name} of run {run!r} cannot be read for images {first} to {end - 1} ({error}); "
+            "move the run away to have it extracted again"
+        ) from error
+
+
 class Reader:
     """Reads arrays of several runs over the same images, in the same order, chunk by chunk."""
 
@@ -107,10 +118,10 @@ class Reader:
         source = self.runs[run][variable]
         if len(rows) == 0 or np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
             first = int(rows[0]) if len(rows) else 0
-            return np.asarray(source.isel(image=slice(first, first + len(rows))).values)
+            return stored(source, first, first + len(rows), run)
         low, high = int(rows.min()), int(rows.max()) + 1
         if high - low <= 4 * len(rows):
-            return np.asarray(source.isel(image=slice(low, high)).values)[rows - low]
+            return stored(source, low, high, run)[rows - low]
         return np.asarray(self._copy(run, variable)[span[0] : span[1]])
 
     def _copy(self, run: str, variable: str) -> Array:
@@ -125,7 +136,7 @@ class Reader:
             for start in range(0, len(rows), self.chunk):
                 part = order[start : start + self.chunk]
                 low, high = int(rows[part[0]]), int(rows[part[-1]]) + 1
-                copy[part] = np.asarray(source.isel(image=slice(low, high)).values)[rows[part] - low]
+                copy[part] = stored(source, low, high, run)[rows[part] - low]
             self._copies[run, variable] = copy
         return self._copies[run, variable]
 

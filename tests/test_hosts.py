@@ -26,7 +26,7 @@ vit_base_patch16_plus_240 vit_base_patch16_plus_clip_240 vit_betwixt_patch32_cli
 vit_base_patch16_siglip_224 vit_base_patch16_siglip_gap_224 vit_so400m_patch14_siglip_378
 vit_so150m_patch16_reg4_map_256 vit_so150m2_patch16_reg1_gap_256 vit_base_patch16_reg4_gap_256
 vit_wee_patch16_reg1_gap_256 vit_medium_patch16_gap_240
-vit_tiny_r_s16_p8_224 vit_mediumd_patch16_reg4_gap_256
+vit_mediumd_patch16_reg4_gap_256
 """.split()
 
 
@@ -68,7 +68,7 @@ def test_registered_models_are_walked_as_timm_walks_them(name: str) -> None:
 
 def test_every_registered_plain_model() -> None:
     walked = []
-    rooms = ("vision_transformer", "vision_transformer_hybrid", "deit")
+    rooms = ("vision_transformer", "deit")
     for name in (name for room in rooms for name in timm.list_models(module=room)):
         try:
             vit = small(name)
@@ -77,7 +77,7 @@ def test_every_registered_plain_model() -> None:
             continue
         check_identity(vit, pixels(vit))
         walked.append(name)
-    assert len(walked) >= 175
+    assert len(walked) >= 165
     assert set(SAMPLE) <= set(walked)
 
 
@@ -128,6 +128,7 @@ REFUSED = {
     "vit_small_patch16_18x2_224": "ParallelThingsBlock",
     "vit_base_patch16_rpn_224": "ResPostBlock",
     "vit_base_patch16_xp_224": "ParallelScalingBlock",
+    "vit_tiny_r_s16_p8_224": "HybridEmbed",
     "resnet18": "ResNet",
 }
 

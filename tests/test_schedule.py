@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import tokenlens
@@ -18,6 +19,9 @@ from tokenlens.schedule import schedule
         ({"keep_rate": 0.5}, 196, (98, 49, 24)),
         ({"keep_rate": 0.7}, 196, (137, 96, 67)),
         ({"keep_rate": np.float32(0.5)}, 196, (98, 49, 24)),
+        ({"keep_rate": torch.tensor(0.5)}, 196, (98, 49, 24)),
+        ({"keep_rate": np.array([0.5, 0.75, 0.25])}, 196, (98, 147, 49)),
+        ({"keep": np.array([98, 49, 24])}, 196, (98, 49, 24)),
         ({"keep_rate": 1}, 196, (196, 196, 196)),
         ({"keep_rate": 0.01}, 196, (1, 1, 1)),
         ({"keep_rate": [0.5, 0.75, 0.25]}, 196, (98, 147, 49)),
@@ -57,6 +61,15 @@ def test_off_the_shelf_decreasing() -> None:
         ({"keep": [5.5, 4, 3]}, r"counts to keep \[5.5, 4, 3\] must be one positive whole number"),
         ({"keep": [5, 0, 5]}, r"counts to keep \[5, 0, 5\] must be one positive whole number"),
         ({"remove": 0}, r"cannot remove 0 tokens at every block; give at least 1"),
+        ({"remove": 2.5}, r"cannot remove 2.5 tokens at every block; give at least 1, and a whole number"),
+        ({"remove": [2, 3]}, r"cannot remove \[2, 3\] tokens"),
+        ({"keep_rate": "0.5"}, r"keep rate '0.5' is not made of numbers; for example 0.5"),
+        ({"keep_rate": ["0.5", 0.5, 0.5]}, r"keep rate \['0.5', 0.5, 0.5\] is not made of numbers"),
+        ({"keep_rate": []}, r"keep rate \[\] is outside"),
+        ({"keep": 5}, r"counts to keep \[5\] must be one positive whole number for each block \[3, 6, 9\]"),
+        ({"keep": None, "keep_rate": 0.5, "blocks": None}, r"blocks None are not whole numbers; for example 3,6,9"),
+        ({"keep_rate": 0.5, "blocks": (1.0, 2.0)}, r"blocks \(1.0, 2.0\) are not whole numbers"),
+        ({"keep_rate": 0.5, "blocks": "3,6"}, r"blocks '3,6' are not whole numbers"),
         ({"keep_rate": 0.5, "keep": [1, 1, 1]}, "in one way"),
         ({"keep_rate": 0.5, "remove": 3}, "in one way"),
         ({}, "in one way"),
@@ -81,4 +94,20 @@ def test_a_schedule_is_checked_against_the_model(tiny_vit: nn.Module) -> None:
 
 
 def test_one_block_needs_no_list() -> None:
-    assert schedule(6, keep_rate=0.5) == schedule([6], keep_rate=0.5)
+    for one in (6, np.int64(6), torch.tensor(6)):
+        assert schedule(one, keep_rate=0.5) == schedule([6], keep_rate=0.5)
+    assert schedule(6, keep=5).keep(196) == (5,)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, 2**63, None, "1"])
+def test_a_seed_is_a_whole_number_that_torch_can_hold(seed: Any, tiny_vit: nn.Module) -> None:
+    with pytest.raises(BadInput, match="give 0 or more, a whole number below"):
+        tokenlens.reduce(tiny_vit, "random", blocks=3, seed=seed)
+    images = torch.zeros(1, 3, 64, 64)
+    tokenlens.reduce(tiny_vit, "random", blocks=3, seed=2**63 - 1)(images)
+
+
+def test_a_method_is_named(tiny_vit: nn.Module) -> None:
+    for name in (None, ["topk"]):
+        with pytest.raises(BadInput, match="there is no method called"):
+            tokenlens.reduce(tiny_vit, name)  # type: ignore[arg-type]

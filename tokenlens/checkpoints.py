@@ -229,6 +229,9 @@ def load_reducers(model: ReducedViT, weights: Weights, source: str) -> None:
         reducer.load_state_dict(there)
 
 
+OF_SHARES = ("topk", "evit", "dyvit")  # what published lists hold; elsewhere they are counts
+
+
 def trained_with(args: dict[str, Any]) -> dict[str, Any] | None:
     """The arguments of `reduce` that a checkpoint was trained with; None where it does not say."""
     if "reduction" in args:
@@ -245,9 +248,9 @@ def trained_with(args: dict[str, Any]) -> dict[str, Any] | None:
     options = {ours: args[theirs] for theirs, ours in METHOD_OPTIONS.items() if theirs in args}
     if name == "heuristic":
         name = str(args.get("heuristic_pattern", "l2"))
-        options = {"contiguous": rings, "min_radius": float(args.get("min_radius", 1.0))}
+        options = {"contiguous": rings, "min_radius": max(float(args.get("min_radius", 1.0) or 0.0), 0.0)}
     amount: dict[str, Any] = {"keep_rate": rates[0] if len(rates) == 1 else rates}
-    if len(rates) > 1 and max(rates) > 1:  # beyond Top-K, EViT and DynamicViT the published lists are counts
+    if len(rates) > 1 and name not in OF_SHARES and all(float(rate).is_integer() for rate in rates):
         amount = {"keep": [int(count) - (name == "ats") for count in rates]}  # of ATS, with the class token
     blocks = args.get("reduction_loc", [3, 6, 9])
     return {"method": {"dyvit": "dynamicvit"}.get(name, name), "blocks": tuple(blocks), **amount, **options}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 from torch.utils.data import SequentialSampler
 from tqdm import tqdm
 
@@ -25,6 +26,7 @@ from .record import attributes_of, ids_by_content, layers_of, record
 from .run import Run
 from .schema import SCHEMA, coordinates, dims_of
 from .store import RunWriter, open_run
+from .support import name_of
 from .vit import ReducedViT
 
 
@@ -48,6 +50,10 @@ def extract(
 
     Returns:
         The same schema as a run on disk (see `tokenlens.schema`).
+
+    Raises:
+        BadInput: there are no images, they are of another size than the model's, ids are too few or too many, logits
+            are NaN or infinite, or features of no type that is stored.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -57,6 +63,7 @@ def extract(
     batches = []
     for batch in loader:
         images, labels, objects = (*(batch if isinstance(batch, list | tuple) else (batch,)), None, None)[:3]
+        _check_size(images, model.vit)
         arrays = record(model, images.to(device), labels, features, soft)
         if objects is not None:
             arrays["object"] = objects.cpu().numpy()
@@ -86,6 +93,18 @@ def extract(
             "gflops": mean_gflops(model, whole["tokens_left"]),
         },
     )
+
+
+def _check_size(images: Tensor, vit: TimmViT) -> None:
+    """Refuse images on another grid of patches: the schema knows one, and counts of tokens and GFLOPs are for it."""
+    size, own = tuple(images.shape[-2:]), tuple(vit.patch_embed.grid_size)
+    grid = tuple(vit.patch_embed.dynamic_feat_size(size))
+    if grid != own:
+        there, here = (" x ".join(map(str, shape)) for shape in (grid, own))
+        raise BadInput(
+            f"images of {size[0]} x {size[1]} make {there} patches and {name_of(vit)} has {here}; "
+            f"resize them, or create the model with img_size={size}"
+        )
 
 
 def _ids_of(loader: Iterable[Any]) -> Sequence[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -52,7 +53,8 @@ class Host:
 
     def equip(self, model: ReducedViT, method: str) -> None:
         """Give the reducers of a learned method their parameters; refuse where there are none."""
-        if self.digest == "random" or not next(iter(model.reducers.values())).trained:
+        learned = next(iter(model.reducers.values())).trained and model.reducers.state_dict()
+        if self.digest == "random" or not learned:
             return
         weights = nano_reducers(method, model) if self.source == "nano" else self.weights
         load_reducers(model, weights or Weights({}), self.source)
@@ -218,11 +220,11 @@ def input_of(vit: TimmViT) -> dict[str, Any]:
     return config
 
 
-def load(weights: str, model: str | None = None, heads: int | None = None) -> TimmViT:
+def load(weights: str | Path, model: str | None = None, heads: int | None = None) -> TimmViT:
     """Load a model from a file or the hub.
 
     Args:
-        weights: as for `read`.
+        weights: as for `checkpoints.read`.
         model: the timm name; by default the one that the file was trained as, if it says so.
         heads: attention heads, where the model's name cannot tell (its width is not the named model's).
 
@@ -230,13 +232,16 @@ def load(weights: str, model: str | None = None, heads: int | None = None) -> Ti
         A `ReducedViT` where the file says which method it was trained with, else the ViT; in eval mode.
 
     Raises:
-        BadInput: as `read`, or the parameters do not fit the model.
+        BadInput: as `checkpoints.read`, or the parameters do not fit the model.
     """
-    found = read(weights)
-    vit = vit_for(found, weights, model, heads).eval()
+    if not isinstance(weights, str | Path):
+        raise BadInput(f"weights are {weights!r}; give a path, or hf:owner/name")
+    source = str(weights)
+    found = read(source)
+    vit = vit_for(found, source, model, heads).eval()
     trained = trained_with(found.args)
     if trained is None:
         return vit
     reduced = reduce(vit, **trained)
-    load_reducers(reduced, found, weights)
+    load_reducers(reduced, found, source)
     return reduced

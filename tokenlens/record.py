@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import BadInput
+from .errors import BadInput, UnknownName
 from .metrics import ranks
 from .support import name_of
 from .vit import ReducedViT
 
 MOST_SCORES = 100  # classes; beyond, scores would outweigh the patterns many times over
+FEATURES = ("float32", "float16")
 
 
 def canonical(group: Tensor) -> Tensor:
@@ -86,6 +87,8 @@ def record(
 
 
 def _stored(feature: Tensor, kind: bool | str) -> Tensor:
+    if kind not in (True, *FEATURES):
+        raise UnknownName("type of features", str(kind), FEATURES)
     feature = feature.half() if kind == "float16" else feature.float()
     if not bool(feature.isfinite().all()):
         raise BadInput("some class-token features are NaN or beyond what float16 holds; use --features float32")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from numbers import Real
+from operator import index
+from typing import Any, TypeVar
 
 from .errors import BadInput
 
 STUDY_BLOCKS = (3, 6, 9)
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)
@@ -74,24 +76,21 @@ def schedule(
         raise BadInput("say how many tokens remain in one way: a keep rate, counts to keep, or tokens to remove")
     if remove is not None:
         return _off_the_shelf(remove, decreasing, depth)
-    blocks = (blocks,) if isinstance(blocks, int) else tuple(blocks)
+    blocks = _numbers(blocks, index, "blocks {} are not whole numbers; for example 3,6,9")
     if not blocks or any(b <= a for a, b in pairwise(blocks)):
         raise BadInput(f"blocks must be ascending, and {list(blocks)} are not; for example 3,6,9")
     made = Schedule(blocks).check(depth)
     if keep is not None:
-        counts = tuple(int(count) for count in keep)
-        if len(counts) != len(blocks) or min(counts) < 1 or list(counts) != list(keep):
-            raise BadInput(
-                f"counts to keep {list(keep)} must be one positive whole number for each block {list(blocks)}"
-            )
+        refusal = f"counts to keep {{}} must be one positive whole number for each block {list(blocks)}"
+        counts = _numbers(keep, index, refusal)
+        if len(counts) != len(blocks) or min(counts) < 1:
+            raise BadInput(refusal.format(list(counts)))
         return replace(made, counts=counts)
-    if isinstance(keep_rate, int | float | Real):
-        rates: tuple[float, ...] = (float(keep_rate),)
-        made = replace(made, rate=float(keep_rate))
-    else:
-        rates = tuple(float(rate) for rate in keep_rate or ())
+    rates = _numbers(keep_rate, _real, "keep rate {} is not made of numbers; for example 0.5")
+    if _alone(keep_rate):
+        made = replace(made, rate=rates[0])
     if not rates or any(not 0 < rate <= 1 for rate in rates):
-        raise BadInput(f"keep rate {', '.join(f'{r:g}' for r in rates)} is outside (0, 1]; for example 0.5")
+        raise BadInput(f"keep rate {', '.join(f'{r:g}' for r in rates) or '[]'} is outside (0, 1]; for example 0.5")
     if made.rate is not None:
         return replace(made, rates=tuple(made.rate ** (stage + 1) for stage in range(len(blocks))))
     if len(rates) != len(blocks):
@@ -100,8 +99,27 @@ def schedule(
 
 
 def _off_the_shelf(remove: int, decreasing: bool, depth: int) -> Schedule:
-    if remove < 1:
-        raise BadInput(f"cannot remove {remove} tokens at every block; give at least 1")
+    refusal = "cannot remove {} tokens at every block; give at least 1, and a whole number"
+    removed = _numbers(remove, index, refusal)
+    if len(removed) != 1 or removed[0] < 1:
+        raise BadInput(refusal.format(remove))
+    (remove,) = removed
     last = max(depth - 1, 1)
     fewer = [2 * remove * (last - block) // last if decreasing else remove for block in range(depth)]
     return Schedule(tuple(range(depth)), fewer=tuple(fewer))
+
+
+def _alone(given: Any) -> bool:
+    """Is it one value, of Python's, NumPy's or torch's types, and not several?"""
+    return not isinstance(given, Sequence) and getattr(given, "ndim", 0) == 0
+
+
+def _real(value: Any) -> float:
+    return float(0.0 + value)  # which text is not, although `float` would read it
+
+
+def _numbers(given: Any, kind: Callable[[Any], N], refusal: str) -> tuple[N, ...]:
+    try:
+        return tuple(kind(value) for value in ([given] if _alone(given) else given))
+    except (TypeError, ValueError) as error:
+        raise BadInput(refusal.format(repr(given))) from error

@@ -16,7 +16,8 @@
 
 Coordinates: `image` (stable string ids, never row numbers), `stage` and `layer` (block indices), `patch` (row-major)
 with its `row` and `column`. Attributes: the run's identity (`tokenlens.run`), `run` its name, `metrics`, how images
-were loaded, and how far the run is (`images` planned, `written`, `complete`).
+were loaded, and how far the run is (`images` planned, `written`, `complete`). On disk also its `arrays`, of which every
+chunk is a file; and `resumed`, where it went on with other versions than it began with.
 """
 
 from collections.abc import Sequence

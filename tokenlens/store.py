@@ -1,7 +1,8 @@
 """Runs on disk: one Zarr group a run, written in whole chunks, readable and resumable at any moment.
 
 A chunk's arrays are written first and then counted in the attribute `written`; a reader never looks beyond it, and a
-run that was killed continues there. The variables are in `tokenlens.schema`. Nothing here needs torch.
+run that was killed continues there. Chunks of nothing but zeros are written too, so that one which has gone is missed
+and not read as zeros. The variables are in `tokenlens.schema`. Nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from zarr.codecs import BloscCodec, TransposeCodec
 
 from .errors import BadInput, disk_errors
 from .run import Run
-from .schema import SCHEMA, coordinates, dims_of
+from .schema import DIMS, SCHEMA, coordinates, dims_of
 
 CHUNK = 1024
+AGAIN = "move it away to have it extracted again"
+ALWAYS = ("kept", "group", "tokens_left", "image")  # also in runs that do not say which arrays they have
 Batch = Mapping[str, np.ndarray]
 
 
@@ -36,10 +39,14 @@ def check_out(folder: Path) -> None:
         raise BadInput(f"{folder} is a file, not a folder of runs; give a new folder with --out")
     with disk_errors(folder):
         strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
-    strangers = [name for name in strangers if not (folder / name / "zarr.json").is_file()]
-    if strangers:
+    runs = [name for name in strangers if (folder / name / "zarr.json").is_file()]
+    strangers = sorted(set(strangers) - set(runs))
+    for name in strangers:
+        if any((folder / name / array / "zarr.json").is_file() for array in DIMS):
+            raise BadInput(f"{folder / name} is a run that has lost its zarr.json; {AGAIN}")
+    if strangers and not runs:
         raise BadInput(
-            f"{folder} is not a folder of runs: it holds {sorted(strangers)[0]}; give a new or empty folder with --out"
+            f"{folder} is not a folder of runs: it holds {strangers[0]}; give a new or empty folder with --out"
         )
 
 
@@ -71,17 +78,15 @@ class RunWriter:
         self.batch_size = int(found.get("batch_size", batch_size))  # other batches would round differently
         self.written = int(found.get("written", 0))
         self.complete = bool(found.get("complete", False))
+        if found and not self.complete:
+            self._check_versions(found)
         # a chunk holds whole batches, so that a resumed run goes on with the same batches
         self.chunk = self.batch_size * max(1, CHUNK // self.batch_size)
 
     def _opened(self) -> zarr.Group | None:
         if not (self.folder / "zarr.json").is_file():
             return None
-        try:
-            group = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
-            there = group.attrs.asdict()
-        except (ValueError, KeyError, TypeError) as error:  # zarr and json on a damaged zarr.json
-            raise BadInput(f"{self.folder} is damaged; move it away to have it extracted again") from error
+        there = open_run(self.folder).attrs  # refuses what is damaged or of another schema, before it is touched
         for name, value in self.run.attributes().items():
             if there.get(name) != value:
                 raise BadInput(
@@ -90,7 +95,24 @@ class RunWriter:
                 )
         for left in self.folder.rglob("*.partial"):  # what zarr was writing when the run was killed
             left.unlink(missing_ok=True)
-        return group
+        return zarr.open_group(self.folder, mode="r+", use_consolidated=False)
+
+    def _check_versions(self, found: Mapping[str, Any]) -> None:
+        """Refuse to go on with what another tokenlens began; say and write down where other packages changed."""
+        went_on: list[dict[str, Any]] = found.get("resumed", [])
+        before: dict[str, Any] = went_on[-1] if went_on else found.get("versions", {})
+        here: dict[str, Any] = self.attributes.get("versions", {})
+        changed = [name for name in here if before.get(name, here[name]) != here[name]]
+        if not changed:
+            return
+        was, now = (", ".join(f"{name} {versions[name]}" for name in changed) for versions in (before, here))
+        if "tokenlens-vit" in changed:
+            raise BadInput(
+                f"{self.folder} was begun with {was}, and {now} may decide otherwise; finish it with that, or {AGAIN}"
+            )
+        self.note(resumed=[*went_on, {"written": self.written, **here}])
+        warnings.warn(f"{self.folder} was begun with {was} and goes on with {now}, which may round otherwise",
+                      stacklevel=3)  # fmt: skip
 
     def add(self, batch: Batch) -> None:
         """Take the next images; variables are (images, ...) arrays."""
@@ -103,7 +125,7 @@ class RunWriter:
         whole = {name: np.concatenate([part[name] for part in self._buffer]) for name in self._buffer[0]}
         self._buffer.clear()
         end = self.written + len(whole["kept"])
-        with disk_errors(self.folder):
+        with disk_errors(self.folder), zarr.config.set({"array.write_empty_chunks": True}):
             group = self._created(whole)
             for name, values in whole.items():
                 group[name][self.written : end] = values  # type: ignore[index]
@@ -139,6 +161,7 @@ class RunWriter:
             "written": 0,
             "complete": False,
             "coordinates": "row column",
+            "arrays": sorted(group.array_keys()),
         }
         group.attrs.update({**self.attributes, **started})
         making.rename(self.folder)
@@ -165,15 +188,32 @@ def open_run(folder: Path) -> xr.Dataset:
             # a file that is being replaced, or that a killed run left half-written, lies beside the arrays for a while
             warnings.filterwarnings("ignore", message="Object at .*partial is not recognized")
             dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
-        schema = dataset.attrs["schema"]
-        written = int(dataset.attrs["written"])
-        dataset[["kept", "group", "tokens_left"]]
+        schema, written = dataset.attrs["schema"], int(dataset.attrs["written"])
     except Exception as error:  # a damaged store fails in zarr, numcodecs, json or xarray, each in its own way
         reason = (str(error) or type(error).__name__).split("\n")[0]
-        raise StoreError(f"{folder} cannot be read as a run ({reason}); move it away, or extract it again") from error
+        raise StoreError(f"{folder} cannot be read as a run ({reason}); {AGAIN}") from error
     if schema != SCHEMA:
-        raise StoreError(f"{folder} has schema {schema}, this tokenlens reads {SCHEMA}; extract it again")
+        raise StoreError(f"{folder} has schema {schema}, this tokenlens reads {SCHEMA}; update tokenlens, or {AGAIN}")
+    lost = _lost(folder, dataset, written)
+    if lost:
+        raise StoreError(f"{folder} cannot be read as a run (it has lost {lost}); {AGAIN}")
     return dataset.isel(image=slice(0, written))
+
+
+def _lost(folder: Path, dataset: xr.Dataset, written: int) -> str | None:
+    """An array, or the file of a chunk, that a run should have and has not."""
+    for name in dataset.attrs.get("arrays", ALWAYS):
+        if name not in dataset.variables:
+            return str(name)
+        if "arrays" not in dataset.attrs:
+            continue  # of a run from before they were listed, when zarr left chunks of zeros out
+        array = dataset.variables[name]
+        rows = written if name in dataset.data_vars else len(array)
+        for chunk in range(-(-rows // array.encoding["chunks"][0])):
+            file = Path(name, "c", str(chunk), *["0"] * (array.ndim - 1))  # only images are cut into chunks
+            if not (folder / file).is_file():
+                return str(file)
+    return None
 
 
 def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Dataset]:

@@ -1,6 +1,6 @@
 """Which timm models the walk understands; all others are refused by name."""
 
-from timm.layers import Attention
+from timm.layers import Attention, PatchEmbed
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
@@ -9,7 +9,7 @@ from .attention import TimmViT
 from .errors import BadInput
 
 SUPPORTED = (
-    "timm's VisionTransformer made of plain pre-norm Blocks with its Attention "
+    "timm's VisionTransformer made of its PatchEmbed and plain pre-norm Blocks with its Attention "
     "(vit_*, deit_*, deit3_*, flexivit_*, with AugReg, DINO, DINOv2, CLIP, SigLIP or MAE weights)"
 )
 
@@ -25,6 +25,9 @@ def check_host(vit: TimmViT) -> None:
     name = name_of(vit)
     if type(vit) not in (VisionTransformer, VisionTransformerDistilled):
         raise BadInput(f"{name} is a {type(vit).__name__}, which tokenlens does not understand; supported: {SUPPORTED}")
+    if type(vit.patch_embed) is not PatchEmbed:
+        kind = type(vit.patch_embed).__name__
+        raise BadInput(f"{name} makes its patches with a {kind}, not the plain PatchEmbed; supported: {SUPPORTED}")
     for i, block in enumerate(vit.blocks):
         for part, plain in ((block, Block), (getattr(block, "attn", None), Attention)):
             if type(part) is not plain:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -58,8 +59,8 @@ def reduce(
         BadInput: an unsupported model, an unknown method or option, or rates and blocks that make no schedule.
     """
     check_host(vit)
-    if seed < 0:
-        raise BadInput(f"the seed is {seed}; give 0 or more")
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise BadInput(f"the seed is {seed!r}; give 0 or more, a whole number below 2**63")
     chosen = _method(method, vit)
     if keep_rate is None and keep is None and remove is None:
         keep_rate = 0.5
@@ -72,7 +73,7 @@ def reduce(
         block: chosen.reducer(Stage(index, block, count, patches, vit.embed_dim), **settings)
         for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
-    return ReducedViT(copy.deepcopy(vit), reducers, plan, seed)
+    return ReducedViT(copy.deepcopy(vit), reducers, plan, int(seed))
 
 
 def _method(name: str, vit: TimmViT) -> Any:
@@ -180,7 +181,7 @@ class Asker:
             return x, mass
         reducer, keep, prefix = self._reducer(block), self.keep[block], self.model.vit.num_prefix_tokens
         plan: Plan | None = None
-        if keep < (self.planned if reducer.adaptive else x.shape[1] - prefix):
+        if keep < (self.patches if reducer.adaptive else x.shape[1] - prefix):
             with torch.autocast(x.device.type, enabled=False):  # half-precision ranks tie: decide in float32
                 plan = reducer(self._view(block, site, x, mass, keep))
             x = torch.cat([x[:, :prefix], plan.tokens.to(x.dtype)], 1)

@@ -96,6 +96,21 @@ def test_a_broken_store_is_named_and_skipped_or_refused(runs: Path, tmp_path: Pa
         call(runs, "--out", tmp_path / "out", "--strict")
 
 
+@pytest.mark.parametrize("other_order", [False, True])
+def test_a_damaged_chunk_is_told_with_its_run(
+    runs: Path, make_run: MakeRun, write_run: WriteRun, tmp_path: Path, other_order: bool
+) -> None:
+    if other_order:  # read through a copy on disk
+        scattered = make_run("kmedoids").isel(image=[*range(0, 40, 2), *range(1, 40, 2)])
+        write_run(scattered, runs)
+    (chunk,) = (runs / ("kmedoids-0.5-0" if other_order else "topk-0.5-0")).glob("kept/c/0/0/0")
+    with chunk.open("r+b") as file:
+        file.truncate(20)
+    with pytest.raises(BadInput, match=rf"kept of run '{chunk.parents[4].name}' cannot be read for images") as told:
+        call(runs, "--out", tmp_path / "out", "--metric", "iou", "--chunk", 3)
+    assert "\n" not in str(told.value)
+
+
 def test_what_cannot_be_done_is_said(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there is no folder"):
         call(tmp_path / "nowhere")
@@ -110,7 +125,10 @@ def test_what_cannot_be_done_is_said(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="afile is a file, not a folder"):
         call(runs, "--out", tmp_path / "afile")
     assert "-1 is not in the range x>=0" in call(runs, "--seed", -1).output
-    assert "form no pair" in call(runs, "--out", tmp_path / "o", "--axis", "seed").output
+    said = call(runs, "--out", tmp_path / "o", "--axis", "seed").output
+    assert "The 5 runs form no pair: " in said
+    alone = call(runs, "--out", tmp_path / "o", "--axis", "seed", "--where", "method=tome").output
+    assert "\nOne run alone forms no pair: " in alone
 
 
 def test_help_is_quick_to_import_and_the_wing_never_needs_torch() -> None:

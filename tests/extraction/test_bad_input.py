@@ -32,6 +32,18 @@ NANO = Path(__file__).parents[2] / "tokenlens" / "weights" / "nano.safetensors"
         ("--model resnet18 --weights random", r"resnet18 is a ResNet, which tokenlens does not understand; supported:"),
         (f"--model resnet18 --weights {NANO}", r"resnet18 is a ResNet"),
         ("--model swin_tiny_patch4_window7_224 --weights random", r"SwinTransformer, which tokenlens does not"),
+        (
+            "--model vit_tiny_r_s16_p8_224 --weights random",
+            r"vit_tiny_r_s16_p8_224 makes its patches with a HybridEmbed",
+        ),
+        (f"--seed {2**63}", r"Invalid value for .--seed.: 9223372036854775808 is not in the range"),
+        ("--method dpcknn --option neighbours=0", r"option neighbours is 0; it takes 1 or more"),
+        ("--method kmedoids --option iterations=-1", r"option iterations is -1; it takes 0 or more"),
+        ("--method sinkhorn --option iterations=0", r"option iterations is 0; it takes 1 or more"),
+        ("--method sinkhorn --option eps=0", r"option eps is 0.0; it takes a number above 0"),
+        ("--method sinkhorn --option eps=nan", r"option eps is nan; it takes a number above 0"),
+        ("--method l2 --option min_radius=nan", r"option min_radius is nan; it takes a number from 0 up"),
+        ("--method l2 --option min_radius=inf --option contiguous=true", r"option min_radius is inf"),
         ("--data embeded:shapes", r"no data set called 'embeded:shapes'; did you mean embedded:shapes"),
         ("--data embedded:shape", r"no embedded set called 'shape'; did you mean shapes"),
         ("--data photos", r"no data set called 'photos'"),
@@ -328,7 +340,18 @@ def test_a_damaged_run_is_not_touched(call: Any, run_job: Any, tmp_path: Path) -
     (folder,) = run_job(tmp_path, methods=["none"], limit=2)
     (folder / "zarr.json").write_text("{")
     said = call("extract", "--method", "none", "--limit", 2, "--out", tmp_path)
-    assert said.sentence == f"{folder} is damaged; move it away to have it extracted again"
+    assert said.sentence.startswith(f"{folder} cannot be read as a run (")
+    assert said.sentence.endswith("); move it away to have it extracted again")
+    (folder / "zarr.json").unlink()
+    said = call("extract", "--method", "topk", "--limit", 2, "--out", tmp_path)
+    assert said.sentence == f"{folder} is a run that has lost its zarr.json; move it away to have it extracted again"
+
+
+def test_what_lies_beside_runs_is_no_hindrance(call: Any, run_job: Any, tmp_path: Path) -> None:
+    run_job(tmp_path, methods=["none"], limit=2)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    assert call("extract", "--method", "topk", "--limit", 2, "--out", tmp_path).code == 0
 
 
 def test_an_interrupted_download(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,13 @@
 """Runs on disk: their schema, reading them while they grow, and the same patterns in memory."""
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import xarray as xr
 import zarr
@@ -145,6 +147,17 @@ def test_ids_are_counted() -> None:
         tokenlens.extract(model, [])
 
 
+def test_what_the_schema_cannot_hold_is_refused() -> None:
+    vit = timm.create_model("deit_tiny_patch16_224", img_size=32, embed_dim=12, depth=2, dynamic_img_size=True)
+    model = tokenlens.reduce(vit, "topk", blocks=1)
+    for size in (32, 48):
+        model.trace(torch.zeros(1, 3, size, size))
+    with pytest.raises(BadInput, match=r"images of 48 x 32 make 3 x 2 patches and deit_tiny_patch16_224 has 2 x 2"):
+        tokenlens.extract(model, [torch.zeros(1, 3, 48, 32)])
+    with pytest.raises(BadInput, match="no type of features called 'float64'; did you mean float16 or float32"):
+        tokenlens.extract(model, [torch.zeros(1, 3, 32, 32)], features="float64")
+
+
 def run_of(**changes: Any) -> Run:
     facts: dict[str, Any] = {"dataset": "embedded:shapes", "split": "val", "images": 7, "content": "c", "model": "nano"}
     facts |= {"weights": "w", "method": "topk", "keep_rate": 0.5, "blocks": (1,), "keep": (2,)}
@@ -210,6 +223,66 @@ def test_a_damaged_run_is_named_and_passed_over(damage: str, tmp_path: Path) -> 
     assert len(told) == 1 and "\n" not in str(told[0].message)
     with pytest.raises(StoreError, match="broken"), warnings.catch_warnings():
         open_runs(tmp_path, strict=True)
+
+
+def stored_run(folder: Path, monkeypatch: pytest.MonkeyPatch, **attributes: Any) -> RunWriter:
+    """Seven images in chunks of four; its groups are zeros throughout."""
+    monkeypatch.setattr(store, "CHUNK", 4)
+    writer = RunWriter(folder, run_of(), {"grid": [2, 2], **attributes}, list("abcdefg"), 4)
+    writer.add(batch_of(4))
+    writer.add(batch_of(3, 4))
+    return writer
+
+
+@pytest.mark.parametrize("lost", ["kept/c/1/0/0", "group/c/0/0/0", "label/c/1", "image/c/0", "row/c/0"])
+@pytest.mark.parametrize("depth", [0, 1, 2])  # the file, the folder it lies in, ...
+def test_what_a_run_has_lost_is_named(lost: str, depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = stored_run(tmp_path, monkeypatch).folder
+    assert open_run(folder)["group"].values.tolist() == np.zeros((7, 1, 4), int).tolist()
+    name, _, *chunk = lost.split("/")
+    gone = folder / name if depth == 2 else folder / name / "c" / Path(*chunk[: 1 if depth else None])
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    named = name if depth == 2 else lost
+    with pytest.raises(StoreError, match=rf"\(it has lost {named}\); move it away to have it extracted again"):
+        open_run(folder)
+
+
+def test_a_run_from_before_chunks_of_zeros_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = stored_run(tmp_path, monkeypatch).folder
+    attributes = zarr.open_group(folder, mode="r+", use_consolidated=False).attrs
+    del attributes["arrays"]
+    shutil.rmtree(folder / "group" / "c")
+    assert not open_run(folder)["group"].values.any()
+    shutil.rmtree(folder / "image")
+    with pytest.raises(StoreError, match="it has lost image"):
+        open_run(folder)
+
+
+def test_a_begun_run_of_another_schema_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = stored_run(tmp_path, monkeypatch).folder
+    described = (folder / "zarr.json").read_text().replace('"schema": 1', '"schema": 99')
+    (folder / "zarr.json").write_text(described)
+    with pytest.raises(BadInput, match="has schema 99, this tokenlens reads 1; update tokenlens, or move it away"):
+        RunWriter(tmp_path, run_of(), {"grid": [2, 2]}, list("abcdefg"), 4)
+    assert (folder / "zarr.json").read_text() == described
+
+
+def test_a_run_begun_with_other_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(**versions: str) -> RunWriter:
+        return RunWriter(tmp_path, run_of(), {"grid": [2, 2], "versions": versions}, list("abcdefg"), 4)
+
+    begun = {"tokenlens-vit": "1.0", "torch": "2.1", "timm": "1.0"}
+    writer = stored_run(tmp_path, monkeypatch, versions=begun)
+    again(**begun)
+    with pytest.raises(BadInput, match=r"begun with tokenlens-vit 1\.0, and tokenlens-vit 1\.1 may decide otherwise"):
+        again(**{**begun, "tokenlens-vit": "1.1"})
+    assert "resumed" not in open_run(writer.folder).attrs
+    later = {**begun, "torch": "2.2"}
+    with pytest.warns(UserWarning, match="was begun with torch 2.1 and goes on with torch 2.2, which may round"):
+        again(**later)
+    again(**later).finish({})
+    assert open_run(writer.folder).attrs["resumed"] == [{"written": 7, **later}]
+    again(**{**begun, "tokenlens-vit": "9"})  # a finished run stays what it is
 
 
 def test_no_folder_of_runs() -> None:

@@ -43,6 +43,17 @@ def test_padding_changes_nothing(overrides: Any, uneven: Tensor, make_vit: Calla
         assert torch.equal(own.tokens_left[0], trace.tokens_left[i])
 
 
+@pytest.mark.parametrize("keep", [(40, 40, 20), (20, 40, 40)])
+@torch.no_grad()
+def test_ats_samples_anew_where_no_fewer_are_asked_for(
+    keep: tuple[int, ...], uneven: Tensor, tiny_vit: nn.Module
+) -> None:
+    """As the published code does, whose samples fall on one token here and there."""
+    left = tokenlens.reduce(tiny_vit, "ats", keep=keep, blocks=(1, 3, 5)).trace(uneven)[1].tokens_left
+    for stage in (1, 2):
+        assert (left[:, stage] <= left[:, stage - 1]).all() and (left[:, stage] < left[:, stage - 1]).any()
+
+
 @torch.no_grad()
 def test_padding_is_filled_with_the_mean(make_vit: Callable[..., nn.Module]) -> None:
     vit = make_vit(global_pool="avg")

@@ -64,6 +64,14 @@ def test_contiguous_from_block_0_keeps_all_there(tiny_vit: nn.Module) -> None:
     assert early.schedule.keep(64) == (64, *late.schedule.keep(64)[:-1])
 
 
+def test_contiguous_patterns_end_at_the_middle_patch_or_further_out(tiny_vit: nn.Module) -> None:
+    """The published words for that are a radius of 0."""
+    middle = float(radii((8, 8), "l2").reshape(8, 8)[4, 4])
+    ways = {radius: tokenlens.reduce(tiny_vit, "l2", 0.5, blocks=(1, 5), contiguous=True, min_radius=radius).schedule
+            for radius in (0.0, middle, 2.0)}  # fmt: skip
+    assert ways[0.0] == ways[middle] != ways[2.0]
+
+
 @torch.no_grad()
 def test_rings_of_the_study(images: Tensor) -> None:
     """Of 14 x 14 patches: l1 at 0.5 leaves 92, 40, 24, linf at 0.9 196, 144, 144, and l2 at 0.45 88, 36, 16."""

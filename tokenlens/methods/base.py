@@ -47,7 +47,7 @@ class Reducer(nn.Module):
     trained: ClassVar[bool] = False
     """it has parameters of its own, and means little before they are trained"""
     adaptive: ClassVar[bool] = False
-    """it decides how many tokens remain, so it is asked even where fewer are present than were asked to remain"""
+    """it decides how many tokens remain, so it is asked even where no more are present than were asked to remain"""
     policy: ClassVar[bool] = False
     """in training no token leaves: it learns who stays, by the mass of its plan and from the un-reduced model"""
     portable: ClassVar[bool] = False
@@ -77,6 +77,12 @@ class Reducer(nn.Module):
     def schedule(cls, asked: Schedule, grid: tuple[int, int], **options: Any) -> Schedule:
         """The stages that the method really uses; only the contiguous radial patterns depart from what was asked."""
         return asked
+
+
+def demand(holds: bool, option: str, value: Any, wanted: str) -> None:
+    """Refuse the value of an option, of which a reducer demands what does not hold."""
+    if not holds:
+        raise BadInput(f"option {option} is {value!r}; it takes {wanted}")
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,6 @@ def methods() -> dict[str, Method]:
 def method(name: str) -> Method:
     """The method of this name, or UnknownName with the nearest ones."""
     known = methods()
-    if name not in known:
-        raise UnknownName("method", name, known)
+    if not isinstance(name, str) or name not in known:
+        raise UnknownName("method", str(name), known)
     return known[name]

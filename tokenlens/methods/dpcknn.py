@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..plan import Plan, merge, positions
 from ..view import View
-from .base import Reducer, Stage, register
+from .base import Reducer, Stage, demand, register
 
 
 def density_peaks(distance: Tensor, count: int, neighbours: int, noise: Tensor) -> Tensor:
@@ -34,10 +34,10 @@ class DPCKNN(Reducer):
 
     def __init__(self, stage: Stage, equal_weight: bool = False, neighbours: int = 5) -> None:
         super().__init__(stage)
+        demand(neighbours >= 1, "neighbours", neighbours, "1 or more")
         self.equal_weight, self.neighbours = equal_weight, neighbours
-        self.score = nn.Linear(stage.dim, 1)
-        if equal_weight:
-            self.score.requires_grad_(False)
+        if not equal_weight:
+            self.score = nn.Linear(stage.dim, 1)
 
     def forward(self, view: View) -> Plan:
         tokens = view.tokens

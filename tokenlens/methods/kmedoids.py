@@ -12,7 +12,7 @@ from torch import Tensor
 from ..clustering import euclidean
 from ..plan import Plan, positions, select
 from ..view import View
-from .base import Reducer, Stage, register
+from .base import Reducer, Stage, demand, register
 
 
 @register("kmedoids")
@@ -26,6 +26,7 @@ class KMedoids(Reducer):
 
     def __init__(self, stage: Stage, equal_weight: bool = False, iterations: int = 3) -> None:
         super().__init__(stage)
+        demand(iterations >= 0, "iterations", iterations, "0 or more")
         self.equal_weight, self.iterations = equal_weight, iterations
         self.first: int | None = None
         """equal weights: the token to start from in every image; None draws one for each"""

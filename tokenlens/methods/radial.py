@@ -2,7 +2,8 @@
 
 Haurum et al., 2023, arXiv:2308.04657. Held against JoakimHaurum/TokenReduction@88fe07e.
 Rings are coarse: of all rings, the one whose number of patches is nearest to what was asked stays. The contiguous
-variant ignores the keep rate and shrinks the radius a little at every block from the first stage to the last.
+variant ignores the keep rate and shrinks the radius a little at every block from the first stage to the last, from the
+corner's on its way to `min_radius` (0: the middle patch's).
 Departs: patches outside leave the sequence; the published code masks them, with the same result.
 """
 
@@ -18,7 +19,7 @@ from ..errors import BadInput
 from ..plan import Plan, positions, select
 from ..schedule import Schedule
 from ..view import View
-from .base import Reducer, Stage, register
+from .base import Reducer, Stage, demand, register
 
 NORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": lambda y, x: x.abs() + y.abs(),
@@ -48,6 +49,13 @@ def ring(grid: tuple[int, int], norm: str, keep: int) -> list[bool]:
     return inside
 
 
+def check(norm: str, min_radius: float) -> None:
+    """Refuse options that describe no disc."""
+    if norm not in NORMS:
+        raise BadInput(f"there is no radial pattern with norm {norm!r}; there are {', '.join(NORMS)}")
+    demand(0 <= min_radius < float("inf"), "min_radius", min_radius, "a number from 0 up")
+
+
 @register("linf", norm="linf")
 @register("l2", norm="l2")
 @register("l1", norm="l1")  # decorators apply from the last to the first
@@ -61,8 +69,7 @@ class Radial(Reducer):
 
     def __init__(self, stage: Stage, norm: str = "l2", contiguous: bool = False, min_radius: float = 1.0) -> None:
         super().__init__(stage)
-        if norm not in NORMS:
-            raise BadInput(f"there is no radial pattern with norm {norm!r}; there are {', '.join(NORMS)}")
+        check(norm, min_radius)
         self.norm = norm
 
     def forward(self, view: View) -> Plan:
@@ -76,9 +83,11 @@ class Radial(Reducer):
     def schedule(cls, asked: Schedule, grid: tuple[int, int], **options: Any) -> Schedule:
         if not options.get("contiguous"):
             return asked
+        check(options.get("norm", "l2"), options.get("min_radius", 1.0))
         distance = radii(grid, options.get("norm", "l2"))
         blocks = tuple(range(asked.blocks[0], asked.blocks[-1] + 1))
-        radius = torch.linspace(float(distance[0]), options.get("min_radius", 1.0), len(blocks) + 2).numpy()
+        centre = distance.reshape(grid)[grid[0] // 2, grid[1] // 2]
+        radius = torch.linspace(float(distance[0]), options.get("min_radius", 1.0) or centre, len(blocks) + 2).numpy()
         first = min(blocks[0], 1)  # from block 0 on the published code is a step behind: all patches stay there
         limits = radius[first : first + len(blocks)]
         counts = tuple(int((distance <= limit).sum()) for limit in limits)

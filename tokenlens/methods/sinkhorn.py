@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ..plan import Plan, mix
 from ..view import View
-from .base import Reducer, Stage, register
+from .base import Reducer, Stage, demand, register
 
 SAFE_EPS = 0.05  # similarities are at most 1, and exp(1 / 0.05) is far from float32's limits
 
@@ -53,6 +53,8 @@ class Sinkhorn(Reducer):
 
     def __init__(self, stage: Stage, eps: float = 1.0, iterations: int = 3) -> None:
         super().__init__(stage)
+        demand(0 < eps < math.inf, "eps", eps, "a number above 0")
+        demand(iterations >= 1, "iterations", iterations, "1 or more")
         self.eps, self.iterations = eps, iterations
         self.v = nn.Parameter(torch.randn(stage.keep, stage.dim))  # the centres, under their published name
 
