@@ -56,6 +56,8 @@ def read(path: str | Path) -> dict[str, float]:
     """Read accuracies in percent from a CSV with columns `run` and `accuracy`."""
     import pandas as pd
 
+    if not Path(path).is_file():
+        raise BadInput(f"there is no file {path}; pass a CSV with the columns run,accuracy")
     try:
         frame = pd.read_csv(path, dtype={"run": str}, skipinitialspace=True)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:

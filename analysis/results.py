@@ -79,8 +79,9 @@ def compare_folder(
             yield f"{path}: removed, being of an earlier comparison; this one makes no such table"
     yield from _without_rate(found.runs)
     if not len(found.comparison):
+        these = f"The {len(chosen)} runs form" if len(chosen) > 1 else "One run alone forms"
         yield (
-            f"The {len(chosen)} runs form no pair: runs are paired when they differ along one axis only "
+            f"{these} no pair: runs are paired when they differ along one axis only "
             "(method, capacity, keep_rate, dataset, seed) and agree in all else."
         )
     if findings:

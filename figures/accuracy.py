@@ -4,7 +4,7 @@ Bars are 95 % intervals: Wilson's, from the share of right answers and the numbe
 has none. Several runs of a method at a rate (seeds, options) are averaged; runs without one keep rate are left out.
 The horizontal line is the un-reduced model. Right: the rank of each method by accuracy (1 is the best). A small dot
 is the mean over data sets and capacities at one keep rate, the large mark the mean over all, with a 95 % Student-t
-interval over data sets, capacities and rates.
+interval over data sets, capacities and rates; sets with a photographer's bias are left out of the ranks.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from . import style
 from .catalogue import Missing, Source, drawing
 from .lines import draw_lines
-from .pairs import mean_interval
+from .pairs import biased, mean_interval
 from .printed import Layout
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def numbers(source: Source) -> pd.DataFrame:
     frame = scored.groupby(keys, as_index=False).agg(accuracy=("accuracy", "mean"), n=("images", "max"))
     frame["low"], frame["high"] = wilson(frame["accuracy"], frame["n"])
     frame.loc[~frame["measure"].isin(SHARES), ["low", "high"]] = np.nan
-    reduced = frame[frame["method"] != "none"]
+    reduced = frame[(frame["method"] != "none") & ~biased(frame["dataset"])]
     frame["rank"] = reduced.groupby(SETTING)["accuracy"].rank(ascending=False)
     columns = ["dataset", "capacity", "method", "keep_rate", "measure", "accuracy", "low", "high", "rank", "n"]
     rows: list[Any] = frame[columns].to_dict("records")
@@ -64,7 +65,8 @@ def wilson(percent: Any, n: Any) -> tuple[Any, Any]:
 def average_ranks(frame: pd.DataFrame) -> dict[str, tuple[float, float, float, int]]:
     """Mean rank, its interval and the number of settings of each method, the best first."""
     known = frame[frame["rank"].notna()]
-    found = {str(method): mean_interval(part["rank"]) for method, part in known.groupby("method")}
+    ends = (1, known["rank"].max())
+    found = {str(method): mean_interval(part["rank"], ends) for method, part in known.groupby("method")}
     return dict(sorted(found.items(), key=lambda item: (item[1][0], style.order_key(item[0]))))
 
 
@@ -73,7 +75,11 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
     """Draw it at the width of the page."""
     frame = numbers(source)
     datasets, capacities = sorted(set(frame["dataset"])), style.by_size(frame["capacity"])
-    canvas = style.canvas(figure, preset, "page", max(1.75 * len(datasets), 2.5) + 0.75)
+    ranks = average_ranks(frame)
+    rates = sorted(set(frame.loc[frame["rank"].notna(), "keep_rate"])) if len(ranks) > 1 else []
+    room = 0.75 + style.legend_room(frame["method"], preset, len(rates))
+    rows = max(1.75 * len(datasets), 2.5, 0.13 * len(ranks))
+    canvas = style.canvas(figure, preset, "page", rows + room)
     grid = canvas.add_gridspec(len(datasets), len(capacities) + 1, width_ratios=[1] * len(capacities) + [0.9])
     for i, dataset in enumerate(datasets):
         row: list[Axes] = []
@@ -87,8 +93,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
             ax.set_xlabel("keep rate" if i == len(datasets) - 1 else "")
         measures = {style.MEASURES.get(name, name) for name in frame.loc[frame["dataset"] == dataset, "measure"]}
         style.label_rows(row, f"{' or '.join(sorted(measures))} (%)")
-    _ranks(canvas.add_subplot(grid[:, -1]), frame)
-    rates = sorted(set(frame.loc[frame["rank"].notna(), "keep_rate"]))
+    _ranks(canvas.add_subplot(grid[:, -1]), frame, ranks)
     style.legend_of(canvas, frame["method"], also=[Line2D([], [], **_dot(rate)) for rate in rates])
     return canvas
 
@@ -103,11 +108,10 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
     draw_lines(ax, reduced, "keep_rate", "accuracy", {rate: rate for rate in sorted(set(reduced["keep_rate"]))})
 
 
-def _ranks(ax: Axes, frame: pd.DataFrame) -> None:
-    ranks = average_ranks(frame)
+def _ranks(ax: Axes, frame: pd.DataFrame, ranks: dict[str, tuple[float, float, float, int]]) -> None:
     ax.set_title("average rank")
-    if not ranks:
-        style.annotate_gap(ax, "no method\nto rank")
+    if len(ranks) < 2:
+        style.annotate_gap(ax, "one method\nhas no rank" if ranks else "no method\nto rank")
         return
     for y, (method, (mean, low, high, _)) in enumerate(ranks.items()):
         one = frame[frame["method"] == method]
@@ -115,9 +119,10 @@ def _ranks(ax: Axes, frame: pd.DataFrame) -> None:
             ax.plot(rank, y, zorder=1, **_dot(float(str(rate))))
         bars = np.nan_to_num([[mean - low], [high - mean]])
         ax.errorbar(mean, y, xerr=bars, color=style.color(method), marker=style.marker(method), elinewidth=0.7)
-    ax.set_yticks(range(len(ranks)), [style.label(method) for method in ranks])
+    ax.set_yticks(range(len(ranks)), [style.shortened(style.label(method), style.LONGEST) for method in ranks])
     ax.invert_yaxis()
     ax.set_xlim(0, frame["rank"].max() + 1)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("rank")
     ax.grid(axis="x")
 

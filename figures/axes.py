@@ -3,7 +3,8 @@
 Kept patches by IoU, across keep rates by IoA (the share of the smaller set), both above chance: 0 is chance, 1 is the
 same. Groups by adjusted mutual information, likewise; class-token features by Procrustes distance, where 0 is the
 same. All after the last stage. A point is one pair of runs with its interval over images; or, of several pairs (data
-sets, and the other of capacity and keep rate), their mean with a 95 % Student-t interval.
+sets, and the other of capacity and keep rate), their mean with a 95 % Student-t interval; n counts the pairs.
+Sets with a photographer's bias are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import style
 from .catalogue import Missing, Source, drawing
 from .lines import draw_lines
-from .pairs import above_chance, joined, last_stage, mean_interval
+from .pairs import RANGES, above_chance, counted, interval_of, joined, last_stage, without_bias
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,14 +39,14 @@ def numbers(source: Source) -> pd.DataFrame:
     lacks: list[Missing] = []
     for axis in AXES:
         try:
-            pairs = above_chance(last_stage(joined(source, axis, METRICS[axis])), ("iou", "ioa"))
+            pairs = above_chance(
+                last_stage(without_bias(joined(source, axis, METRICS[axis]), "dataset_a")), ("iou", "ioa")
+            )
         except Missing as lack:
             lacks.append(lack)
             continue
         for (metric, a, b, method), part in pairs.groupby(["metric", f"{axis}_a", f"{axis}_b", "method_a"]):
-            value, low, high, n = mean_interval(part["value"])
-            if n == 1:
-                low, high = part["low"].iloc[0], part["high"].iloc[0]
+            value, low, high, n = interval_of(part, RANGES[str(metric)])
             rows.append({"axis": axis, "metric": metric, "from": _name(a), "to": _name(b), "method": method,
                          "value": value, "low": low, "high": high, "n": n})  # fmt: skip
     if not rows:
@@ -58,7 +59,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
     """Draw it at the width of the page."""
     frame = numbers(source)
     heights = [1.9 if axis in set(frame["axis"]) else 0.6 for axis in AXES]
-    canvas = style.canvas(figure, preset, "page", sum(heights) + 0.8)
+    canvas = style.canvas(figure, preset, "page", sum(heights) + 0.8 + style.legend_room(frame["method"], preset))
     grid = canvas.add_gridspec(len(AXES), 3, height_ratios=heights)
     for i, axis in enumerate(AXES):
         part = frame[frame["axis"] == axis]
@@ -78,7 +79,7 @@ def _panel(ax: Axes, part: pd.DataFrame, axis: str, metric: str) -> None:
         return
     part = part.assign(pair=part["from"] + "\n" + part["to"])
     draw_lines(ax, part, "pair", "value", {pair: float(x) for x, pair in enumerate(dict.fromkeys(part["pair"]))})
-    ax.set_xlabel(f"pair of {AXES[axis]}")
+    ax.set_xlabel(f"pair of {AXES[axis]}\nn = {counted(part['n'])}")
     if metric != "procrustes":
         ax.axhline(0, color="0.5", linewidth=0.6)
 

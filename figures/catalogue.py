@@ -8,16 +8,18 @@ with the command that makes it; under `@drawing`, `draw` shows that sentence in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from importlib import import_module
-from inspect import cleandoc
+from inspect import cleandoc, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenlens import table
 from tokenlens.errors import BadInput, UnknownName
+
+from .where import matching, matching_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +27,17 @@ if TYPE_CHECKING:
 
     from .printed import Layout
     from .style import Canvas, Into
+
+
+LACKING = {  # what runs lack where `tokenlens compare` made nothing of them
+    "comparison": "no two of the runs form a pair, and none is compared with a centre or an object; make runs that "
+    "differ in one thing only, as with `tokenlens extract --method topk,tome`, and then `tokenlens compare`",
+    "proxy": "nothing is known of similarity and accuracy: it takes an anchor (the best run, Top-K or the un-reduced "
+    "model) and three other methods that are compared with it, all with accuracies, at one keep rate; make them with "
+    "`tokenlens extract --method topk,evit,dynamicvit,l2` and then `tokenlens compare`",
+    "heatmap": "there are no heat maps: none of the runs that were compared keeps patches, or metrics were chosen "
+    "without any of heat maps; make one with `tokenlens extract --method topk` and then `tokenlens compare`",
+}
 
 
 class Missing(BadInput):
@@ -48,6 +61,7 @@ class Source:
     folder: Path | None = None
     given: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     opened: Sequence[xr.Dataset] | None = None
+    where: Sequence[str] = ()
     _read: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -55,12 +69,18 @@ class Source:
         """A source of the tables in one folder and the runs in another; either may be absent."""
         return cls(None if results is None else Path(results), None if runs is None else Path(runs))
 
+    def only(self, where: Sequence[str]) -> Source:
+        """The same source with the runs alone, and rows of the `runs` table, that fit all of KEY=VALUE,..."""
+        return replace(self, where=tuple(where), _read={}) if where else self
+
     def table(self, name: str) -> pd.DataFrame:
         """A table of `tokenlens.table`, with at least one row; Missing says which command makes it."""
         if name not in self._read:
-            self._read[name] = self._found(name)
+            with missing_where_bad():
+                found = self._found(name)
+                self._read[name] = matching_rows(found, self.where) if name == "runs" else found
         if not len(self._read[name]):
-            raise Missing(f"the {name} table is empty; fill it as `tokenlens {_maker(name)}` does")
+            raise Missing(LACKING.get(name, f"the {name} table is empty; fill it as `tokenlens {_maker(name)}` does"))
         return self._read[name]
 
     @cached_property
@@ -77,7 +97,17 @@ class Source:
         held = [run for run in found if run.sizes.get("image")]
         if not held:
             raise Missing(f"there are no runs in {self.folder or 'what was given'}; make some with `tokenlens extract`")
-        return held
+        with missing_where_bad():
+            return matching(held, self.where)
+
+    @cached_property
+    def methods(self) -> frozenset[str]:
+        """The names of all methods, of the table of runs or else of the runs; empty without either."""
+        with suppress(BadInput):
+            return frozenset(self.table("runs")["method"])
+        with suppress(BadInput):
+            return frozenset(str(run.attrs.get("method", "")) for run in self.runs)
+        return frozenset()
 
     def _found(self, name: str) -> pd.DataFrame:
         if name in self.given:
@@ -86,6 +116,8 @@ class Source:
             raise Missing(f"no {name} table was given; `tokenlens {_maker(name)}` makes one")
         if not self.results.is_dir():
             raise Missing(f"there is no folder of tables {self.results}; `tokenlens {_maker(name)}` writes one")
+        if name in LACKING and not table.exists(self.results, name) and table.exists(self.results, "runs"):
+            raise Missing(LACKING[name])
         with missing_where_bad():  # absent, damaged or of an older version: it says so itself
             return table.read(self.results, name)
 
@@ -105,7 +137,7 @@ def drawing(draw: Callable[..., Canvas]) -> Callable[..., Canvas]:
     ) -> Canvas:
         from . import style
 
-        with style.use(preset):
+        with style.use(preset), style.among(source.methods):
             try:
                 canvas = draw(source, figure=figure, preset=preset, **options)
             except Missing as lack:
@@ -135,6 +167,11 @@ class Entry:
     def caption(self) -> str:
         """The file's docstring."""
         return cleandoc(self.module.__doc__ or "")
+
+    @property
+    def of_one_setting(self) -> bool:
+        """Whether it shows the runs of one data set and model only, or images of them."""
+        return bool({"dataset", "images"} & set(signature(self.module.draw).parameters))
 
     @property
     def layout(self) -> Layout | None:

@@ -1,16 +1,15 @@
 """Overlap of each method's kept patches with radial and with random patterns, against chance.
 
-A column is a pattern to overlap with, a row a stage. A line is a method, its points its keep rates, growing from left
-to right: the IoU that random patterns of the same two sizes would have, and by how much the IoU with the pattern at
-the same rate is above that, averaged over images, with its 95 % interval. On the dashed line the method is as near to
-the pattern as chance is; where all patches of a ring are kept (IoU 1), nothing is above chance.
+A column is a pattern to overlap with, as far as there are runs of it, a row a stage. A line is a method, its points its
+keep rates, growing from left to right: the IoU that random patterns of the same two sizes would have, and by how much
+the IoU with the pattern at the same rate is above that, averaged over images, with its 95 % interval. On the dashed
+line the method is as near to the pattern as chance is; where all patches of a ring are kept (IoU 1), nothing is above
+chance. Of several runs of a method at a rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from . import style
 from .catalogue import Missing, drawing
@@ -67,18 +66,21 @@ def draw(
     rows = numbers(source, dataset=dataset, model=model)
     stages = sorted(rows["stage"].unique())
     rows = rows.assign(low=rows["low"] - rows["chance"], high=rows["high"] - rows["chance"])
-    made = canvas(figure, preset, "page", 1.3 * len(stages) + 0.7)
-    axes = made.subplots(len(stages), len(PATTERNS), squeeze=False, sharex=True, sharey=True)
-    for (i, j), ax in np.ndenumerate(axes):
-        part = rows[(rows["pattern"] == PATTERNS[j]) & (rows["stage"] == stages[i])]
-        ax.set_title(f"IoU with {label(PATTERNS[j])}" if i == 0 else "")
-        ax.set_ylabel(f"block {stages[i]}: above chance" if j == 0 else "")
-        if len(part):
-            ax.axhline(0, **EXPECTED)
-            curves(ax, part, "chance", "above")
-        else:
-            annotate_gap(ax, f"no runs of\n{label(PATTERNS[j])}")
+    patterns = [pattern for pattern in PATTERNS if pattern in set(rows["pattern"])]
+    made = canvas(figure, preset, "page", 1.3 * len(stages) + 0.7 + style.legend_room(rows["method"], preset))
+    axes = made.subplots(len(stages), len(patterns), squeeze=False, sharex=True, sharey=True)
+    for line, stage in zip(axes, stages, strict=True):
+        for ax, pattern in zip(line, patterns, strict=True):
+            part = rows[(rows["pattern"] == pattern) & (rows["stage"] == stage)]
+            ax.set_title(f"IoU with {label(pattern)}" if stage == stages[0] else "")
+            ax.tick_params(labelleft=False)
+            if len(part):
+                ax.axhline(0, **EXPECTED)
+                curves(ax, part, "chance", "above")
+            else:
+                annotate_gap(ax, f"no runs of {label(pattern)}\nat block {stage}")
+        style.label_rows(line, f"block {stage}: above chance")
     setting = describe(choose(source.table("runs"), dataset, model))
     made.supxlabel(f"IoU by chance ({setting})", fontsize="medium")
-    made.legend(handles=style.handles(rows["method"]), loc="outside upper center", ncols=7, columnspacing=1.2)
+    style.legend_of(made, rows["method"], above=True)
     return made

@@ -25,7 +25,8 @@ import click
     "--where",
     multiple=True,
     metavar="KEY=VALUE,...",
-    help="Contact sheet: runs with these attributes only: method=topk,keep_rate=0.5; several values: method=topk|tome.",
+    help="Figures of one setting, or of images: runs with these attributes only: dataset=embedded:shapes,model=nano; "
+    "several values: method=topk|tome.",
 )
 def figures(
     names: tuple[str, ...], listed: bool, results: Path, runs: Path, out: Path, kinds: str, preset: str, tables: bool,
@@ -37,6 +38,7 @@ def figures(
     tokenlens figures                             everything that ./runs and ./results allow
     tokenlens figures accuracy proxy --tables     two of them, and their numbers as LaTeX and Markdown
     tokenlens figures --preset slide --format png
+    tokenlens figures depth chance --where dataset=embedded:birds,model=nano
     """  # noqa: D301
     from .catalogue import FIGURES, Source, entries
     from .drawn import Request, draw_all
@@ -45,8 +47,8 @@ def figures(
         for entry in FIGURES.values():
             click.echo(f"{entry.name:15} {entry.title}")
         return
-    sheet = {"images": images, "keep_rate": keep_rate, "stage": stage, "where": where}
-    request = Request(out, kinds, preset, tables, sheet)
+    sheet = {"images": images, "keep_rate": keep_rate, "stage": stage}
+    request = Request(out, kinds, preset, tables, sheet, where)
     for path, note in draw_all(entries(names), Source.open(results, runs), request):
         if path is not None:
             click.echo(str(path))

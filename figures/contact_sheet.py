@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from .style import shortened
+
 Picture = NDArray[np.uint8]
 
 MERGES = frozenset({"merging", "soft"})  # the families whose groups are drawn
@@ -33,6 +35,7 @@ PIXELS = 1_000_000  # of all cells: keeps a sheet of photographs below about 1.5
 SMALLEST, LARGEST = 112, 224  # pixels of a cell's longer side, about
 LUMA = np.array([0.299, 0.587, 0.114])
 GAP, DPI = 3, 100
+LEAST = 0.7  # of a title's size, to which long titles may shrink all of them
 SOURCE = "image"  # title of the first column
 
 
@@ -207,7 +210,13 @@ def _write(figure: Figure, x: float, y: float, text: str, size: float, **style: 
 
 
 def _fit(texts: Sequence[Text], width: float) -> None:
-    """Shrink texts of one size together until the widest is no wider than `width` pixels."""
+    """Shrink texts of one size together until the widest is no wider than `width` pixels.
+
+    One that would make all others too small is shortened.
+    """
+    for text in texts:
+        while (wide := LEAST * text.get_window_extent().width) > width and len(name := text.get_text()) > 3:
+            text.set_text(shortened(name, min(int(len(name) * width / wide), len(name) - 1)))
     widest = max((text.get_window_extent().width for text in texts), default=0.0)
     for text in texts:
         text.set_fontsize(float(text.get_fontsize()) * min(1.0, width / max(widest, 1.0)))

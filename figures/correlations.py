@@ -4,7 +4,7 @@ One column an anchor; above Spearman's ρ, below Kendall's τ. A row is a measur
 stage; a cell is the mean over data sets and capacities at one keep rate, the last column that over all rates. Bold:
 at least half of the correlations in the mean hold at 5 %, after Benjamini-Hochberg over the whole table. Distances,
 below the line, should correlate positively, similarities negatively. Hatched: the anchor has not what the measure
-compares, or too few methods have.
+compares, or too few methods have. Sets with a photographer's bias are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import seaborn as sns
 
 from . import style
 from .catalogue import Source, drawing
-from .pairs import DISTANCES, last_stage
+from .pairs import DISTANCES, last_stage, without_bias
 from .printed import Layout
 from .proxy import ANCHORS, LETTERS
 
@@ -33,7 +33,7 @@ def numbers(source: Source) -> pd.DataFrame:
     """One row a statistic, anchor, metric and keep rate ("all": over them): value, share below 5 % by q, n."""
     import pandas as pd
 
-    proxy = last_stage(source.table("proxy"))
+    proxy = last_stage(without_bias(source.table("proxy")))
     proxy = proxy.assign(keep_rate=proxy["keep_rate"].map("{:g}".format), sure=proxy["q"] < SURE)
     every = pd.concat([proxy, proxy.assign(keep_rate=ALL_RATES)])
     keys = ["statistic", "anchor", "metric", "keep_rate"]
@@ -71,8 +71,9 @@ def _panel(ax: Axes, part: pd.DataFrame, frame: pd.DataFrame, metrics: list[str]
     sns.heatmap(value, ax=ax, vmin=-1, vmax=1, cmap="vlag", annot=words, fmt="", mask=value.isna(), cbar=False,
                 linewidths=0.3, annot_kws={"fontsize": "x-small"})  # fmt: skip
     sure = cells["sure"].to_numpy(float)[~value.isna().to_numpy()]
-    for text, share in zip(ax.texts, sure, strict=True):
-        text.set_fontweight("bold" if share >= 0.5 else "normal")
+    shades = ax.collections[0].to_rgba(value.to_numpy()[~value.isna().to_numpy()])
+    for text, share, shade in zip(ax.texts, sure, shades, strict=True):
+        text.set(fontweight="bold" if share >= 0.5 else "normal", color=style.ink(shade))
     ax.set_yticks(np.arange(len(metrics)) + 0.5, [style.METRICS.get(name, name) for name in metrics], rotation=0)
     ax.set_xticks(np.arange(len(rates)) + 0.5, rates, rotation=0)
     ax.axhline(sum(name not in DISTANCES for name in metrics), color="0.2", linewidth=0.8)

@@ -2,8 +2,9 @@
 
 SCC: Spearman's correlation of the heat maps over patches, 1 for the same order of patches. EMD: earth mover's
 distance on the grid of patches, 0 for the same map. One column a capacity; a point is a keep rate, dark for few
-tokens left, with its interval over images, or the mean over pairs of data sets with a 95 % Student-t interval. Grey
-ticks are chance. Fixed patterns, whose maps do not depend on the data, are the reference.
+tokens left, with its interval over images, or the mean over pairs of runs (data sets, seeds) with a 95 % Student-t
+interval. Grey ticks are chance. Fixed patterns, whose maps do not depend on the data, are the reference. Sets with a
+photographer's bias are left out.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from . import style
 from .catalogue import Missing, Source, drawing
-from .pairs import joined, mean_interval
+from .pairs import RANGES, counted, interval_of, joined, without_bias
 from .printed import Layout
 
 if TYPE_CHECKING:
@@ -27,17 +28,17 @@ LAYOUT = Layout(rows=("metric", "capacity", "method"), across="keep_rate", value
 
 
 def numbers(source: Source) -> pd.DataFrame:
-    """One row a metric, capacity, method and keep rate: value, low, high, chance, n pairs of data sets."""
+    """One row a metric, capacity, method and keep rate: value, low, high, chance, n pairs of runs, their datasets."""
     import pandas as pd
 
-    pairs = joined(source, "dataset", METRICS)
+    pairs = without_bias(joined(source, "dataset", METRICS), "dataset_a", "dataset_b")
     rows: list[dict[str, Any]] = []
     for (metric, capacity, method, rate), part in pairs.groupby(["metric", "capacity_a", "method_a", "keep_rate_a"]):
-        value, low, high, n = mean_interval(part["value"])
-        if n == 1:
-            low, high = part["low"].iloc[0], part["high"].iloc[0]
+        value, low, high, n = interval_of(part, RANGES[str(metric)])
+        sets = sorted({style.place(name) for end in "ab" for name in part[f"dataset_{end}"]})
         rows.append({"metric": metric, "capacity": capacity, "method": method, "keep_rate": rate, "value": value,
-                     "low": low, "high": high, "chance": part["chance"].mean(), "n": n})  # fmt: skip
+                     "low": low, "high": high, "chance": part["chance"].mean(), "n": n,
+                     "datasets": " and ".join(sets)})  # fmt: skip
     if not rows:
         raise Missing(
             "the runs on two data sets follow no one keep rate; make some with `tokenlens extract --keep-rate 0.5` and "
@@ -63,7 +64,14 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
             ax.set_title(capacity if metric == metrics[0] else "")
             ax.set_xlabel(TITLES[metric])
     dots = [ax.plot([], [], "o", color=style.rate_color(rate), label=f"{rate:g}")[0] for rate in rates]
-    canvas.legend(handles=dots, title="keep rate", loc="outside lower center", ncols=len(rates), handlelength=0.5)
+    sets = "; ".join(dict.fromkeys(frame["datasets"]))
+    canvas.legend(
+        handles=dots,
+        title=f"keep rate ({sets}; pairs of runs: {counted(frame['n'])})",
+        loc="outside lower center",
+        ncols=len(rates),
+        handlelength=0.5,
+    )
     return canvas
 
 

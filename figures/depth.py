@@ -2,9 +2,10 @@
 
 A map is a method at a keep rate: each cell is a patch, its shade the mean over images of the block at which the patch
 was dropped, and the number of blocks where it survived. White lines are radial rings: for each stage the disc around
-the centre that holds as many patches as the method leaves tokens there, so that a purely radial method would change
-its shade exactly at the lines. Below each map, the Spearman correlation of the map with the distance from the centre
-by the ℓ1, ℓ2 and ℓ∞ norm; negative: patches near the centre live longer.
+the centre that holds as many patches as the method leaves tokens there, so that a purely radial method would change its
+shade exactly at the lines. Below each map, the Spearman correlation of the map with the distance from the centre by the
+ℓ1, ℓ2 and ℓ∞ norm; negative: patches near the centre live longer. Of several runs of a method at a rate, the one with
+the lowest seed is shown.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.patheffects import Normal, Stroke
@@ -96,6 +98,9 @@ def draw(
     methods, rates, small = in_order(rows["method"]), sorted(rows["keep_rate"].unique()), style.preset(preset).size
     banks, across, cell = _layout(len(methods), preset)
     made = canvas(figure, preset, "page", 0.35 + banks * (0.15 + len(rates) * (cell + 0.06)))
+    if figure is None and isinstance(made, Figure):
+        made.set_layout_engine("compressed")  # few maps stand in the middle of the page, beside their bar
+    letters = int(style.preset(preset).page / (across + 0.8) * 72 / (0.5 * 0.9 * small))  # above a map
     axes = made.subplots(banks * len(rates), across, squeeze=False)
     maps = {str(run): cells for run, cells in source.table("heatmap").groupby("run")}
     of = {(row.method, row.keep_rate): row for row in rows.itertuples()}
@@ -105,20 +110,21 @@ def draw(
             ax.set_axis_off()
             continue
         method, rate = methods[bank * across + column], rates[number]
-        ax.set_title(label(method) if number == 0 else "", fontsize=0.9 * small)
+        ax.set_title(style.folded(label(method), letters) if number == 0 else "", fontsize=0.9 * small)
         ax.set_ylabel(f"keep {rate:g}" if column == 0 else "")
         if (row := of.get((method, rate))) is None:
             annotate_gap(ax, "no run")
             continue
         run = str(row.run)
         _map(ax, maps[run].sort_values("patch"), _shades(rows, rate), left.get(run, []), ring)
-        ax.set_xlabel("  ".join(_short(getattr(row, norm)) for norm in NORMS), fontsize=0.6 * small, labelpad=1.5)
+        if not np.isnan(found := [getattr(row, norm) for norm in NORMS]).all():
+            ax.set_xlabel("  ".join(map(_short, found)), fontsize=0.6 * small, labelpad=1.5)
     for line in axes:
         _bar(made, line)
     rings = f"{label(ring)} rings of equal count" if left else "no rings, for lack of the runs themselves"
     setting = describe(choose(source.table("runs"), dataset, model))
-    below = f"below: Spearman ρ to {', '.join(map(label, NORMS))}"
-    made.supxlabel(f"shade: mean depth in blocks; {rings}; {below}; {setting}", fontsize=0.75 * small)
+    below = f"; below: Spearman ρ to {', '.join(map(label, NORMS))}" if rows[list(NORMS)].notna().any(axis=None) else ""
+    made.supxlabel(f"shade: mean depth in blocks; {rings}{below}; {setting}", fontsize=0.75 * small)
     return made
 
 
@@ -138,7 +144,7 @@ def _bar(made: Canvas, line: NDArray[np.object_]) -> None:
     low, high = images[0].get_clim()
     below, above = (any(i.get_array().min() < low for i in images), any(i.get_array().max() > high for i in images))
     extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
-    bar = made.colorbar(images[0], ax=list(line), aspect=12, pad=0.01, fraction=0.02, extend=extend)
+    bar = made.colorbar(images[0], ax=list(line), aspect=12, pad=0.01, fraction=0.2 / len(line), extend=extend)
     bar.ax.yaxis.set_major_locator(MaxNLocator(3))
     bar.ax.tick_params(labelsize="xx-small")
 
@@ -187,4 +193,6 @@ def _tokens_left(source: Source) -> dict[str, list[float]]:
 
 
 def _short(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.2f}".replace("0.", ".").replace("-", "−")
+    if np.isnan(value):
+        return "–"
+    return f"{round(value, 2) + 0.0:.2f}".replace("0.", ".").replace("-", "−")  # + 0.0: nothing is no less than nothing

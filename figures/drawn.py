@@ -15,6 +15,7 @@ from tokenlens.whole import write
 from . import printed, style
 from .catalogue import CONTACT_SHEET, Entry, Source
 from .files import check_out, formats, image
+from .setting import rows_of, settings
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Request:
     preset: str = "iccv"
     tables: bool = False
     sheet: Mapping[str, Any] = field(default_factory=dict)
+    where: Sequence[str] = ()
 
 
 def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Iterator[tuple[Path | None, str]]:
@@ -33,7 +35,8 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
 
     Yields:
         (path, "") for each file once it is whole, (path, note) where something found no place on it, and (None, note)
-        for figures that could not be drawn, with the command that makes what they lack.
+        where figures show one setting of several, and for figures that could not be drawn, with the command that makes
+        what they lack. `where` chooses the runs of figures that show one setting or images, and of no others.
 
     Raises:
         BadInput: nothing could be drawn at all, a format or preset that does not exist, or an unwritable folder.
@@ -42,17 +45,34 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
     style.preset(request.preset)
     check_out(request.out)
     lacking: dict[str, list[str]] = {}
+    single: list[str] = []
+    some = source.only(request.where)
     for entry in chosen:
         try:
-            made = list(_made(entry, source, request, kinds))
+            made = list(_made(entry, some if entry.of_one_setting else source, request, kinds))
         except BadInput as lack:
             lacking.setdefault(str(lack), []).append(entry.name)
             continue
+        if entry.of_one_setting and entry.name != CONTACT_SHEET:
+            single.append(entry.name)
         for name, content, note in made:
             yield write(request.out / name, content), note
+        if entry.name == CONTACT_SHEET and "png" not in kinds:
+            yield None, f"{entry.name}: it is drawn pixel by pixel, and so written as png and not as {request.formats}"
+    if single and (others := _settings(some) - 1) > 0:
+        are = "settings are" if others > 1 else "setting is"
+        yield None, (f"{', '.join(single)}: {others} other {are} not shown, having no more runs; choose one with "
+                     "--where dataset=NAME,model=NAME")  # fmt: skip
     if sum(map(len, lacking.values())) == len(chosen):
         raise BadInput("nothing can be drawn: " + "; ".join(lacking))
     yield from ((None, f"not drawn: {', '.join(names)}: {lack}") for lack, names in lacking.items())
+
+
+def _settings(source: Source) -> int:
+    try:
+        return settings(source.table("runs"))
+    except BadInput:
+        return settings(rows_of(source.runs))
 
 
 def _made(entry: Entry, source: Source, request: Request, kinds: list[str]) -> Iterator[tuple[str, bytes | str, str]]:

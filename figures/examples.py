@@ -1,10 +1,10 @@
 """What each method does to an image, stage by stage: which patches it keeps, drops, fuses or merges.
 
 For each image a row a stage and a column a method, at one keep rate; where methods do not fit side by side, they go on
-below. Kept patches are bright; dropped ones are dark and grey; patches that were dropped into one fused token are
-dark, violet and hatched. Merged patches are filled with the mean colour of their group and surrounded by a line in the
+below. Kept patches are bright; dropped ones are dark and grey; patches that were dropped into one fused token are dark,
+violet and hatched. Merged patches are filled with the mean colour of their group and surrounded by a line in the
 group's own colour; a group keeps its colour from stage to stage while others join it. A patch alone in its group, or
-one that stands for it, shows the image.
+one that stands for it, shows the image. Of several runs of a method at a rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
@@ -96,8 +96,9 @@ def draw(
         image, bank = divmod(i, banks)
         runs = sheet.runs[bank * across : (bank + 1) * across]
         columns = [_column(run, ids[image], pictures[image], stages) for run in runs]
-        _block(ax, pictures[image], columns, stages, across)
         size = min(0.85, 1.05 * cell) * letters
+        fit = int(cell * 9 * letters / (0.5 * size))  # letters of a name above a column
+        _block(ax, pictures[image], columns, stages, across, fit)
         ax.tick_params(length=0, pad=1, labelsize=size)
         ax.set_ylabel(ids[image].rsplit("/", 1)[-1] if bank == 0 else " ", fontsize=size)
     words = f"keep {sheet.rate}; {style.place(sheet.dataset)} ({sheet.split}), {sheet.model}"
@@ -149,8 +150,8 @@ def _resized(picture: Picture, grid: Sequence[int]) -> Picture:
     return np.asarray(Image.fromarray(picture).resize((columns * PIXELS, rows * PIXELS), Image.Resampling.LANCZOS))
 
 
-def _block(ax: Axes, picture: Picture, columns: Sequence[Column], stages: Sequence[int], across: int) -> None:
-    """Draw the picture and a column a method into one image, cells `GAP` pixels apart."""
+def _block(ax: Axes, picture: Picture, columns: Sequence[Column], stages: Sequence[int], across: int, fit: int) -> None:
+    """Draw the picture and a column a method into one image, cells `GAP` pixels apart; `fit` letters above each."""
     shape = next(cell.shape for column in columns for cell in column.cells if cell is not None)
     down, right = shape[0] + GAP, shape[1] + GAP
     whole = np.full((down * len(stages) - GAP, right * (across + 1) - GAP, 3), 255, np.uint8)
@@ -167,7 +168,7 @@ def _block(ax: Axes, picture: Picture, columns: Sequence[Column], stages: Sequen
     ax.spines[:].set_visible(False)
     ax.xaxis.tick_top()
     middles = shape[1] / 2 + right * np.arange(len(columns) + 1)
-    ax.set_xticks(middles, ["image", *(column.title for column in columns)])
+    ax.set_xticks(middles, ["image", *(style.folded(column.title, fit) for column in columns)])
     names = [f"block {stage}" for stage in stages]
     ax.set_yticks(shape[0] / 2 + down * np.arange(len(stages)), names, rotation=90, va="center")
 

@@ -6,13 +6,16 @@ in colour, by the colour-blind (hues after Okabe and Ito, 2008), and in grey, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 from zlib import crc32
 
 import matplotlib
+import numpy as np
 
 from tokenlens.run import CAPACITIES
 
@@ -23,7 +26,7 @@ class Look:
 
     name: str
     color: str
-    marker: str
+    marker: Any
     family: str
 
 
@@ -49,7 +52,12 @@ LOOKS = {
     "linf": Look("ℓ∞", "#55b596", "1", "radial"),
     "random": Look("Random", "#8c8c8c", ".", "random"),
 }
-SPARE = (("#4f3b78", "|"), ("#7d7a3c", "2"), ("#2f6f7a", "3"), ("#a05a5a", "4"))  # for methods of other packages
+# for methods of other packages; a marker of three numbers is a star: points, kind, angle
+SPARE = ("#4f3b78", "#7d7a3c", "#2f6f7a", "#a05a5a")
+MARKERS: tuple[Any, ...] = (
+    "|", "2", "3", "4", "_", (4, 1, 0), (3, 1, 0), (6, 2, 0), (8, 1, 0), (4, 1, 45), (3, 1, 180)
+)  # fmt: skip
+_shown: ContextVar[tuple[str, ...]] = ContextVar("shown", default=())  # of other packages, in their order
 ORDER = tuple(LOOKS)
 NAMES = {method: look.name for method, look in LOOKS.items()}
 LINES: dict[str, Any] = {
@@ -72,13 +80,23 @@ METRICS = {
 MEASURES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "mAP": "mAP", "given": "accuracy", "": "accuracy"}
 
 
+@contextmanager
+def among(methods: Iterable[str]) -> Iterator[None]:
+    """Tell these methods apart where they come from other packages or are variants: by their order among them."""
+    before = _shown.set(tuple(method for method in in_order(methods) if method not in LOOKS))
+    try:
+        yield
+    finally:
+        _shown.reset(before)
+
+
 def color(method: str) -> str:
     """A method's colour, #rrggbb."""
     return _look(method).color
 
 
-def marker(method: str) -> str:
-    """A method's marker in matplotlib's letters; no two of our methods share one."""
+def marker(method: str) -> Any:
+    """A method's marker as matplotlib takes it; no two of our methods share one."""
     return _look(method).marker
 
 
@@ -117,6 +135,14 @@ def by_size(capacities: Iterable[str]) -> list[str]:
     return sorted(set(capacities), key=size_key)
 
 
+def ink(ground: Any) -> str:
+    """Black or white, whichever has the greater contrast ratio (WCAG 2) with a colour (3,), 0 to 1, of the ground."""
+    part = np.asarray(ground, dtype=np.float64)[:3]
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    bright = float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05
+    return "black" if bright / 0.05 >= 1.05 / bright else "white"
+
+
 def rate_color(rate: float) -> Any:
     """A keep rate's colour: dark where few tokens are left, light where most are, in grey too."""
     return matplotlib.colormaps["viridis"](0.05 + 0.85 * min(max(rate, 0.0), 1.0))
@@ -128,7 +154,12 @@ def _known(method: str) -> str:
 
 
 def _look(method: str) -> Look:
-    if known := _known(method):
+    """A method's own look; a variant has its method's colour and line, and among others a marker of its own."""
+    if method in LOOKS:
+        return LOOKS[method]
+    shown, known = _shown.get(), _known(method)
+    if method not in shown and known:
         return LOOKS[known]
-    spare, shape = SPARE[crc32(method.encode()) % len(SPARE)]
-    return Look(method, spare, shape, "")
+    number = shown.index(method) if method in shown else crc32(method.encode())
+    shape, spare = MARKERS[number % len(MARKERS)], SPARE[number % len(SPARE)]
+    return Look(method, LOOKS[known].color, shape, LOOKS[known].family) if known else Look(method, spare, shape, "")

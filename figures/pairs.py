@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from scipy.stats import t as student
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 WHAT = ("dataset", "split", "model", "capacity", "method", "family", "keep_rate", "seed")
 DISTANCES = ("procrustes", "cka", "pwcca", "pwcca_reverse", "kl", "kl_reverse", "js", "js_published", "emd")
+BIASED = r"embedded:\w+@bias=.+"
+Range: TypeAlias = tuple[float, float]
+EVERYWHERE: Range = (-np.inf, np.inf)
+RANGES: dict[str, Range] = {  # above chance, similarities have no common least value
+    **dict.fromkeys(("iou", "ioa", "ami"), (-np.inf, 1)), "scc": (-1, 1), **dict.fromkeys(DISTANCES, (0, np.inf)),
+}  # fmt: skip
 APART = {
     "method": ("method", "--method NAME"), "capacity": ("capacity", "--model NAME"),
     "keep_rate": ("keep rate", "--keep-rate 0.5,0.7"), "dataset": ("data set", "--data NAME"),
@@ -64,12 +70,51 @@ def above_chance(part: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return part.assign(**{end: (part[end] - chance) / room.where(room > 0) for end in ends})
 
 
-def mean_interval(values: Any) -> tuple[float, float, float, int]:
-    """Mean, the ends of its 95 % Student-t interval, and how many values: (mean, low, high, n); NaN ends below two."""
+def biased(datasets: pd.Series[Any]) -> pd.Series[Any]:
+    """Which are sets with a photographer's bias: the set without, its objects moved, and no data set of its own."""
+    return datasets.astype(str).str.fullmatch(BIASED)
+
+
+def without_bias(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The rows in whose columns, `dataset` if not told, is no set with a photographer's bias.
+
+    So do the findings. Missing where all rows have one.
+    """
+    kept = rows[~np.any([biased(rows[column]) for column in columns or ("dataset",)], axis=0)]
+    if len(rows) and not len(kept):
+        raise Missing(
+            "all that is compared here is of sets with a photographer's bias, which are no data sets of their own; "
+            "make runs of the sets without it, as with `tokenlens extract --data embedded:shapes`, and then "
+            "`tokenlens compare`"
+        )
+    return kept
+
+
+def interval_of(part: pd.DataFrame, within: Range = EVERYWHERE) -> tuple[float, float, float, int]:
+    """As `mean_interval`, of `value` in rows; a single one has its own `low` and `high`."""
+    value, low, high, n = mean_interval(part["value"], within)
+    if n == 1:
+        one = part[part["value"].notna()].iloc[0]
+        low, high = (float(end) for end in np.clip([one["low"], one["high"]], *within))
+    return value, low, high, n
+
+
+def counted(numbers: Iterable[int]) -> str:
+    """How many, in words: 3, or 1 to 4 where they differ."""
+    least, most = min(numbers := list(numbers)), max(numbers)
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def mean_interval(values: Any, within: Range = EVERYWHERE) -> tuple[float, float, float, int]:
+    """Mean, the ends of its 95 % Student-t interval, and how many values: (mean, low, high, n); NaN ends below two.
+
+    The interval ends where the values can: at the ends of `within`.
+    """
     known = np.asarray(values, dtype=np.float64)
     known = known[~np.isnan(known)]
     n = len(known)
     if n < 2:
         return (float(known[0]) if n else np.nan), np.nan, np.nan, n
     half = float(student.ppf(0.975, n - 1) * known.std(ddof=1) / np.sqrt(n))
-    return float(known.mean()), float(known.mean()) - half, float(known.mean()) + half, n
+    low, high = (float(end) for end in np.clip(known.mean() + np.array([-half, half]), *within))
+    return float(known.mean()), low, high, n

@@ -5,7 +5,7 @@ Procrustes distance, groups by NMI, kept patches by IoU, all after the last stag
 rate on one data set with one capacity, which make a setting and have one anchor. ρ is Spearman's and τ Kendall's
 correlation within a setting, in the mean over settings with its 95 % Student-t interval; of a single setting, with
 the interval of a bootstrap over methods. For the distance, a positive correlation says that who is like the anchor is
-as accurate; for the others, a negative one.
+as accurate; for the others, a negative one. Sets with a photographer's bias are left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import style
 from .catalogue import Missing, Source, drawing
-from .pairs import joined, last_stage, mean_interval
+from .pairs import interval_of, joined, last_stage, without_bias
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def numbers(source: Source) -> pd.DataFrame:
 
 def correlations(source: Source) -> pd.DataFrame:
     """The rows of the proxy table that are written into the panels: of these metrics, at their last stage."""
-    proxy = source.table("proxy")
+    proxy = without_bias(source.table("proxy"))
     part = last_stage(proxy[proxy["metric"].isin(METRICS)])
     if not len(part):
         raise Missing(
@@ -75,10 +75,8 @@ def sentence(part: pd.DataFrame) -> str:
     words = []
     for statistic, letter in LETTERS.items():
         one = part[part["statistic"] == statistic]
-        value, low, high, n = mean_interval(one["value"])
-        if n == 1:
-            low, high = one["low"].iloc[0], one["high"].iloc[0]
-        interval = "" if low != low else f" [{max(low, -1):.2f}, {min(high, 1):.2f}]"
+        value, low, high, _ = interval_of(one, (-1, 1))
+        interval = "" if low != low else f" [{low:.2f}, {high:.2f}]"
         words.append(f"{letter} {value:.2f}{interval}".replace("-", "−"))
     return "\n".join(words)
 
@@ -89,7 +87,9 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
     points, said = numbers(source), correlations(source)
     anchors = list(dict.fromkeys(points["anchor"]))
     metrics = [metric for metric in METRICS if metric in set(points["metric"])]
-    canvas = style.canvas(figure, preset, "page", 1.9 * len(metrics) + 0.8)
+    canvas = style.canvas(
+        figure, preset, "page", 1.9 * len(metrics) + 0.8 + style.legend_room(points["method"], preset)
+    )
     panels = canvas.subplots(len(metrics), len(anchors), squeeze=False, sharey="row")
     for row, metric in zip(panels, metrics, strict=True):
         for ax, anchor in zip(row, anchors, strict=True):

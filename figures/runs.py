@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
-from tokenlens.choose import parse_where, select
 from tokenlens.errors import BadInput
 
 from .contact_sheet import Panel, Picture
 from .setting import USUAL_RATE
 from .style import label, order_key
+from .where import matching
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def choose_runs(
     Raises:
         BadInput: nothing is left to draw.
     """
-    chosen = _matching([run for run in runs if run.attrs["family"] != "none"], where)
+    chosen = matching([run for run in runs if run.attrs["family"] != "none"], where)
     if not chosen:
         raise BadInput("there are no runs of a reduction method to draw: make some with `tokenlens extract`")
     if stage is not None:
@@ -106,13 +106,6 @@ def _rate(run: xr.Dataset) -> str:
     if rate is None:
         return "-"
     return ", ".join(f"{float(r):g}" for r in np.atleast_1d(rate))
-
-
-def _matching(runs: Sequence[xr.Dataset], where: Sequence[str]) -> list[xr.Dataset]:
-    kept = select(runs, parse_where(where))
-    if runs and not kept:
-        raise BadInput(f"none of the {len(runs)} runs has {' and '.join(where)}: loosen the condition")
-    return kept
 
 
 def choose_images(runs: Sequence[xr.Dataset], count: int) -> list[str]:

@@ -44,6 +44,12 @@ def choose(runs: pd.DataFrame, dataset: str | None = None, model: str | None = N
     return chosen.loc[order].reset_index(drop=True)
 
 
+def settings(runs: pd.DataFrame) -> int:
+    """Of how many settings, of which `choose` chooses one, there are runs at a keep rate."""
+    reduced = runs[runs["keep_rate"].notna() & (runs["family"] != "none")]
+    return len(reduced[SETTING].drop_duplicates())
+
+
 def check(runs: Sequence[xr.Dataset], needed: Sequence[str] = ("run", "method", "family")) -> None:
     """Refuse runs that do not say what they are, as those that were made in memory: Missing names what to set."""
     for run in runs:

@@ -3,15 +3,17 @@
 Rows are three measures: IoU of the kept patches, NMI of the merged groups, and the Procrustes distance of class-token
 features, after the block above each matrix; darker is more alike. The methods that a measure can be taken of stand,
 from left to right as from top to bottom, in the order of a hierarchical clustering (average linkage of the
-dissimilarity, averaged over the stages; leaves ordered so that neighbours are alike), the same at every stage. The
-mean chance level stands above each matrix and, where it is in range, as a red line in the colour bar; a red cross
-marks pairs whose 95 % interval holds their own chance level. Hatched: no such pair of runs.
+dissimilarity, averaged over the stages; leaves ordered so that neighbours are alike), the same at every stage. The mean
+chance level stands above each matrix and, where it is in range, as a red line in the colour bar; a red cross marks
+pairs whose 95 % interval holds their own chance level. Hatched: no such pair of runs. Of several runs of a method at a
+rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -38,6 +40,7 @@ LACKING = {
     "procrustes": "no two runs hold features:\nextract them with --features",
 }
 COLORS, MARK = "cividis", "#d62728"
+LOWEST = 0.06  # inches of a cell, at letters of 8 points: with many methods cells are higher than wide
 
 
 class Matrix(NamedTuple):
@@ -117,37 +120,50 @@ def draw(
     rows = numbers(source, dataset=dataset, model=model, keep_rate=keep_rate)
     stages, size = sorted(rows["stage"].unique()), style.preset(preset).size
     side = style.preset(preset).page * 8 / size / (len(stages) + 0.9)  # inches of a matrix at letters of 8 points
-    made = canvas(figure, preset, "page", 0.25 + len(METRICS) * (side + 0.25))
-    axes = made.subplots(len(METRICS), len(stages), squeeze=False)
-    for metric, line in zip(METRICS, axes, strict=True):
-        of = rows[rows["metric"] == metric]
+    shown = {metric: rows[rows["metric"] == metric] for metric in METRICS}
+    orders = {metric: clustered(of) if len(of) else [] for metric, of in shown.items()}
+    heights = [max(side, LOWEST * len(methods)) for methods in orders.values()]
+    made = canvas(figure, preset, "page", 0.25 + sum(heights) + 0.25 * len(METRICS))
+    axes = made.subplots(len(METRICS), len(stages), squeeze=False, height_ratios=heights)
+    for (metric, of), line, height in zip(shown.items(), axes, heights, strict=True):
         if not len(of):
             _gap(line, metric)
             continue
-        methods = clustered(of)
-        found, cell = matrices(of, methods), 72 * side * size / 8 / len(methods)  # points
-        most = of["value"].max() if metric in DISTANCES else 1
+        found, most = matrices(of, orders[metric]), of["value"].max() if metric in DISTANCES else 1
         shades = {"vmin": 0, "vmax": most, "cmap": COLORS if metric in DISTANCES else f"{COLORS}_r"}
         for ax, stage in zip(line, stages, strict=True):
             if stage in found:
-                _matrix(ax, found[stage], stage, cell, shades)
+                _matrix(ax, found[stage], stage, shades | {"aspect": "auto" if height > side else "equal"})
             else:
                 annotate_gap(ax, f"no stage\nat block {stage}")
-        line[0].set_yticks(range(len(methods)), map(label, methods), fontsize=min(0.85 * size, 0.85 * cell))
+        line[0].set_yticks(range(len(orders[metric])), map(label, orders[metric]))
+        line[0].tick_params(axis="y", labelsize=0.85 * min(72 * height / len(orders[metric]), 8) * size / 8)
         _bar(made, line, metric, found)
+    _fit(made, axes)
     setting = describe(choose(source.table("runs"), dataset, model))
     made.supxlabel(f"keep {rows['keep_rate'].iloc[0]:g}; {setting}", fontsize=0.85 * size)
     return made
 
 
-def _matrix(ax: Axes, one: Matrix, stage: int, cell: float, shades: dict[str, Any]) -> None:
+def _fit(made: Canvas, axes: NDArray[np.object_]) -> None:
+    """Give names and crosses the size of the cells, which is known when all has found its place."""
+    made.figure.draw_without_rendering()
+    for line in axes:
+        high = line[0].get_window_extent().height * 72 / made.figure.dpi
+        cell = min(high / max(len(line[0].get_yticks()), 1), matplotlib.rcParams["font.size"])
+        line[0].tick_params(axis="y", labelsize=0.85 * cell)
+        for crosses in (found for ax in line for found in ax.collections):
+            crosses.set_sizes([cell**2 / 6])
+
+
+def _matrix(ax: Axes, one: Matrix, stage: int, shades: dict[str, Any]) -> None:
     """Draw one matrix: crosses where it may be chance, hatching where there is no pair, nothing on the diagonal."""
     ax.imshow(np.ma.masked_invalid(one.value), **shades)
     itself = np.eye(len(one.value), dtype=bool)
     for y, x in np.argwhere(np.isnan(one.value) & ~itself):
         ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="0.97", edgecolor="0.7", hatch="////", lw=0))
     y, x = np.nonzero(~np.isnan(one.value) & ~one.beyond)
-    ax.scatter(x, y, marker="x", s=cell**2 / 6, linewidths=0.6, color=MARK, gid="chance")
+    ax.scatter(x, y, marker="x", linewidths=0.6, color=MARK, gid="chance")
     ax.set_title(f"block {stage} · chance {np.nanmean(one.chance):.2f}", fontsize="small")
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Literal, TypeAlias
 
 import matplotlib
@@ -22,9 +23,11 @@ from .looks import (
     METRICS,
     NAMES,
     ORDER,
+    among,
     by_size,
     color,
     in_order,
+    ink,
     label,
     linestyle,
     marker,
@@ -35,9 +38,10 @@ from .looks import (
 )
 
 __all__ = [
-    "Canvas", "Into", "MEASURES", "METRICS", "NAMES", "ORDER", "PRESETS", "Preset", "annotate_gap", "by_size", "canvas",
-    "color", "handles", "in_order", "label", "label_rows", "legend_of", "linestyle", "marker", "new_figure",
-    "order_key", "place", "preset", "rate_color", "settle", "size_key", "use",
+    "Canvas", "Into", "MEASURES", "METRICS", "NAMES", "ORDER", "PRESETS", "Preset", "among", "annotate_gap",
+    "by_size", "canvas", "color", "folded", "handles", "in_order", "ink", "label", "label_rows", "legend_of",
+    "legend_room", "linestyle", "marker", "new_figure", "order_key", "place", "preset", "rate_color", "settle",
+    "shortened", "size_key", "use",
 ]  # fmt: skip
 
 Canvas: TypeAlias = Figure | SubFigure
@@ -56,6 +60,7 @@ class Preset:
     fonts: tuple[str, ...]
 
 
+LONGEST = 28  # letters of a name in a legend
 TIMES, PLAIN = ("STIXGeneral", "DejaVu Serif"), ("DejaVu Sans",)  # both come with matplotlib
 _CVPR = Preset(3.28, 6.875, 8.875, 8, TIMES)
 _LNCS = Preset(4.8, 4.8, 7.6, 8, TIMES)
@@ -68,19 +73,52 @@ PRESETS = {
 def handles(methods: Iterable[str], lines: bool = True) -> list[Line2D]:
     """What a legend shows: the colour, marker, line (if `lines`) and name of each method, as in the studies."""
     return [
-        Line2D([], [], color=color(m), marker=marker(m), linestyle=linestyle(m) if lines else "none", label=label(m))
+        Line2D([], [], color=color(m), marker=marker(m), linestyle=linestyle(m) if lines else "none",
+               label=shortened(label(m), LONGEST))
         for m in in_order(methods)
-    ]
+    ]  # fmt: skip
 
 
-def legend_of(canvas: Canvas, methods: Iterable[str], lines: bool = True, also: Iterable[Line2D] = ()) -> None:
-    """The methods, and what is there `also`, below everything else: as many in a line as the canvas is wide."""
+def shortened(name: str, letters: int) -> str:
+    """A name in so many letters at most, without its middle: variants differ at their ends."""
+    tail = (letters - 1) // 2
+    return name if len(name) <= letters else f"{name[: letters - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def folded(name: str, letters: int) -> str:
+    """A name in one line, or in two where it is longer than so many letters."""
+    letters = max(letters, 12)  # our own names need no more
+    if len(name) <= letters:
+        return name
+    at = max((i + 1 for i, letter in enumerate(name[:letters]) if letter in "-_ /"), default=letters)
+    return f"{name[:at]}\n{shortened(name[at:], letters)}"
+
+
+def legend_room(methods: Iterable[str], name: str, also: int = 0) -> float:
+    """Inches that a legend as wide as the page takes beyond two lines, at letters of 8 points; see `legend_of`."""
+    chosen = preset(name)
+    names = [shortened(label(method), LONGEST) for method in set(methods)]
+    lines = ceil((len(names) + also) / _across(names, chosen.page * 72, 0.85 * chosen.size, chosen.fonts is PLAIN))
+    return 0.15 * max(lines - 2, 0)
+
+
+def _across(names: Iterable[str], width: float, size: float, plain: bool) -> int:
+    """How many entries of a legend stand side by side in so many points, at letters of so many points."""
+    return max(int(width / (size * (4.6 + (0.6 if plain else 0.5) * max(map(len, names), default=0)))), 1)
+
+
+def legend_of(
+    canvas: Canvas, methods: Iterable[str], lines: bool = True, also: Iterable[Line2D] = (), above: bool = False
+) -> None:
+    """The methods, and what is there `also`, below or `above` all else: as many in a line as the canvas is wide."""
     shown = [*handles(methods, lines), *also]
     rc = matplotlib.rcParams
-    letter = 0.6 if rc["font.family"][0] == PLAIN[0] else 0.5
-    entry = rc["legend.fontsize"] * (4.6 + letter * max(len(str(one.get_label())) for one in shown))
-    wide = int(canvas.bbox.width / canvas.figure.dpi * 72 / entry)
-    canvas.legend(handles=shown, loc="outside lower center", ncols=max(min(wide, len(shown)), 1), columnspacing=1.2,
+    names = [str(one.get_label()) for one in shown]
+    wide = _across(names, canvas.bbox.width / canvas.figure.dpi * 72, rc["legend.fontsize"],
+                   rc["font.family"][0] == PLAIN[0])  # fmt: skip
+    where: Literal["outside upper center", "outside lower center"]
+    where = "outside upper center" if above else "outside lower center"
+    canvas.legend(handles=shown, loc=where, ncols=min(wide, len(shown)), columnspacing=1.2,
                   handletextpad=None if lines else 0)  # fmt: skip
 
 

@@ -1,10 +1,11 @@
 """Tokens left after each stage against the tokens asked for.
 
 A panel is a stage; a line is a method, its points its keep rates, growing from left to right. To the right, the patch
-tokens that the keep rate asks for; upwards, how many more or fewer were left: the mean over images, with a bar from
-the 5th to the 95th percentile. On the dashed line a method leaves what it was asked to; those that always do are named
+tokens that the keep rate asks for; upwards, how many more or fewer were left: the mean over images, with a bar from the
+5th to the 95th percentile. On the dashed line a method leaves what it was asked to; those that always do are named
 below. EViT's fused token counts, adaptive sampling (ATS) leaves fewer by design, ToMe cannot take away more than half
-of the tokens at a stage, and radial rings are coarse.
+of the tokens at a stage, and radial rings are coarse. Of several runs of a method at a rate, the one with the lowest
+seed is shown.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from . import style
 from .catalogue import Missing, drawing
@@ -69,16 +71,21 @@ def draw(
     rows = rows.assign(low=rows["low"] - rows["asked"], high=rows["high"] - rows["asked"])
     moved = rows.loc[rows[["more", "low", "high"]].ne(0).any(axis=1), "method"].unique()
     exact = [style.label(method).replace(" ", "\u00a0") for method in style.in_order(set(rows["method"]) - set(moved))]
-    made = canvas(figure, preset, "page", 2.9)
+    drawn = moved if len(moved) else rows["method"].unique()  # else all would be named, and nothing drawn
+    named = fill(f"always as asked: {', '.join(exact)}", 90) if exact else ""
+    room = style.legend_room(drawn, preset) + 0.15 * named.count("\n")
+    made = canvas(figure, preset, "page", 2.9 + room)
     axes = made.subplots(1, len(stages), squeeze=False, sharey=True)[0]
     for ax, stage in zip(axes, stages, strict=True):
         ax.set_title(f"after block {stage}")
         ax.axhline(0, **EXPECTED)
-        curves(ax, rows[(rows["stage"] == stage) & rows["method"].isin(moved)], "asked", "more")
+        curves(ax, rows[(rows["stage"] == stage) & rows["method"].isin(drawn)], "asked", "more")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator("auto", integer=True))
+        if not len(moved):
+            ax.set_ylim(-1, 1)
     axes[0].set_ylabel("tokens left, above those asked for")
     setting = describe(choose(rows_of(source.runs), dataset, model))
-    named = fill(f"always as asked: {', '.join(exact)}", 90) if exact else ""
     made.supxlabel(f"tokens asked for ({setting})\n{named}".strip(), fontsize="medium")
-    if len(moved):
-        made.legend(handles=style.handles(moved), loc="outside upper center", ncols=6, columnspacing=1.2)
+    style.legend_of(made, drawn, above=True)
     return made

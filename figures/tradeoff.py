@@ -2,7 +2,8 @@
 
 A line joins the keep rates of one method on one model; the stars are the un-reduced models. The grey steps are the
 Pareto front: no other point is as fast (as cheap) and as accurate. Throughput is the median of repeated runs of the
-benchmark in the setting that the axis names, bars are its quartiles; GFLOPs are those of one image.
+benchmark in the setting that the axis names, bars are its quartiles; GFLOPs are those of one image. Without a
+benchmark (`tokenlens bench`) of these models there are GFLOPs alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from . import style
@@ -77,11 +79,14 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
     """Draw it at the width of the page."""
     frame = numbers(source)
     datasets = list(dict.fromkeys(frame["dataset"]))
-    canvas = style.canvas(figure, preset, "page", 2.4 * len(datasets) + 0.7)
-    panels = canvas.subplots(len(datasets), len(COSTS), squeeze=False, sharey="row", sharex="col")
+    costs = [cost for cost in COSTS if frame[cost].notna().any()] or COSTS
+    canvas = style.canvas(
+        figure, preset, "page", 2.4 * len(datasets) + 0.7 + style.legend_room(frame["method"], preset, 1)
+    )
+    panels = canvas.subplots(len(datasets), len(costs), squeeze=False, sharey="row", sharex="col")
     for row, dataset in zip(panels, datasets, strict=True):
         part = frame[frame["dataset"] == dataset]
-        for ax, cost in zip(row, COSTS, strict=True):
+        for ax, cost in zip(row, costs, strict=True):
             _panel(ax, part[part[cost].notna()], cost)
             ax.set_title(style.place(dataset))
         measures = sorted({style.MEASURES.get(name, name) for name in part["measure"]})
@@ -101,13 +106,15 @@ def _panel(ax: Axes, part: pd.DataFrame, cost: str) -> None:
         look = {"color": style.color(name), "marker": style.marker(name), "linestyle": style.linestyle(name)}
         ax.errorbar(x, one["accuracy"], xerr=bars, linewidth=0.6, label=f"{style.label(name)} {model}", **look)
         if method == "none":
-            ax.annotate(one["capacity"].iloc[0], (x[0], one["accuracy"].iloc[0]), (0, 3), textcoords="offset points",
-                        ha="center", va="bottom", fontsize="small")  # fmt: skip
+            ax.annotate(one["capacity"].iloc[0], (x[0], one["accuracy"].iloc[0]), (0, 4), textcoords="offset points",
+                        ha="center", va="bottom", fontsize="small", zorder=5,
+                        path_effects=[Stroke(linewidth=2, foreground="white"), Normal()])  # fmt: skip
     best = part[part["on_front_speed" if cost == "images_per_second" else "on_front_gflops"]].sort_values(cost)
     steps = "steps-post" if cost == "gflops" else "steps-pre"
     ax.plot(best[cost], best["accuracy"], drawstyle=steps, zorder=0.5, **FRONT)
     ax.set_xlabel("GFLOPs" if cost == "gflops" else f"images a second ({part['how'].iloc[0]})")
     ax.grid(axis="both")
+    ax.margins(0.1, 0.2)  # room for the names of capacities
     if part[cost].max() > WIDE * part[cost].min() > 0:
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

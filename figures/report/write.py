@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from tokenlens.choose import parse_where, select
 from tokenlens.errors import BadInput
 
 from ..catalogue import Missing, Source
+from ..where import matching
 from .data import CHUNK, PictureSet, describe_set, picture_sets
 from .images import chunks
 from .page import Folder, OneFile, Writer, static, text
@@ -90,9 +90,7 @@ def _open(runs: Path, results: Path, where: Sequence[str]) -> tuple[Source, list
             opened = []
             notes.append(str(lack))
     notes += [str(one.message) for one in caught if one.category is UserWarning]  # the store's, on damaged runs
-    chosen = select(opened, parse_where(where))
-    if opened and not chosen:
-        raise BadInput(f"none of the {len(opened)} runs has {' and '.join(where)}: loosen the condition")
+    chosen: list[xr.Dataset] = matching(opened, where)
     tables = any(results.glob("*.parquet")) or any(results.glob("*.csv")) if results.is_dir() else False
     if not chosen and not tables:
         raise BadInput(NOTHING.format(runs, results))

@@ -113,5 +113,5 @@ def test_names_that_fit_nothing_are_refused(tmp_path: Path) -> None:
         accuracy.proxy(comparison, runs, ["topkk"])
     with pytest.raises(BadInput, match="none of the 1 runs in the accuracy file"):
         accuracy.join(runs, {"elsewhere": 3.0})
-    with pytest.raises(BadInput, match="cannot read accuracies"):
+    with pytest.raises(BadInput, match=r"there is no file .*missing.csv; pass a CSV with the columns run,accuracy"):
         accuracy.read(tmp_path / "missing.csv")

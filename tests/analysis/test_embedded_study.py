@@ -31,6 +31,25 @@ def test_what_is_written_of_it_says_the_numbers_of_its_tables() -> None:
         assert f"| {row.value:.3f}{interval} | {row.n} | {row.verdict} |" in line
 
 
+def test_what_is_written_of_dynamicvit_holds_unit_by_unit_and_seed_by_seed() -> None:
+    words = " ".join(STUDY.with_name("EMBEDDED.md").read_text().split())
+    runs = read(STUDY / "results", "runs")
+    runs = runs[runs["method"].isin(["none", "dynamicvit"]) & ~runs["dataset"].str.contains("bias")]
+    unit = ["dataset", "capacity"]
+    found = read(STUDY / "results", "comparison").query("metric == 'foreground_precision'")
+    found = found.merge(runs[runs["method"] == "dynamicvit"], left_on="run_a", right_on="run")
+    found = found.assign(above=(found["value"] - found["chance"]) / (1 - found["chance"]))
+    above = found.groupby(unit)["above"].mean().to_dict()
+    birds, shapes = "embedded:birds", "embedded:shapes"
+    assert f"({above[birds, 'micro']:.2f} on birds, {above[shapes, 'micro']:.2f} on shapes)" in words
+    assert f"({above[birds, 'nano']:.2f} and {above[shapes, 'nano']:.2f})" in words
+    whole = runs[runs["method"] == "none"].set_index(unit)["accuracy"].rename("whole")
+    cost = runs[runs["method"] == "dynamicvit"].join(whole, on=unit).eval("cost = whole - accuracy")
+    first, worst = cost[cost["seed"] == 0]["cost"].max(), cost.sort_values("cost").iloc[-1]
+    assert f"up to {first:.0f} points with seed 0, and {worst['cost']:.0f} with the worst seed" in words
+    assert f"({worst['accuracy']:.1f} against {worst['whole']:.1f} on {worst['dataset'].split(':')[1]})" in words
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_the_tables_come_from_the_runs(tmp_path: Path) -> None:

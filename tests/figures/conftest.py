@@ -44,6 +44,13 @@ def tables(make_tables: Callable[..., Tables]) -> Tables:
 
 
 @pytest.fixture(scope="session")
+def small(make_tables: Callable[..., Tables]) -> Tables:
+    """Two data sets, two capacities, seven methods, three rates; nobody may change them."""
+    some = ("topk", "dynamicvit", "tome", "dpcknn", "sit", "l2", "random")
+    return make_tables(("embedded:shapes", "folder:/birds"), ("tiny", "small"), some, (0.25, 0.5, 0.9))
+
+
+@pytest.fixture(scope="session")
 def make_run() -> Callable[..., xr.Dataset]:
     """A run of two images of the embedded set on a grid of 7 x 7 patches; what it keeps and merges is drawn by lot."""
     return made_run

@@ -18,6 +18,8 @@ Tables = dict[str, pd.DataFrame]
 @pytest.mark.parametrize("entry", FIGURES.values(), ids=list(FIGURES))
 def test_every_figure_has_a_caption_and_says_what_an_empty_source_lacks(entry: object) -> None:
     assert len(entry.caption) > 100 and "\n    " not in entry.caption
+    one_run = entry.of_one_setting and entry.name != "contact-sheet"
+    assert ("lowest seed is shown" in " ".join(entry.caption.split())) == one_run
     with pytest.raises(Missing, match="tokenlens "):
         entry.data(Source())
     with pytest.raises(Missing, match="tokenlens "):
@@ -58,6 +60,27 @@ def test_a_table_that_cannot_be_used_is_told(
         frame.to_parquet(tmp_path / "runs.parquet")
     with pytest.raises(Missing, match=fact):
         Source.open(tmp_path).table("runs")
+
+
+@pytest.mark.parametrize(("name", "lack"), [
+    ("comparison", "no two of the runs form a pair"),
+    ("proxy", "it takes an anchor .* and three other methods .* with accuracies, at one keep rate"),
+    ("heatmap", "none of the runs that were compared keeps patches"),
+])  # fmt: skip
+def test_what_compare_made_nothing_of_is_what_the_runs_lack(
+    tmp_path: Path, tables: Tables, name: str, lack: str
+) -> None:
+    for written in (True, False):  # empty, or not written at all
+        table.write(tables["runs"], tmp_path, "runs")
+        if written:
+            table.write(tables[name].iloc[:0], tmp_path, name)
+        else:
+            table.remove(tmp_path, name)
+        with pytest.raises(Missing, match=rf"{lack}.*; make .* with `tokenlens extract --method"):
+            Source.open(tmp_path).table(name)
+    table.remove(tmp_path, "runs")
+    with pytest.raises(Missing, match=f"holds no {name} table; `tokenlens compare"):
+        Source.open(tmp_path).table(name)
 
 
 def test_what_is_not_there_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:

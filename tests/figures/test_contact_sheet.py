@@ -90,12 +90,12 @@ def panel(title: str, count: int = 2, grid: tuple[int, int] = GRID, family: str 
 
 
 def test_the_sheet_has_a_row_an_image_and_a_column_a_method(image: np.ndarray, tmp_path: Path) -> None:
-    panels = [panel("Top-K\nkeep 0.5"), panel("A method with quite a long name\nkeep 0.5", family="merging")]
+    panels = [panel("Top-K\nkeep 0.5"), panel("A longer method\nkeep 0.5", family="merging")]
     figure = contact_sheet([image, image[::-1]], panels, tmp_path / "sheet.png", "a note in $ and 画")
     cells = [np.asarray(cell.get_array()) for cell in figure.images]
     assert len(cells) == 2 * 3 and len({cell.shape for cell in cells}) == 1
     words = [text.get_text() for text in figure.texts]
-    assert words[:4] == ["image", "Top-K", "keep 0.5", "A method with quite a long name"]
+    assert words[:4] == ["image", "Top-K", "keep 0.5", "A longer method"]
     with Image.open(tmp_path / "sheet.png") as written:
         drawn = np.asarray(written.convert("RGB"))
     height, width = cells[0].shape[:2]
@@ -114,6 +114,18 @@ def test_patches_are_whole_pixels_in_the_images_proportions(
     height, width = cell_size(shape, grid, 4, columns)
     assert height % grid[0] == width % grid[1] == 0 and height * shape[1] == width * shape[0]
     assert 4 * columns * height * width < 1.3 * PIXELS or max(height, width) <= 118
+
+
+def test_one_long_name_is_shortened_and_leaves_the_others_their_size(image: np.ndarray, tmp_path: Path) -> None:
+    titles = ["Top-K\nkeep 0.5", "a-very-long-name-of-a-method-that-goes-on-and-on\nkeep 0.5"]
+    panels = [Panel(title, flags(0)[None], np.zeros((1, 6), int), "pruning", GRID) for title in titles]
+    figure, alone = (contact_sheet([image], some, tmp_path / "sheet.png") for some in (panels, panels[:1]))
+    width = cell_size(image.shape, GRID, 1, 3)[1]
+    texts = {text.get_text(): text for text in figure.texts}
+    (long,) = [text for name, text in texts.items() if "…" in name]
+    assert long.get_text().startswith("a-ve") and long.get_text().endswith("on")
+    assert long.get_window_extent().width <= width + 2 * GAP
+    assert texts["Top-K"].get_size() >= 0.65 * 0.13 * width * 72 / 100 and len(alone.texts) == 3
 
 
 def test_arrays_that_do_not_fit_are_refused(image: np.ndarray, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The figure of mean-depth heat maps: what is drawn, where, and what is said below it."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,14 @@ def test_each_map_shows_its_depths_and_correlations(small: Tables) -> None:
     shown = np.asarray(found["EViT 0.25"].images[0].get_array())
     assert (shown[cells["row"], cells["column"]] == cells["depth"]).all() and shown.shape == (14, 14)
     assert found["Top-K 0.5"].get_xlabel().split() == ["−.12", "−.25", "−.38"]
-    assert found["EViT 0.5"].get_xlabel().split() == ["–", "–", "–"]
+    assert found["EViT 0.5"].get_xlabel() == ""
+    assert [depth._short(value) for value in (-0.004, 0.004, -0.126, -1.0, np.nan)] == [
+        ".00",
+        ".00",
+        "−.13",
+        "−1.00",
+        "–",
+    ]
 
 
 def test_a_run_that_is_lacking_is_an_annotated_gap(small: Tables) -> None:
@@ -125,3 +133,22 @@ def test_what_cannot_be_drawn_is_said(small: Tables) -> None:
     into = Figure()
     assert depth.draw(Source(given={}), figure=into) is into
     assert "tokenlens compare" in into.axes[0].texts[0].get_text()
+
+
+def test_long_names_do_not_meet(make_tables: Any) -> None:
+    methods = ("topk", "evit", "dynamicvit", "ats", "l1", "l2", "linf", "random", "kmedoids", "dpcknn")
+    made = make_tables(("embedded:shapes",), ("small",), methods, (0.5,))
+    runs = made["runs"].assign(method=made["runs"]["method"] + "-with-temperature-and-noise")
+    figure = depth.draw(Source(given={**made, "runs": runs}), strict=True)
+    figure.draw_without_rendering()
+    boxes = [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
+    assert len(boxes) == 10 and not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
+def test_one_method_stands_in_the_middle_beside_its_bar_and_says_nothing_of_what_is_not_known(make_tables: Any) -> None:
+    made = make_tables(("embedded:shapes",), ("small",), ("topk",), (0.5,))
+    figure = depth.draw(Source(given=made), strict=True)
+    figure.draw_without_rendering()
+    ax, bar = (one.get_window_extent() for one in figure.axes)
+    assert abs((ax.x0 + bar.x1) / 2 / figure.bbox.width - 0.5) < 0.06 and bar.x0 - ax.x1 < 20
+    assert figure.axes[0].get_xlabel() == "" and "Spearman" not in figure.get_supxlabel()

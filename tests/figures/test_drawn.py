@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 
 from tokenlens import table
 from tokenlens.errors import BadInput, UnknownName
-from tokenlens.figures.catalogue import FIGURES
+from tokenlens.figures.catalogue import FIGURES, Source, entries
 from tokenlens.figures.cli import figures
+from tokenlens.figures.drawn import Request, draw_all
 
 Tables = dict[str, pd.DataFrame]
 NAMES = ["accuracy", "datasets", "tradeoff"]
@@ -40,6 +42,35 @@ def test_what_can_be_drawn_is_and_what_cannot_is_said(results: Path, tmp_path: P
     assert notes[1].startswith("not drawn: contact-sheet: there is no folder of runs") and "extract" in notes[1]
     assert "| a | tiny | Top-K |" in (out / "accuracy.md").read_text()
     assert r"a & tiny & Top-K & " in (out / "accuracy.tex").read_text()
+
+
+def test_figures_of_one_setting_say_how_many_there_are_and_show_the_one_asked_for(
+    tmp_path: Path, make_tables: Callable[..., Tables]
+) -> None:
+    made = make_tables(("embedded:shapes", "folder:/birds"), ("tiny",), ("topk", "l2"), (0.5,))
+    for name in ("runs", "comparison", "heatmap"):
+        table.write(made[name], tmp_path, name)
+    words = ["depth", "chance", "accuracy", "--results", tmp_path, "--out", tmp_path / "out", "--format", "svg"]
+    words += ["--runs", tmp_path / "none"]
+    said, (note,) = run(*words)
+    assert len(said) == 3 and note.startswith("depth, chance: 1 other setting is not shown, having no more runs; ")
+    assert "--where dataset=NAME,model=NAME" in note
+    shown = {(tmp_path / "out" / "depth.svg").read_text().count(name) for name in ("shapes (val)", "birds (val)")}
+    for dataset, name in (("embedded:shapes", "shapes (val)"), ("folder:/birds", "birds (val)")):
+        assert run(*words, "--where", f"dataset={dataset}") == (said, [])
+        assert name in (tmp_path / "out" / "depth.svg").read_text()
+        assert all(word in (tmp_path / "out" / "accuracy.svg").read_text() for word in ("shapes, tiny", "birds, tiny"))
+    assert shown == {0, 1}
+    with pytest.raises(BadInput, match="there is no run with a method called 'topkk'; did you mean topk"):
+        run("depth", *words[3:], "--where", "method=topkk")
+
+
+def test_a_contact_sheet_says_that_it_is_a_png(tmp_path: Path, make_run: Callable[..., xr.Dataset]) -> None:
+    source, sheet = Source(opened=[make_run("topk"), make_run("tome")]), entries(["contact-sheet"])
+    (path, _), (_, note) = draw_all(sheet, source, Request(tmp_path, "pdf,svg"))
+    assert path is not None and path.suffix == ".png"
+    assert note == "contact-sheet: it is drawn pixel by pixel, and so written as png and not as pdf,svg"
+    assert [note for _, note in draw_all(sheet, source, Request(tmp_path, "pdf,png"))] == [""]
 
 
 def test_nothing_at_all_is_an_error_that_names_the_commands(tmp_path: Path) -> None:

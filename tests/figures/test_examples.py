@@ -1,5 +1,6 @@
 """Example images: each cell is what the method did, groups keep their colours, and fused patches look like no other."""
 
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -146,3 +147,13 @@ def test_fused_and_dropped_are_told_apart_in_grey_too() -> None:
     fused, dropped = drawn[:12], drawn[13:]
     assert np.ptp(dropped) < 1 and np.ptp(fused) > 50
     assert all(np.ptp(fused[:, 12 * i : 12 * i + 12]) > 50 for i in range(7))  # every patch of it
+
+
+def test_long_names_do_not_meet(make_run: Any) -> None:
+    runs = [make_run("topk", run=f"run{i}") for i in range(9)]
+    for i, run in enumerate(runs):
+        run.attrs["method"] = f"topk-with-temperature-{i}-and-noise"
+    (ax,) = examples.draw(Source(opened=runs), images=1, strict=True).axes
+    ax.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.get_xticklabels()]
+    assert len(boxes) == 10 and not any(a.overlaps(b) for a, b in pairwise(boxes))

@@ -10,6 +10,7 @@ from tokenlens.figures.looks import (
     LOOKS,
     METRICS,
     ORDER,
+    among,
     by_size,
     color,
     in_order,
@@ -93,3 +94,16 @@ def test_data_sets_go_by_a_short_name() -> None:
     assert [place(name) for name in ("embedded:shapes", "folder:/a/b", "imagenet", "folder:/")] == [
         "shapes", "b", "imagenet", "folder:/",
     ]  # fmt: skip
+
+
+def test_among_others_no_two_methods_look_the_same() -> None:
+    names = ["topk", "topk-mean", "topk-noise", "tome", *(f"mine-{i}" for i in range(8))]
+    with among(names):
+        looks = {(color(name), str(marker(name))) for name in names}
+        assert len(looks) == len(names) and color("topk-mean") == color("topk") != color("mine-0")
+        assert linestyle("topk-mean") == linestyle("topk") and marker("tome") == LOOKS["tome"].marker
+        assert not {str(marker(name)) for name in names if name not in LOOKS} & {marker(name) for name in ORDER}
+        before = marker("mine-3")
+    with among(reversed(names)):
+        assert marker("mine-3") == before
+    assert marker("topk-mean") == marker("topk")

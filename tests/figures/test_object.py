@@ -27,7 +27,7 @@ def test_points_are_drawn_over_the_share_of_patches_kept(tables: Tables, row: in
     figure = figure_of_object.draw(source(tables, *METRICS), strict=True, dataset="embedded:shapes", model="deit_tiny")
     axes = np.reshape(figure.axes, (2, 2))
     assert [ax.get_title() for ax in axes[0]] == ["after block 3", "after block 6"]
-    assert axes[row, 0].get_ylabel() == ("share of object kept", "share on the object")[row]
+    assert axes[row, 0].get_ylabel() == ("share of object kept", "share of kept patches\non the object")[row]
     lines = {bars.get_label(): bars.lines[0] for bars in axes[row, 1].containers}
     assert list(lines) == ["Top-K", "EViT"]
     assert list(lines["Top-K"].get_xdata()) == [0.25 / 6, 0.5 / 6] and list(lines["EViT"].get_xdata()) == [0.2 / 6]
@@ -40,6 +40,7 @@ def test_a_random_pattern_keeps_as_much_of_the_object_as_of_all(tables: Tables) 
     expected = [next(line for line in ax.lines if line.get_gid() == "expected") for ax in axes[:, 0]]
     assert expected[0].get_slope() == 1 and expected[0].get_xy1() == (0, 0)
     assert list(expected[1].get_ydata()) == pytest.approx([0.3, 0.3])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Top-K", "EViT", "a random pattern"]
 
 
 def test_what_is_lacking_is_said(tables: Tables) -> None:

@@ -73,7 +73,7 @@ def test_conditions_on_runs() -> None:
     for condition, message in {
         "method": "write KEY=VALUE",
         "colour=red": "no run attribute called 'colour'",
-        "method=ats": "none of the 3 runs has method=ats",
+        "method=ats": "there is no run with a method called 'ats'; known: evit, tome, topk",
     }.items():
         with pytest.raises(BadInput, match=message):
             choose_runs(runs, [condition])

@@ -1,5 +1,6 @@
 """The similarity matrices: values, order, chance, and what is not there."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,32 @@ def test_the_keep_rate_is_the_usual_one_or_the_one_asked_for(small: Tables) -> N
     alone = {**small, "runs": small["runs"][small["runs"]["method"] == "topk"]}
     with pytest.raises(Missing, match=r"no two methods of shapes .* are compared at the keep rate 0.5"):
         similarity.numbers(Source(given=alone))
+
+
+def test_names_keep_clear_of_each_other_and_crosses_are_no_larger_than_letters(
+    make_tables: Any, tables: Tables
+) -> None:
+    every = make_tables(("embedded:shapes",), ("small",), tuple(sorted({*tables["runs"]["method"]} - {"none"})), (0.5,))
+    figure = similarity.draw(Source(given=every), strict=True)
+    figure.draw_without_rendering()
+    for metric in similarity.METRICS:
+        boxes = [text.get_window_extent() for text in panels(figure, metric)[0].get_yticklabels()]
+        assert len(boxes) > 8 and not any(a.overlaps(b) for a, b in pairwise(boxes))
+    two = make_tables(("embedded:shapes",), ("small",), ("topk", "random"), (0.5,))
+    chance = two["comparison"].assign(chance=two["comparison"]["value"])
+    figure = similarity.draw(Source(given={**two, "comparison": chance}), strict=True)
+    (crosses,) = panels(figure, "iou")[0].collections
+    assert len(crosses.get_offsets()) == 2 and crosses.get_sizes()[0] ** 0.5 <= 8
+
+
+def test_many_methods_make_the_matrices_higher(small: Tables) -> None:
+    names = [f"topk-{i}" for i in range(40)]
+    one = small["runs"].query("method == 'topk' and keep_rate == 0.5")
+    runs = pd.concat([one.assign(run=name, method=name) for name in names])
+    pair = small["comparison"].query("axis == 'method' and metric == 'iou' and stage == 3").iloc[:1]
+    pairs = pd.concat([pair.assign(run_a=a, run_b=b) for i, a in enumerate(names) for b in names[:i]])
+    figure = similarity.draw(Source(given={"runs": runs, "comparison": pairs}), strict=True)
+    labels = panels(figure, "iou")[0].get_yticklabels()
+    boxes = [text.get_window_extent() for text in labels]
+    assert len(boxes) == 40 and not any(a.overlaps(b) for a, b in pairwise(boxes))
+    assert labels[0].get_size() > 3

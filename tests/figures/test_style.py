@@ -73,3 +73,26 @@ def test_tick_labels_keep_their_size_outside() -> None:
         style.settle(figure)
     figure.draw_without_rendering()
     assert {text.get_size() for text in figure.axes[0].get_xticklabels()} == {0.85 * 15}
+
+
+def test_long_names_are_shortened_in_their_middle_and_folded_at_their_joints() -> None:
+    assert style.shortened("spatial_scorer_v2", 17) == "spatial_scorer_v2"
+    assert [style.shortened("spatial_scorer_v2", n) for n in (9, 3, 2, 1)] == ["spat…r_v2", "s…2", "s…", "…"]
+    assert style.folded("ATC complete", 5) == "ATC complete"
+    assert style.folded("topk-with-temperature-and-noise", 15) == "topk-with-\ntempera…d-noise"
+    assert style.folded("averylongmethodname", 12) == "averylongmet\nhodname"
+
+
+@pytest.mark.parametrize("name", ["iccv", "slide"])
+def test_many_long_names_take_room_of_their_own(name: str) -> None:
+    methods = [f"a-plugin-with-the-name-{i}-of-a-method" for i in range(30)]
+    with style.use(name):
+        figure = style.canvas(None, name, "page", 2.9 + style.legend_room(methods, name))
+        ax = figure.subplots()
+        style.legend_of(figure, methods)
+        figure.draw_without_rendering()
+        box, size = figure.legends[0].get_window_extent(), matplotlib.rcParams["font.size"]
+        assert 0 <= box.x0 and box.x1 <= figure.bbox.width and 0 <= box.y0
+        assert ax.get_window_extent().height > 100 * 2 * size / 8
+        assert max(len(text.get_text()) for text in figure.legends[0].texts) == style.LONGEST
+    assert style.legend_room(["topk", "l2"], name) == 0

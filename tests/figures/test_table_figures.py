@@ -1,6 +1,7 @@
 """The figures that come from tables: what is drawn is what the tables say."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -16,12 +17,6 @@ from tokenlens.figures.style import Canvas, color, label, marker
 
 Tables = dict[str, pd.DataFrame]
 SOME = ("topk", "dynamicvit", "tome", "dpcknn", "sit", "l2", "random")
-
-
-@pytest.fixture(scope="module")
-def small(make_tables: Callable[..., Tables]) -> Tables:
-    """Two data sets, two capacities, seven methods, three rates."""
-    return make_tables(("embedded:shapes", "folder:/birds"), ("tiny", "small"), SOME, (0.25, 0.5, 0.9))
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +65,17 @@ def test_ranks_are_averaged_and_methods_ordered_by_them(source: Source) -> None:
     assert len(dots) == 3 * len(SOME)
 
 
+def test_the_ranks_of_many_methods_have_room(make_tables: Callable[..., Tables], tables: Tables) -> None:
+    runs = make_tables(("a",), ("tiny",), tuple(sorted({*tables["runs"]["method"]} - {"none"})), (0.5,))["runs"]
+    more = runs[runs["method"] != "none"]
+    more = more.assign(run=more["run"] + "x", method="a-plugin-with-a-long-name-for-" + more["method"])
+    made = accuracy.draw(Source(given={"runs": pd.concat([runs, more])}))
+    made.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in made.axes[-1].get_yticklabels()]
+    assert len(boxes) == 34 and not any(a.overlaps(b) for a, b in pairwise(boxes))
+    assert made.legends[0].get_window_extent().y1 < made.axes[-1].get_window_extent().y0
+
+
 def test_a_rate_that_was_not_run_is_a_gap_in_the_line_and_a_setting_a_gap_in_the_page(small: Tables) -> None:
     runs = small["runs"]
     fewer = runs[~((runs["method"] == "tome") & (runs["keep_rate"] == 0.5))]
@@ -81,6 +87,11 @@ def test_a_rate_that_was_not_run_is_a_gap_in_the_line_and_a_setting_a_gap_in_the
     assert max(lengths) == 0  # a mean average precision has no interval of shares
     alone = accuracy.draw(Source(given={"runs": runs[runs["method"] == "none"]}))
     assert gaps(alone) == ["no method\nto rank"]
+    single = accuracy.draw(Source(given={"runs": runs[runs["method"] == "topk"]}))
+    assert gaps(single) == ["one method\nhas no rank"]
+    assert [text.get_text() for text in single.legends[0].texts] == ["Top-K"]
+    ranks = accuracy.draw(Source(given={"runs": runs[runs["method"].isin(["topk", "l2"])]})).axes[-1]
+    assert all(tick == round(tick) for tick in ranks.get_xticks())
     with pytest.raises(Missing, match="no run has both an accuracy and one keep rate"):
         accuracy.numbers(Source(given={"runs": runs.assign(accuracy=np.nan)}))
 
@@ -195,48 +206,22 @@ def test_correlations_are_means_and_bold_where_most_hold(source: Source, small: 
     assert ax.texts[0].get_text() == f"{means[0.25]:.2f}".replace("-", "−")
     assert np.isnan(np.ma.filled(made.axes[2].collections[0].get_array(), np.nan).reshape(5, 4)[:4]).all()
     assert len(made.axes[2].texts) == 4  # only features are there for the un-reduced model
+    for each in made.axes:  # every number can be read on its ground
+        mesh = each.collections[0]
+        shades = mesh.to_rgba(mesh.get_array().compressed())[:, :3]
+        for text, shade in zip(each.texts, shades, strict=True):
+            light = np.where(shade <= 0.04045, shade / 12.92, ((shade + 0.055) / 1.055) ** 2.4) @ [
+                0.2126,
+                0.7152,
+                0.0722,
+            ]
+            written = {"black": 0.0, "white": 1.0}[text.get_color()]
+            assert (max(light, written) + 0.05) / (min(light, written) + 0.05) > 4.5
     weights = {text.get_fontweight() for text in ax.texts[:4]}
     assert weights == ({"bold"} if (part["q"] < 0.05).all() else {"normal"})
     sure = small["proxy"].assign(q=0.001)
     bold = correlations.draw(Source(given=small | {"proxy": sure}))
     assert {text.get_fontweight() for text in bold.axes[1].texts} == {"bold"}
-
-
-def test_the_front_holds_what_nothing_beats() -> None:
-    x = np.array([1, 2, 3, 3, np.nan, 2])
-    y = np.array([9, 9, 5, 4, 99, 7])
-    assert tradeoff.front(x, y).tolist() == [False, True, True, False, False, False]
-    order = np.array([3, 1, 5, 0, 4, 2])
-    assert (tradeoff.front(x[order], y[order]) == tradeoff.front(x, y)[order]).all()
-
-
-def test_tradeoff_joins_accuracy_with_what_was_measured(source: Source, small: Tables) -> None:
-    frame = tradeoff.numbers(source)
-    bench = small["bench"].set_index(["model", "method", "keep_rate"])["images_per_second"]
-    speeds = [bench[tuple(row)] for row in frame[["model", "method", "keep_rate"]].to_numpy()]
-    assert frame["images_per_second"].tolist() == speeds and len(frame) == len(small["runs"])
-    made = tradeoff.draw(source)
-    assert [ax.get_title() for ax in made.axes] == ["shapes", "shapes", "birds", "birds"]
-    assert made.axes[2].get_xlabel() == "images a second (cpu, batch 32, float32)"
-    best = frame[(frame["dataset"] == "embedded:shapes") & frame["on_front_speed"]].sort_values("images_per_second")
-    line = next(line for line in made.axes[0].lines if line.get_label() == "Pareto front")
-    assert line.get_xdata().tolist() == best["images_per_second"].tolist() and len(best) > 3
-    assert line.get_ydata().tolist() == sorted(best["accuracy"], reverse=True)
-
-
-def test_tradeoff_takes_the_setting_of_the_benchmark_with_most_rows(small: Tables) -> None:
-    other = small["bench"].iloc[:4].assign(device="cuda", images_per_second=1e6)
-    given = small | {"bench": pd.concat([other, small["bench"]])}
-    assert tradeoff.numbers(Source(given=given))["images_per_second"].max() < 1e6
-
-
-def test_without_a_benchmark_the_cost_is_drawn_and_the_speed_is_a_gap(small: Tables) -> None:
-    made = tradeoff.draw(Source(given={"runs": small["runs"]}))
-    assert gaps(made) == ["not measured for these runs:\ntokenlens bench"] * 2
-    assert made.axes[1].get_xlabel() == "GFLOPs" and made.axes[1].get_ylabel() == "top-1 accuracy (%)"
-    assert bars(made.axes[1])["Top-K deit_tiny"].lines[0].get_xdata().tolist() == [
-        small["runs"].set_index("run").loc[f"d0_tiny_topk_r{rate:g}", "gflops"] for rate in (0.25, 0.5, 0.9)
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("figure", [accuracy, axes, correlations, datasets, proxy, tradeoff], ids=lambda m: m.__name__)

@@ -43,8 +43,14 @@ def test_methods_that_leave_what_was_asked_are_named(runs: list[Any]) -> None:
     figure = tokens_left.draw(Source(opened=runs), strict=True)
     assert figure.get_supxlabel().endswith("always as asked: Top-K")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["EViT", "ATS"]
-    figure = tokens_left.draw(Source(opened=runs[:2]), strict=True)
-    assert not figure.legends and len(figure.axes) == 2
+
+
+def test_where_all_leave_what_was_asked_they_are_drawn_on_the_line(runs: list[Any], make_run: Any) -> None:
+    figure = tokens_left.draw(Source(opened=[*runs[:2], make_run("l2", 0.5)]), strict=True)
+    for ax in figure.axes:
+        lines = {bars.get_label(): bars.lines[0] for bars in ax.containers}
+        assert list(lines) == ["Top-K", "ℓ2"] and not any(np.any(line.get_ydata()) for line in lines.values())
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Top-K", "ℓ2"]
 
 
 def test_numbers_are_those_of_the_runs(runs: list[Any]) -> None:

@@ -243,6 +243,22 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(study: Any, tmp_
     assert not (tmp_path / "never.html").exists()
 
 
+@pytest.mark.parametrize("option", ["runs", "results"])
+def test_a_folder_that_was_named_has_to_be_there(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.html").write_text("a good one")
+    words = {"runs": study.runs, "results": study.results} | {option: tmp_path / "typo"}
+    line = [str(word) for name, folder in words.items() for word in (f"--{name}", folder)]
+    with pytest.raises(BadInput, match=rf"there is no folder .*typo; say with --{option} where"):
+        CliRunner().invoke(report, line, catch_exceptions=False, standalone_mode=False)
+    assert (tmp_path / "report.html").read_text() == "a good one"
+    line = [word for word in line if word not in (f"--{option}", str(tmp_path / "typo"))]  # a default may be absent
+    assert CliRunner().invoke(report, line, catch_exceptions=False, standalone_mode=False).exit_code == 0
+    assert (tmp_path / "report.html").read_text() != "a good one"
+
+
 def test_images_that_are_gone_leave_their_patterns(make_study: Callable[[Path], Any], tmp_path: Path) -> None:
     own = make_study(tmp_path)
     shutil.rmtree(tmp_path / "photos")
@@ -265,8 +281,8 @@ def test_conditions_and_the_number_of_images(study: Any, tmp_path: Path) -> None
     index = json.loads(unpacked(Page((tmp_path / "r.html").read_text(encoding="utf-8")).data["index"]))
     assert [run["title"] for run in index["runs"]] == ["Top-K 0.5", "ToMe 0.5"]
     assert len(index["sets"][0]["ids"]) == 5 and index["sets"][0]["start"] == [run["name"] for run in index["runs"]]
-    with pytest.raises(BadInput, match="none of the 5 runs has method=ats"):
-        write_report(study.runs, study.results, tmp_path / "r.html", where=["method=ats"])
+    with pytest.raises(BadInput, match="there is no run with a method called 'topkk'; did you mean topk"):
+        write_report(study.runs, study.results, tmp_path / "r.html", where=["method=topkk"])
 
 
 def test_large_images_are_shown_small_and_in_proportion() -> None:
