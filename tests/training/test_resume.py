@@ -221,6 +221,12 @@ def test_another_recipe_or_other_steps_need_another_folder(small: Any, tmp_path:
     finetune(small(schedule__epochs=1), tmp_path / "begun", device="cpu", progress=False)
     with pytest.raises(tokenlens.BadInput, match=r"begun with another recipe \(optimizer.lr 0.001 there, 0.5 here\)"):
         finetune(small(schedule__epochs=1, optimizer__lr=0.5), tmp_path / "begun", device="cpu", progress=False)
+    before = (tmp_path / "begun" / "last.safetensors").read_bytes()
+    for epochs in (2, 1):
+        finetune(small(schedule__epochs=epochs), tmp_path / "begun", device="cpu", progress=False, aside=True)
+    assert (tmp_path / "begun" / "last.safetensors").read_bytes() == before
+    moved = [len(log_of(tmp_path / f"begun.old-{n}")) for n in (1, 2)]
+    assert moved == [1, 2] and len(list(tmp_path.glob("begun*"))) == 3
     state = state_of(tmp_path / "begun")
     origin = {**state["origin"], "images a step": 8}
     torch.save({**state, "origin": origin}, tmp_path / "begun" / "state.pt")

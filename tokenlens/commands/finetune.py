@@ -36,6 +36,9 @@ from .words import SEED, numbers
 )
 @click.option("--tracker", "trackers", multiple=True, help="Of accelerate, such as wandb, beside CSV and TensorBoard.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the result.  [default: finetuned/NAME]")
+@click.option(
+    "--aside", is_flag=True, help="Move aside what was begun there otherwise, to NAME.old-1; else it is refused."
+)
 @click.option("--show", is_flag=True, help="Print the resolved recipe, with every key, and do nothing.")
 def finetune(**settings: Any) -> None:
     """Fine-tune a method; the same command goes on where it was stopped.

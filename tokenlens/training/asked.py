@@ -43,6 +43,7 @@ class Asked:
     device: str = "auto"
     trackers: Sequence[str] = ()
     out: Path | None = None
+    aside: bool = False
     show: bool = False
 
     def resolved(self) -> Recipe:
@@ -83,7 +84,8 @@ class Asked:
             return
         from .finetune import finetune
 
-        tuned = finetune(recipe, self.out or Path("finetuned") / recipe.title, self.device, self.trackers)
+        out = self.out or Path("finetuned") / recipe.title
+        tuned = finetune(recipe, out, self.device, self.trackers, aside=self.aside)
         from accelerate import PartialState  # type: ignore[import-untyped]
 
         if not PartialState().is_main_process:

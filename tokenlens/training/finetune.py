@@ -29,7 +29,7 @@ from .losses import Criterion, Student
 from .optimizer import make_optimizer
 from .progress import EVERY, Meter
 from .recipe import Recipe
-from .saving import IMAGES_A_STEP, Folder
+from .saving import IMAGES_A_STEP, BegunOtherwise, Folder, move_aside
 from .start import labels_of, open_sets, start
 
 
@@ -50,7 +50,12 @@ class Tuned:
 
 
 def finetune(
-    recipe: Recipe, out: Path, device: str = "auto", trackers: Sequence[str] = (), progress: bool = True
+    recipe: Recipe,
+    out: Path,
+    device: str = "auto",
+    trackers: Sequence[str] = (),
+    progress: bool = True,
+    aside: bool = False,
 ) -> Tuned:
     """Fine-tune; what was begun in `out` goes on.
 
@@ -60,12 +65,24 @@ def finetune(
         device: auto, cpu or cuda.
         trackers: of accelerate, beside the CSV file and TensorBoard.
         progress: show a bar.
+        aside: what was begun in `out` with another recipe, other images or weights is moved aside, not refused.
 
     Raises:
         BadInput: settings that do not go together, images or weights that cannot be used, a full disk, a loss that is
             not finite.
     """
-    training = Training(recipe, out, device, trackers, progress)
+    try:
+        training = Training(recipe, out, device, trackers, progress)
+    except BegunOtherwise:
+        if not aside:
+            raise
+        from accelerate import PartialState  # type: ignore[import-untyped]
+
+        PartialState().wait_for_everyone()  # all have looked
+        if PartialState().is_main_process:
+            move_aside(out)
+        PartialState().wait_for_everyone()
+        training = Training(recipe, out, device, trackers, progress)
     training.run()
     return Tuned(out, training.measure, training.best)
 

@@ -17,6 +17,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ from .recipe import Recipe
 
 State = dict[str, Any]
 IMAGES_A_STEP = "images a step"  # in a state's origin
+
+
+class BegunOtherwise(BadInput):
+    """A folder holds a fine-tuning that was begun with something else."""
+
+
+def move_aside(out: Path) -> None:
+    """Give a folder the first name of `out.old-1`, `out.old-2` and so on that is free."""
+    with disk_errors(out):
+        out.rename(next(to for n in count(1) if not (to := out.with_name(f"{out.name}.old-{n}")).exists()))
 
 
 class Folder:
@@ -51,7 +62,7 @@ class Folder:
         except (ValueError, AttributeError) as error:  # no JSON, or JSON of something else
             raise BadInput(f"{there} is damaged; remove the folder, or give another --out, and train anew") from error
         if other:
-            raise BadInput(f"{out} was begun with another recipe ({', '.join(other[:3])}); give another --out")
+            raise BegunOtherwise(f"{out} was begun with another recipe ({', '.join(other[:3])}); give another --out")
 
     def begin(self) -> None:
         """Make the folder, and write the recipe into it."""
@@ -83,12 +94,12 @@ class Folder:
             raise BadInput(f"{path} is damaged; remove the folder, or give another --out, and train anew") from error
         steps = there.pop(IMAGES_A_STEP, None), origin[IMAGES_A_STEP]
         if steps[0] != steps[1]:
-            raise BadInput(
+            raise BegunOtherwise(
                 f"{self.out} was begun with {steps[0]} images a step and would go on with {steps[1]}; "
                 "start as many processes as then, or give another --out"
             )
         if other := [name for name in there if there[name] != origin.get(name)]:
-            raise BadInput(
+            raise BegunOtherwise(
                 f"{self.out} was begun with other {' and '.join(other)}; put back what has changed since, or give "
                 "another --out"
             )
