@@ -124,6 +124,17 @@ def test_weights_are_in_memory_once(tiny_vit: nn.Module) -> None:
         assert side.model.vit.head.weight.data_ptr() == host.vit.head.weight.data_ptr()
 
 
+def test_what_is_said_twice_is_measured_once(tmp_path: Path) -> None:
+    twice = {"methods": ["topk", "topk"], "keep_rates": [0.5, 0.5], "batch_sizes": [2, 2]}
+    said = list(small(tmp_path, **twice).run())
+    assert len([line for line in said if "topk" in line]) == 1 and len(read(tmp_path)) == 2
+
+
+def test_images_that_do_not_fit_into_memory(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"looking at images with a batch of 9+ does not fit into memory"):
+        list(small(tmp_path, batch_sizes=[99_999_999_999]).run())
+
+
 def test_a_stop_keeps_the_rounds_that_are_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     list(small(tmp_path, batch_sizes=[1]).run())
     clock, calls = machine.seconds, iter(range(100))

@@ -76,14 +76,17 @@ class Bench(Models):
         if table.exists(self.out, "bench"):
             table.read(self.out, "bench")
         host = self.host()
-        images = self.images(host)
+        most = {"batch_size": max(self.batch_sizes), "compiled": False}
+        with _failures("looking at images", most):
+            images = self.images(host)
         with _threads(self.threads):
             same = {"model": host.model, "device": device.type, "threads": torch.get_num_threads()}
             same |= {"data": self.data or "synthetic", "machine": machine_note(device)}
             for precision in precisions:
-                pool = images.to(device, getattr(torch, precision))
-                sides = self.sides(replace(host, vit=host.vit.to(device, pool.dtype)), planned, pool)
-                for compiled, size in itertools.product(self.compiled, self.batch_sizes):
+                with _failures("counting tokens", most):
+                    pool = images.to(device, getattr(torch, precision))
+                    sides = self.sides(replace(host, vit=host.vit.to(device, pool.dtype)), planned, pool)
+                for compiled, size in itertools.product(self.compiled, dict.fromkeys(self.batch_sizes)):
                     setting = {**same, "precision": precision, "compiled": compiled, "batch_size": size}
                     yield from lines(self.measure(sides, pool, setting))
 

@@ -62,7 +62,8 @@ class Models:
         amounts = self._amounts()
         for name in self.methods:
             method(name).parse(self.options)
-        return [(name, amount) for name in self.methods for amount in amounts]
+        pairs = [(name, amount) for name in self.methods for amount in amounts]
+        return [pair for index, pair in enumerate(pairs) if pair not in pairs[:index]]  # said twice is meant once
 
     def _amounts(self) -> list[dict[str, Any]]:
         ways = [bool(self.keep_rates), self.keep is not None, self.remove is not None]

@@ -157,14 +157,23 @@ def test_what_comes_out_is_of_the_kind_that_went_in(linkage: Linkage) -> None:
     half = tensor.detach().bfloat16()
     assert torch.equal(agglomerative(half, 5, linkage), agglomerative(half.float(), 5, linkage))
     features.flags.writeable = False
-    np.testing.assert_array_equal(agglomerative(features, 5, linkage), expected)
+    for same in (
+        features,
+        features[:, ::-1][:, ::-1].astype(features.dtype),
+        features.astype(">f4"),
+        torch._neg_view(-tensor),
+    ):
+        np.testing.assert_array_equal(np.asarray(agglomerative(same, 5, linkage)), expected)
+    backwards = features[:, :, ::-1]
+    np.testing.assert_array_equal(agglomerative(backwards, 5, linkage), agglomerative(backwards.copy(), 5, linkage))
 
 
 @each_linkage
 def test_tokens_without_length_and_odd_channels_and_empty_batches_are_no_trouble(linkage: Linkage) -> None:
     assert len(set(agglomerative(np.zeros((1, 7, 5), np.float32), 3, linkage)[0].tolist())) == 3
     assert agglomerative(np.ones((1, 1, 3), np.float32), 1, linkage).tolist() == [[0]]
-    assert agglomerative(np.ones((0, 4, 3), np.float32), 2, linkage).shape == (0, 4)
+    for count in (2, []):
+        assert agglomerative(np.ones((0, 4, 3), np.float32), count, linkage).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +185,12 @@ def test_tokens_without_length_and_odd_channels_and_empty_batches_are_no_trouble
         (np.ones((2, 4, 2)), 0.5, {}, "n_clusters is float64"),
         (np.ones((4, 2)), 2, {}, r"shape \(4, 2\) and not .* add the missing axis"),
         (np.ones((1, 4, 2)), 2, {"metric": "precomputed"}, r"\(1, 4, 2\) and not \(images, tokens, tokens\)"),
-        (np.ones((1, 4, 2), int), 2, {}, "torch.int64 and not floating-point numbers"),
+        (np.ones((2, 4, 2)), [[1], [2, 3]], {}, r"n_clusters is \[\[1\], \[2, 3\]\]; give one integer"),
+        (np.ones((1, 4, 2), int), 2, {}, r"torch.int64 \(torch.strided\) and not dense floating-point numbers"),
+        (torch.ones(1, 4, 2).to_sparse(), 2, {}, "and not dense floating-point numbers; convert it to float32"),
+        (torch.ones(1, 4, 2).to(torch.float8_e4m3fn), 2, {}, "torch.float8_e4m3fn .* and not dense"),
+        (np.ones((1, 4, 2), np.longdouble), 2, {}, "x cannot be taken as a dense tensor .* convert it to an array of"),
+        ("words", 2, {}, "x cannot be taken as a dense tensor"),
         (np.ones((1, 4, 2)), 2, {"linkage": "ward"}, "'ward' is not a linkage that is known; choose one of single, co"),
         (np.ones((1, 4, 2)), 2, {"metric": "l1"}, "'l1' is not a metric that is known; choose one of cosine, pre"),
         (np.full((1, 4, 2), np.nan), 2, {}, "features hold values that are not finite, or overflow"),

@@ -57,8 +57,7 @@ def agglomerative(
     Raises:
         BadInput: shape, type, linkage, metric or K cannot be used, or x is not finite.
     """
-    # torch warns of memory that must not be written to
-    values = torch.as_tensor(x.copy() if isinstance(x, np.ndarray) and not x.flags.writeable else x).detach()
+    values = _tensor(x)
     _check(values, linkage, metric)
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
@@ -79,6 +78,19 @@ def agglomerative(
     return labels if isinstance(x, Tensor) else labels.numpy()
 
 
+def _tensor(x: Any) -> Tensor:
+    """Of what was given; BadInput where torch knows no such array."""
+    try:
+        if isinstance(
+            x, np.ndarray
+        ):  # torch knows neither steps backwards nor foreign byte orders, and warns of read-only
+            x = np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
+        return torch.as_tensor(x).detach().resolve_neg()
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        raise BadInput(f"x cannot be taken as a dense tensor ({reason}); convert it to an array of float32") from error
+
+
 def _check(x: Tensor, linkage: str, metric: str) -> None:
     for kind, word, known in (("linkage", linkage, get_args(Linkage)), ("metric", metric, get_args(Metric))):
         if word not in known:
@@ -88,13 +100,18 @@ def _check(x: Tensor, linkage: str, metric: str) -> None:
         raise BadInput(f"x has shape {tuple(x.shape)} and not {wanted}; add the missing axis")
     if metric == "precomputed" and x.shape[1] != x.shape[2]:
         raise BadInput(f"distances have shape {tuple(x.shape)} and not {wanted}; features go with metric='cosine'")
-    if not x.dtype.is_floating_point:
-        raise BadInput(f"x holds {x.dtype} and not floating-point numbers; convert it to float32")
+    if not x.dtype.is_floating_point or x.itemsize < 2 or x.layout != torch.strided:
+        raise BadInput(f"x holds {x.dtype} ({x.layout}) and not dense floating-point numbers; convert it to float32")
 
 
 def _counts(n_clusters: Any, images: int, tokens: int) -> NDArray[np.int64]:
     """K of each image, (B,)."""
-    asked = n_clusters.cpu().numpy() if isinstance(n_clusters, Tensor) else np.asarray(n_clusters)
+    try:
+        asked = n_clusters.cpu().numpy() if isinstance(n_clusters, Tensor) else np.asarray(n_clusters)
+    except ValueError as error:  # lists of unequal lengths
+        raise BadInput(f"n_clusters is {n_clusters!r}; give one integer, or one for each of {images} images") from error
+    if asked.shape == (0,) == (images,):
+        return np.zeros(0, np.int64)
     if asked.dtype.kind not in "iu" or asked.shape not in ((), (images,)):
         raise BadInput(
             f"n_clusters is {asked.dtype} of shape {asked.shape}; give one integer, or one for each of {images} images"
