@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tokenlens.errors import BadInput
 from tokenlens.study.matrix import Study
 from tokenlens.study.runner import Note, Notes, Task, Worker, carry_out, lock
-from tokenlens.study.tasks import runs
+from tokenlens.study.tasks import check, conclusion, runs
 
 Write = Callable[..., Study]
 GOOD, BAD = ("--version",), ("extract", "--no-such-option")
@@ -47,8 +48,9 @@ def test_a_task_counts_as_done_only_with_its_words_and_what_it_makes(tmp_path: P
     made.touch()
     assert notes.ended([task]) == {"a/b"}
     assert not notes.ended([Task("a/b", (*GOOD, "more"), makes=(made,))])
-    notes.log(task).with_suffix(".json").write_text("{")  # half a note is none
-    assert notes.read(task) is None
+    for text in ("{", "[]", '{"words": 1}'):  # half a note is none
+        notes.log(task).with_suffix(".json").write_text(text)
+        assert notes.read(task) is None
 
 
 def test_what_follows_from_a_task_that_is_done_anew_is_done_anew(tmp_path: Path) -> None:
@@ -59,6 +61,18 @@ def test_what_follows_from_a_task_that_is_done_anew_is_done_anew(tmp_path: Path)
     assert carried(tasks, tmp_path, jobs=1) == ([], [("a", 0), ("b", 0)])
 
 
+def test_what_follows_is_done_anew_though_what_it_needs_was_carried_out_alone(tmp_path: Path) -> None:
+    notes, tasks = Notes(tmp_path), [Task("a", GOOD), Task("b", GOOD, needs=("a",)), Task("c", BAD)]
+    for task, code in zip(tasks, (0, 0, 2), strict=True):
+        notes.write(task, Note(task.words, code, 1.0, ""))
+    tasks[0] = Task("a", ("methods",))
+    notes.clear(tasks)
+    notes.write(tasks[0], Note(tasks[0].words, 0, 1.0, ""))
+    assert notes.ended(tasks) == {"a"}
+    failed = notes.read(tasks[2])
+    assert failed is not None and failed.code == 2  # is still told as failed
+
+
 def test_words_are_the_commands_of_the_study(write: Write, tmp_path: Path) -> None:
     study = write(backbone={"recipe": "shapes", "set": {"schedule.epochs": 2}}, finetune={"recipe": "shapes"})
     every = {task.name: task for task in runs(study, tmp_path)}
@@ -67,6 +81,7 @@ def test_words_are_the_commands_of_the_study(write: Write, tmp_path: Path) -> No
     extracted = every["extract/embedded-birds/nano/topk-0.5-s0"]
     assert tuned.needs == (backbone.name,) and extracted.needs == (tuned.name,)
     assert str(backbone.makes[0]) in tuned.words and str(tuned.makes[0]) in extracted.words
+    assert "--aside" in backbone.words and "--aside" in tuned.words  # or a changed recipe would be refused for good
     assert "schedule.epochs=2" in backbone.words and "schedule.epochs=2" not in tuned.words
     # cheaper by the tokens that are gone, and by two epochs of ten
     whole = every["finetune/embedded-birds/nano/none-1-s0"]
@@ -97,6 +112,49 @@ def test_a_backbone_may_start_from_that_of_another_set(write: Write, tmp_path: P
 def test_off_the_shelf_methods_are_only_extracted(write: Write, tmp_path: Path) -> None:
     study = write()
     assert {task.name.split("/")[0] for task in runs(study, tmp_path)} == {"extract"}
+
+
+def test_settings_that_are_null_are_left_out_or_null(write: Write, tmp_path: Path) -> None:
+    off = {"limit": None, "features": False, "split": "test"}
+    study = write(backbone={"recipe": "shapes", "set": {"data.limit": None}}, extract=off, compare={"chunk": None})
+    every = {task.name: task for task in (*runs(study, tmp_path), *conclusion(study, tmp_path))}
+    assert "data.limit=null" in every["backbone/embedded-birds/nano"].words
+    assert not {"--limit", "--features", "--chunk", "None"} & {word for task in every.values() for word in task.words}
+    assert "test" in every["extract/embedded-birds/nano/none-1-s0"].words
+    assert every["figures"].makes == (tmp_path / "figures",)
+
+
+@pytest.mark.parametrize(
+    ("axes", "sentence"),
+    [
+        ({"data": ["folder:/a_b", "folder:/a-b"]}, "two tasks would be .*folder--a-b.*, with folder:/a-b and folder"),
+        ({"keep_rates": [0.5, 0.50000001]}, "two tasks would be .*topk-0.5-s0, with 0.5 and 0.50000001"),
+        ({"models": ["resnet18"]}, "resnet18 is a ResNet, which tokenlens does not understand"),
+        ({"models": ["swin_tiny_patch4_window7_224"]}, "is a SwinTransformer, which"),
+    ],
+)
+def test_runs_that_cannot_be_are_refused(write: Write, tmp_path: Path, axes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        runs(write(axes), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rest", "sentence"),
+    [
+        ({"extract": {"features": "float64"}}, "extract/.* cannot be carried out .*float64.*; mend it in the study"),
+        ({"extract": {"limit": 0}}, "'--limit'"),
+        ({"compare": {"resamples": "many"}}, "compare cannot be carried out .*'many'"),
+        ({"axes": {"seeds": [2**63]}}, "'--seed'"),
+    ],
+)
+def test_what_a_command_would_refuse_is_refused_before(
+    write: Write, tmp_path: Path, rest: dict[str, Any], sentence: str
+) -> None:
+    good = write(backbone={"recipe": "nano"}, finetune={"recipe": "shapes"}, extract={"features": True})
+    check([*runs(good, tmp_path), *conclusion(good, tmp_path)[:1]])
+    study = write(**rest)
+    with pytest.raises(BadInput, match=sentence):
+        check([*runs(study, tmp_path), *conclusion(study, tmp_path)[:1]])
 
 
 def test_one_study_is_worked_on_by_one_process(tmp_path: Path) -> None:

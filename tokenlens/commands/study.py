@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -30,22 +31,28 @@ def study(file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: st
     tokenlens study embedded --jobs 2
     tokenlens study my-study.yaml --only finetune/shapes,topk
     """  # noqa: D301
+    if list_tasks and not dry_run:
+        raise BadInput("--list goes with --dry-run, which does nothing; give both, or leave --list out")
+    if only is not None and not words(only):
+        raise BadInput(f"--only {only!r} names nothing; give words of tasks' names, or leave it out")
     from ..study.carry import carry, chosen, overview
     from ..study.matrix import read, shipped
     from ..study.runner import Notes, devices_here
+    from ..study.tasks import check, conclusion
 
     declared = read(shipped(file))
     out = out or Path(f"study-{declared.name}")
     devices = devices_here()
     jobs = jobs or len(devices) or os.cpu_count() or 1
     todo = chosen(declared, out, words(only))
+    check([*todo, *conclusion(declared, out)[:1]])  # the others take nothing from the file
     for line in overview(declared, out, todo, jobs):
         click.echo(line)
     if dry_run:
         there = Notes(out).ended(todo)
         for task in todo if list_tasks else ():
             if task.name not in there:
-                click.echo(f"{task.name}: tokenlens {' '.join(task.words)}")
+                click.echo(f"{task.name}: {shlex.join(('tokenlens', *task.words))}")
         return
     if not carry(declared, out, todo, jobs, devices, lambda line: click.echo(line, err=True)):
         raise BadInput(f"part of {declared.name} is missing, as said above; mend it and give the same command again")

@@ -36,11 +36,7 @@ def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterat
     """What the study takes, what of it is there, and how long the rest will take where that can be told."""
     notes, every = Notes(out), (*todo, *conclusion(study, out))
     done = notes.ended(every)
-    axes = {"data": "data sets", "model": "models", "method": "methods", "keep_rate": "keep rates", "seed": "seeds"}
-    counts = ", ".join(
-        counted(len({getattr(cell, axis) for cell in study.cells}), words) for axis, words in axes.items()
-    )
-    yield f"{study.name}: {len(study.cells)} runs of {counts}. {study.remark}".rstrip()
+    yield f"{study.name}: {len(study.cells)} runs of {_axes(study)}. {study.remark}".rstrip()
     yield f"{'':10}{'tasks':>7}{'there':>7}{'failed':>8}{'missing':>9}{'to do, GFLOPs':>16}{'on disk, GB':>13}"
     for kind in KINDS:
         mine = [task for task in every if task.name.split("/")[0] == kind]
@@ -58,6 +54,16 @@ def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterat
     if left and seconds is not None:
         known = counted(len(todo) - len(left), "tasks")
         yield f"About {duration(seconds / jobs)} to go with --jobs {jobs}, by the {known} done."
+
+
+def _axes(study: Study) -> str:
+    """How many of what; the one rate of the un-reduced model is none of the keep rates."""
+    axes = {"data": "data sets", "model": "models", "method": "methods", "keep_rate": "keep rates", "seed": "seeds"}
+    different = {
+        words: {getattr(cell, axis) for cell in study.cells if axis != "keep_rate" or cell.method != "none"}
+        for axis, words in axes.items()
+    }
+    return ", ".join(counted(len(found), words) for words, found in different.items() if found)
 
 
 def counted(number: int, words: str) -> str:
@@ -98,6 +104,7 @@ def carry(
     """Do what is missing of the runs, then compare, draw and report what there is; whether all of it ended well."""
     lock(out)
     notes, last = Notes(out), conclusion(study, out)
+    notes.clear([*runs(study, out), *last])  # of the whole study: what is left out today may need what is redone
     if len(notes.ended(todo)) < len(todo):
         for task in last:  # before there are more runs: whoever stops this in between finds them undone
             notes.forget(task)

@@ -36,6 +36,8 @@ AXES = ("data", "models", "methods", "keep_rates", "seeds")
 KEYS = ("name", "axes", "also", "backbone", "finetune", "extract", "compare", "images", "remark")
 EXTRACT = ("split", "limit", "features", "batch_size", "precision", "workers")
 COMPARE = ("resamples", "chunk", "workers")
+PARTS = ("train", "val")  # of a data set
+Plain = str | int | float | None  # one word for a command
 
 
 @dataclass(frozen=True, order=True)
@@ -152,9 +154,11 @@ def _study(said: Any, name: str) -> Study:
     finetune = _training(said, "finetune", "none")
     if finetune is not None:
         _known("method in this study", finetune.methods, tuple(dict.fromkeys(cell.method for cell in cells)))
-    extract, compare = _mapping(said, "extract"), _mapping(said, "compare")
+    extract, compare = (_mapping(said, key, Plain) for key in ("extract", "compare"))
     _known("setting of extract", extract, EXTRACT)
     _known("setting of compare", compare, COMPARE)
+    if extract.get("limit") is not None:
+        _whole("the limit of extract", extract["limit"])
     return Study(
         name=str(said.get("name", name)),
         cells=tuple(cells),
@@ -162,7 +166,7 @@ def _study(said: Any, name: str) -> Study:
         finetune=finetune,
         extract=extract,
         compare=compare,
-        images=_mapping(said, "images"),
+        images=_images(said),
         remark=" ".join(str(said.get("remark", "")).split()),
     )
 
@@ -173,7 +177,21 @@ def _known(kind: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
             raise UnknownName(kind, str(key), known)
 
 
-def _mapping(said: Mapping[str, Any], key: str, inner: type = object) -> dict[str, Any]:
+def _whole(what: str, value: Any) -> None:
+    if type(value) is not int or value < 0:  # True is an int for isinstance
+        raise BadInput(f"{what} is {value!r}; give a whole number of at least 0")
+
+
+def _images(said: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    images = _mapping(said, "images", dict)
+    for data, parts in images.items():
+        _known("part of images", parts, PARTS)
+        for part, count in parts.items():
+            _whole(f"the number of {part} images of {data}", count)
+    return images
+
+
+def _mapping(said: Mapping[str, Any], key: str, inner: Any = object) -> dict[str, Any]:
     """What is said under a key: words, each with a value of the type `inner`."""
     value = said.get(key) or {}
     if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, inner) for k, v in value.items()):
@@ -194,10 +212,9 @@ def _cells(axes: Any, also: Any) -> Iterator[Cell]:
         if lacking:
             raise BadInput(f"{', '.join(lacking)} must each be a list with something in it")
         for data, model, method, rate, seed in product(*(whole[name] for name in AXES)):
-            if not isinstance(rate, int | float) or not 0 < rate <= 1:
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
                 raise BadInput(f"keep rate {rate} is outside (0, 1]; for example 0.5")
-            if not isinstance(seed, int):
-                raise BadInput(f"seed {seed!r} is no whole number; for example 0")
+            _whole("a seed", seed)
             # the un-reduced model keeps all tokens whatever the rate
             yield Cell(str(data), str(model), str(method), 1.0 if method == "none" else float(rate), seed)
 

@@ -61,7 +61,7 @@ class Notes:
         try:
             found = json.loads(self._path(task).read_text())
             note = Note(tuple(found["words"]), int(found["code"]), float(found["seconds"]), str(found["last"]))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         return note if note.words == task.words else None
 
@@ -85,6 +85,17 @@ class Notes:
         """Let a task be done again."""
         with disk_errors(self.folder):
             self._path(task).unlink(missing_ok=True)
+
+    def clear(self, tasks: Sequence[Task]) -> None:
+        """Forget all that has not ended, but for what failed; `tasks` in the order that `ended` takes.
+
+        A note of success would count again as soon as what its task needs was done anew.
+        """
+        ended = self.ended(tasks)
+        for task in tasks:
+            note = self.read(task)
+            if task.name not in ended and (note is None or note.code == 0):
+                self.forget(task)
 
     def log(self, task: Task) -> Path:
         """Where a task's output goes."""
