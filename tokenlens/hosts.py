@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from timm.data import resolve_model_data_config
 
 from .attention import TimmViT
-from .checkpoints import Weights, digest_of, load_reducers, load_vit, read, trained_with
+from .checkpoints import Weights, digest_of, load_reducers, load_vit, read
 from .errors import BadInput, UnknownName
+from .published import trained_with
 from .run import CAPACITIES
 from .schedule import STUDY_BLOCKS
 from .support import check_host
