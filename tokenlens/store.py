@@ -202,11 +202,10 @@ def open_run(folder: Path) -> xr.Dataset:
 
 def _lost(folder: Path, dataset: xr.Dataset, written: int) -> str | None:
     """An array, or the file of a chunk, that a run should have and has not."""
-    for name in dataset.attrs.get("arrays", ALWAYS):
-        if name not in dataset.variables:
-            return str(name)
-        if "arrays" not in dataset.attrs:
-            continue  # of a run from before they were listed, when zarr left chunks of zeros out
+    gone = [name for name in dataset.attrs.get("arrays", ALWAYS) if name not in dataset.variables]
+    if gone:
+        return str(gone[0])
+    for name in dataset.attrs.get("arrays", ()):  # of runs from before they were listed zarr left chunks of zeros out
         array = dataset.variables[name]
         rows = written if name in dataset.data_vars else len(array)
         for chunk in range(-(-rows // array.encoding["chunks"][0])):

@@ -81,9 +81,8 @@ def agglomerative(
 def _tensor(x: Any) -> Tensor:
     """Of what was given; BadInput where torch knows no such array."""
     try:
-        if isinstance(
-            x, np.ndarray
-        ):  # torch knows neither steps backwards nor foreign byte orders, and warns of read-only
+        if isinstance(x, np.ndarray):
+            # torch takes neither steps backwards nor foreign byte orders, and warns of read-only memory
             x = np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
         return torch.as_tensor(x).detach().resolve_neg()
     except (TypeError, ValueError, RuntimeError) as error:
