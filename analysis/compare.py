@@ -16,12 +16,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from tokenlens import table
 from tokenlens.errors import BadInput, UnknownName
+from tokenlens.records import tables as table
 
 from . import compare_features, compare_heatmaps, compare_patterns
+from .chunked_reader import Images, common, identities
 from .pairing import AXES, Card, Pair, card, pair
-from .reading import Images, common, identities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ METRICS = compare_patterns.NAMES + compare_heatmaps.NAMES + compare_features.NAM
 
 
 class Comparison(NamedTuple):
-    """The tables of one comparison: `comparison`, `runs` and `heatmap`, columns as in tokenlens.table."""
+    """The tables of one comparison: `comparison`, `runs` and `heatmap`, columns as in tokenlens.records.tables."""
 
     comparison: pd.DataFrame
     runs: pd.DataFrame

@@ -18,9 +18,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .features import NAMES, Gram, whitening
+from .chunked_reader import Images, Reader, fitting
+from .metrics.features import NAMES, Gram, whitening
 from .pairing import Pair
-from .reading import Images, Reader, fitting
 
 Array = NDArray[Any]
 SUMS_AT_ONCE = 256 * 2**20  # bytes of sums held at once: pairs beyond it wait for another reading

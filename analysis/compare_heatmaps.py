@@ -17,12 +17,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from tokenlens.table import ALL_STAGES
+from tokenlens.records.tables import ALL_STAGES
 
-from . import heatmap, radial, ranks
-from .bootstrap import Means, Resampler, percentiles
+from .chunked_reader import Images, Reader, fitting
+from .metrics import heatmap, radial, ranks
+from .metrics.bootstrap import Means, Resampler, percentiles
 from .pairing import Pair
-from .reading import Images, Reader, fitting
 
 Array = NDArray[Any]
 MAPS = ("kl", "kl_reverse", "js", "js_published", "pcc", "scc", "sim", "emd")

@@ -14,10 +14,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from . import overlap, partition
-from .bootstrap import Means, Resampler
+from .chunked_reader import Images, Reader, fitting
+from .metrics import overlap, partition
+from .metrics.bootstrap import Means, Resampler
 from .pairing import Card, Pair
-from .reading import Images, Reader, fitting
 
 Array = NDArray[Any]
 OVERLAP = ("iou", "corrected_iou", "ioa")

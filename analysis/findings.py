@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tokenlens import table
+from tokenlens.records import tables as table
 
-from .judging import (
+from .evidence import (
     PROXIES,
     Evidence,
     above_chance,
@@ -43,7 +43,7 @@ def findings(comparison: pd.DataFrame, runs: pd.DataFrame, proxy: pd.DataFrame |
     """
     import pandas as pd
 
-    from .accuracy import proxy as correlate_all
+    from .accuracy_proxy import proxy as correlate_all
 
     proxy = correlate_all(comparison, runs) if proxy is None else proxy
     runs, proxy = without_bias(runs), without_bias(proxy)

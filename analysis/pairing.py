@@ -21,7 +21,7 @@ from typing import Any
 import xarray as xr
 
 from tokenlens.errors import BadInput, UnknownName
-from tokenlens.run import CAPACITIES
+from tokenlens.records.run import CAPACITIES
 
 AXES = ("method", "capacity", "keep_rate", "dataset", "seed")
 CHOOSES = ("kmedoids", "dpcknn")  # mergers whose tokens are centres: they keep patches as pruning does

@@ -16,17 +16,17 @@ from inspect import cleandoc, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokenlens import table
 from tokenlens.errors import BadInput, UnknownName
+from tokenlens.records import tables as table
 
-from .where import matching, matching_rows
+from .select.where import matching, matching_rows
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from .printed import Layout
-    from .style import Canvas, Into
+    from .output.latex_markdown import Layout
+    from .theme.style import Canvas, Into
 
 
 LACKING = {  # what runs lack where `tokenlens compare` made nothing of them
@@ -74,7 +74,7 @@ class Source:
         return replace(self, where=tuple(where), _read={}) if where else self
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of `tokenlens.table`, with at least one row; Missing says which command makes it."""
+        """A table of `tokenlens.records.tables`, with at least one row; Missing says which command makes it."""
         if name not in self._read:
             with missing_where_bad():
                 found = self._found(name)
@@ -86,7 +86,7 @@ class Source:
     @cached_property
     def runs(self) -> list[xr.Dataset]:
         """The runs that hold images, at least one; Missing says which command makes some."""
-        from tokenlens.store import open_runs
+        from tokenlens.records.store import open_runs
 
         if self.opened is None and (self.folder is None or not self.folder.is_dir()):
             where = (
@@ -135,7 +135,7 @@ def drawing(draw: Callable[..., Canvas]) -> Callable[..., Canvas]:
     def styled(
         source: Source, *, figure: Into = None, preset: str = "iccv", strict: bool = False, **options: Any
     ) -> Canvas:
-        from . import style
+        from .theme import style
 
         with style.use(preset), style.among(source.methods):
             try:
@@ -161,7 +161,7 @@ class Entry:
     @property
     def module(self) -> Any:
         """The file, imported when something of it is asked for."""
-        return import_module(f".{'sheets' if self.name == CONTACT_SHEET else self.name}", __package__)
+        return import_module(f".plots.{self.name.replace('-', '_')}", __package__)
 
     @property
     def caption(self) -> str:

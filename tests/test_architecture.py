@@ -59,25 +59,50 @@ def within(name: str, package: str) -> bool:
 
 
 def room(name: str) -> str:
-    return next((room for room in ("tokenlens.analysis", "tokenlens.figures") if within(name, room)), "tokenlens")
+    """The wing, or the folder of the base, that a module is in."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 else name
+
+
+WINGS = {"tokenlens.analysis", "tokenlens.figures", "analysis", "figures"}
+ON_TOP = {"tokenlens.workflows", "tokenlens.commands"}
+# what a room may not reach, beyond what holds for all below the top: design.md, section 3
+CLOSED = {
+    "tokenlens.core": {
+        f"tokenlens.{other}" for other in ("hosts", "methods", "data", "records", "extraction", "reduce")
+    },
+    "tokenlens.hosts": {f"tokenlens.{other}" for other in ("methods", "data", "records", "extraction", "reduce")},
+    "tokenlens.methods": {f"tokenlens.{other}" for other in ("hosts", "data", "records", "extraction", "reduce")},
+    "tokenlens.data": {f"tokenlens.{other}" for other in ("core", "hosts", "methods", "extraction", "reduce")},
+    "tokenlens.records": {f"tokenlens.{other}" for other in ("core", "hosts", "methods", "data", "extraction")},
+    "tokenlens.analysis": {"tokenlens.figures", *HEAVY},
+    "tokenlens.figures": {"tokenlens.analysis", *HEAVY},
+}
+
+
+def crossed(name: str) -> set[str]:
+    """What a module imports through a wall."""
+    here = room(name)
+    closed = set(CLOSED.get(here, ()))
+    if here not in ON_TOP:
+        closed |= ON_TOP | (WINGS if here not in WINGS else set())
+    through = {module for module in imports(name) for wall in closed if within(module, wall)}
+    if here == "tokenlens.figures":  # the registry of metrics and their arrays serve both wings
+        through = {m for m in through if not within(m, "tokenlens.analysis.metrics") and m != "tokenlens.analysis"}
+    return through
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_walls(name: str) -> None:
-    used = imports(name)
-    here = room(name)
-    forbidden = {"tokenlens.analysis", "tokenlens.figures", "analysis", "figures"} - {here}
-    if here != "tokenlens":
-        forbidden |= HEAVY
-    crossed = {module for module in used for wall in forbidden if within(module, wall)}
-    assert not crossed, f"{name} imports {', '.join(sorted(crossed))}"
+    through = crossed(name)
+    assert not through, f"{name} imports {', '.join(sorted(through))}"
 
 
 def test_the_walls_stand_somewhere() -> None:
     """The test above sees imports at all, relative ones too."""
-    assert {room(name) for name in MODULES} == set(ROOMS)
-    assert "tokenlens.plan.merge" in imports("tokenlens.methods.tome")
-    assert "torch" in imports("tokenlens.vit")
+    assert {room(name) for name in MODULES} > set(CLOSED)
+    assert "tokenlens.core.plan.merge" in imports("tokenlens.methods.tome")
+    assert "torch" in imports("tokenlens.core.walk")
 
 
 def test_no_module_imports_itself_through_others() -> None:
@@ -111,6 +136,6 @@ for name in sys.argv[1:]:
 
 
 def test_torch_is_not_imported_before_it_is_needed() -> None:
-    wings = [name for name in MODULES if room(name) != "tokenlens"]
+    wings = [name for name in MODULES if room(name) in WINGS]
     done = subprocess.run([sys.executable, "-c", LIGHT, *wings], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -14,12 +14,13 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 import tokenlens
-from tokenlens import export, hosts
+from tokenlens import export
 from tokenlens.commands.export import export as command
+from tokenlens.core.walk import ReducedViT
 from tokenlens.errors import BadInput
 from tokenlens.export import export_onnx
+from tokenlens.extraction.pretrained import Pretrained
 from tokenlens.methods import methods
-from tokenlens.vit import ReducedViT
 
 PORTABLE = [name for name, method in methods().items() if method.reducer.portable]
 STUDY = {"topk", "evit", "dynamicvit", "tome", "sit", "patchmerger", "sinkhorn"}
@@ -120,8 +121,8 @@ def test_a_model_too_large_for_one_file(topk: ReducedViT, tmp_path: Path, monkey
 
 
 def test_the_command_says_what_it_wrote(small: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    host = hosts.Host(small, "small", "random", "random weights")
-    monkeypatch.setattr("tokenlens.models.open_host", lambda *_: host)
+    host = Pretrained(small, "small", "random", "random weights")
+    monkeypatch.setattr("tokenlens.extraction.reduced_models.open_host", lambda *_: host)
     out = tmp_path / "new.onnx"
     done = CliRunner().invoke(command, ["--keep-rate", "0.4", "--blocks", "0", "--opset", "20", "--out", str(out)])
     assert done.exit_code == 0, done.output

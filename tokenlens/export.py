@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .core.walk import ReducedViT
 from .errors import BadInput
-from .hosts import input_of
+from .extraction.reduced_models import Models
+from .hosts.loading import input_of
 from .methods import methods
-from .models import Models
-from .vit import ReducedViT
-from .whole import whole
+from .records.atomic import whole
 
 OPSET = 18
 TOLERANCE = 1e-4

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from ..contact_sheet import MERGES
-from ..setting import USUAL_RATE
-from ..style import label, order_key, place
+from ..parts.patch_painter import MERGES
+from ..select.setting import USUAL_RATE
+from ..theme.style import label, order_key, place
 from .patterns import labels
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tokenlens.errors import BadInput
 
 from ..catalogue import Entry, Source, entries
-from ..style import use
+from ..theme.style import use
 from .page import text
 
 PRESET = "screen"

@@ -10,8 +10,8 @@ from PIL import Image
 
 from tokenlens.errors import BadInput
 
-from ..contact_sheet import Picture
-from ..runs import open_images, read_pictures
+from ..parts.patch_painter import Picture
+from ..select.runs import open_images, read_pictures
 from .data import CHUNK, PictureSet
 
 LARGEST = 256  # pixels of an image's longer side: more does not show under a grid of patches

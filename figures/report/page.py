@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tokenlens.errors import BadInput, disk_errors
-from tokenlens.whole import write
+from tokenlens.records.atomic import write
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..catalogue import Missing, Source
-from ..style import place
+from ..theme.style import place
 from .data import overview
 from .figures import figures
 from .page import Writer, table_data, text

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tokenlens.errors import BadInput
 
 from ..catalogue import Missing, Source
-from ..where import matching
+from ..select.where import matching
 from .data import CHUNK, PictureSet, describe_set, picture_sets
 from .images import chunks
 from .page import Folder, OneFile, Writer, static, text

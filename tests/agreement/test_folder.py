@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 import tokenlens
+from tokenlens.extraction.batch import canonical
 from tokenlens.methods.ats import steps
-from tokenlens.record import canonical
 
 HERE = Path(__file__).parent
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tokenlens.analysis import heatmap, overlap, partition, ranks
-from tokenlens.metrics import average_precision, mean_average_precision, top_k
+from tokenlens.analysis.metrics import heatmap, overlap, partition, ranks
+from tokenlens.records.accuracy import average_precision, mean_average_precision, top_k
 
 EXACT = {"rel": 0, "abs": 1e-9}
 SURVIVED, COUNTED = 12, 196  # in the published token statistics these are constants, whatever the model

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tokenlens.analysis import features, heatmap
-from tokenlens.analysis.accuracy import correlate
+from tokenlens.analysis.accuracy_proxy import correlate
+from tokenlens.analysis.metrics import features, heatmap
 
 EXACT = {"rel": 0, "abs": 1e-9}
 SINGLE = 1e-5

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tokenlens
-from tokenlens.attention import bias
+from tokenlens.hosts.attention import bias
 
 
 @torch.no_grad()

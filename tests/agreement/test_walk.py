@@ -15,12 +15,13 @@ import torch
 from safetensors.torch import load_file
 
 import tokenlens
-from tokenlens.checkpoints import load_reducers, rename
+from tokenlens.core.trace import Trace
+from tokenlens.core.view import View
+from tokenlens.core.walk import ReducedViT
+from tokenlens.extraction.pretrained import load_reducers
+from tokenlens.hosts.checkpoints import rename
 from tokenlens.methods.ats import steps
-from tokenlens.methods.base import method
-from tokenlens.trace import Trace
-from tokenlens.view import View
-from tokenlens.vit import ReducedViT
+from tokenlens.methods.registry import method
 
 SOFT_TOLERANCE = 1e-4  # of soft maps, and of soft mergers' logits where their assignments are rounding noise
 CLEAR = 1e-5  # an assignment is decided if the second best weight is smaller by this share

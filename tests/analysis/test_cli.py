@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner, Result
 
-from tokenlens import table
-from tokenlens.analysis.cli import compare
+from tokenlens.commands.compare import compare
 from tokenlens.errors import BadInput
+from tokenlens.records import tables as table
 
 MakeRun = Callable[..., xr.Dataset]
 WriteRun = Callable[..., Path]
@@ -132,9 +132,13 @@ def test_what_cannot_be_done_is_said(runs: Path, tmp_path: Path) -> None:
 
 
 def test_help_is_quick_to_import_and_the_wing_never_needs_torch() -> None:
-    light = "import sys, tokenlens.analysis.cli; assert not {'numba', 'pandas', 'torch', 'xarray'} & set(sys.modules)"
-    whole = "import sys, tokenlens.analysis.results; assert not {'torch', 'matplotlib'} & set(sys.modules)"
-    transport = whole.replace("; assert", "; tokenlens.analysis.heatmap.emd([[1, 2, 3, 4]], [[4, 3, 2, 1]]); assert")
-    transport = transport.replace("results; token", "results, tokenlens.analysis.heatmap; token")
+    light = (
+        "import sys, tokenlens.commands.compare; assert not {'numba', 'pandas', 'torch', 'xarray'} & set(sys.modules)"
+    )
+    whole = "import sys, tokenlens.analysis.compare_folder; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    transport = whole.replace(
+        "; assert", "; tokenlens.analysis.metrics.heatmap.emd([[1, 2, 3, 4]], [[4, 3, 2, 1]]); assert"
+    )
+    transport = transport.replace("results; token", "results, tokenlens.analysis.metrics.heatmap; token")
     for code in (light, whole, transport):
         subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from tokenlens import store
 from tokenlens.analysis import compare as compare_module
-from tokenlens.analysis import heatmap, overlap, partition
 from tokenlens.analysis.compare import METRICS, compare
+from tokenlens.analysis.metrics import heatmap, overlap, partition
 from tokenlens.errors import BadInput, UnknownName
-from tokenlens.table import ALL_STAGES
+from tokenlens.records import store
+from tokenlens.records.tables import ALL_STAGES
 
 MakeRun = Callable[..., xr.Dataset]
 

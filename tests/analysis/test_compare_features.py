@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tokenlens.analysis import features
 from tokenlens.analysis.compare import compare
+from tokenlens.analysis.metrics import features
 
 MakeRun = Callable[..., xr.Dataset]
 QUICK = {"resamples": 50, "chunk": 16}

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from tokenlens.analysis.cli import compare
-from tokenlens.study.matrix import read as read_study
-from tokenlens.table import read
+from tokenlens.commands.compare import compare
+from tokenlens.records.tables import read
+from tokenlens.workflows.study.matrix import read as read_study
 
 STUDY = Path(__file__).parents[2] / "analysis" / "embedded"
 TABLES = ("comparison", "runs", "heatmap", "proxy", "findings", "truth")

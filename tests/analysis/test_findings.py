@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tokenlens import table
+from tokenlens.analysis import evidence as judging
 from tokenlens.analysis import findings as study
-from tokenlens.analysis import judging
+from tokenlens.records import tables as table
 
 METHODS = {
     "topk": "pruning",

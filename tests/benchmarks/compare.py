@@ -58,7 +58,7 @@ def copy_bandwidth(rounds: int) -> Result:
 
 def iou(images: int, sample: int, rounds: int) -> Result:
     """IoU of kept patches, all stages; bytes read a second, also as a share of bytes copied a second (counted once)."""
-    from tokenlens.analysis import overlap
+    from tokenlens.analysis.metrics import overlap
 
     rng = np.random.default_rng(0)
     order = [rng.random((sample, PATCHES)).argsort(1) for _ in range(2)]
@@ -100,7 +100,7 @@ def groups(images: int, sample: int, rounds: int) -> Result:
     """Homogeneity, completeness and V-measure together, all stages; and AMI and ARI beside them."""
     from sklearn.metrics import homogeneity_completeness_v_measure
 
-    from tokenlens.analysis import partition
+    from tokenlens.analysis.metrics import partition
 
     rng = np.random.default_rng(0)
     few = [np.stack([rng.integers(0, k, (sample, PATCHES)) for k in LEFT], 1).astype(np.int16) for _ in range(2)]
@@ -124,7 +124,7 @@ def groups(images: int, sample: int, rounds: int) -> Result:
 
 def features(images: int, rounds: int, channels: int = 384) -> Result:
     """Procrustes, CKA and PWCCA of class-token features, one layer."""
-    from tokenlens.analysis.features import gram
+    from tokenlens.analysis.metrics.features import gram
 
     rng = np.random.default_rng(0)
     a = rng.normal(size=(channels, images)).astype(np.float32)
@@ -159,7 +159,7 @@ def features(images: int, rounds: int, channels: int = 384) -> Result:
 
 def bootstrap(images: int, rounds: int) -> Result:
     """1,000 resamples of one metric at all stages."""
-    from tokenlens.analysis.bootstrap import interval
+    from tokenlens.analysis.metrics.bootstrap import interval
 
     values = np.random.default_rng(0).random((images, STAGES))
     return {"seconds": median_time(lambda: interval(values), min(rounds, 3))}
@@ -168,7 +168,7 @@ def bootstrap(images: int, rounds: int) -> Result:
 COMPARE = """
 import sys, time
 from pathlib import Path
-import tokenlens.analysis.results as results
+import tokenlens.analysis.compare_folder as results
 start = time.perf_counter()
 options = dict(where={}, axes=["method"], metrics=sys.argv[2].split(","), chunk=2048, workers=2, resamples=1000, seed=0,
                csv=False, accuracy=None, anchors=(), findings=False, strict=True)

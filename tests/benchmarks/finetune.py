@@ -22,9 +22,9 @@ from timm.loss import LabelSmoothingCrossEntropy
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 
-from tokenlens.hosts import open_host
+from tokenlens.extraction.pretrained import open_host
 from tokenlens.training.finetune import Training
-from tokenlens.training.reading import load_recipe
+from tokenlens.training.load_recipe import load_recipe
 
 STEPS = 4  # a round, and an epoch
 

@@ -28,10 +28,10 @@ from pathlib import Path
 import torch
 
 import tokenlens
-from tokenlens.hosts import open_host
+from tokenlens.extraction.pretrained import open_host
 from tokenlens.training.finetune import finetune
-from tokenlens.training.reading import load_recipe
-from tokenlens.weights.train import accuracy
+from tokenlens.training.load_recipe import load_recipe
+from tokenlens.workflows.nano.train import accuracy
 
 LEARNED = ("dynamicvit", "dpcknn", "sit", "patchmerger", "sinkhorn")
 NEAR = ("tome", "topk", "evit", "atc-average")

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tokenlens.core.view import View
 from tokenlens.methods import Stage
 from tokenlens.methods.ats import ATS, steps
 from tokenlens.methods.dpcknn import DPCKNN
 from tokenlens.methods.kmedoids import KMedoids
 from tokenlens.methods.sinkhorn import transport
 from tokenlens.methods.tome import ToMe
-from tokenlens.view import View
 
 IMAGES, TOKENS, WIDTH, KEEP = 64, 196, 384, 98
 Side = Callable[[], Any]

@@ -25,11 +25,11 @@ import timm
 import torch
 
 import tokenlens
-from tokenlens.extract import extract_run
-from tokenlens.flops import gflops
-from tokenlens.loading import Loading
+from tokenlens.data.loading import Loading
+from tokenlens.extraction.extract import extract_run
+from tokenlens.extraction.flops import gflops
 from tokenlens.methods import methods
-from tokenlens.run import Run
+from tokenlens.records.run import Run
 
 CPU = torch.device("cpu")
 BATCH = 32
@@ -101,7 +101,7 @@ def recording_ratio(rounds: int) -> dict[str, float]:
     model = tokenlens.reduce(vit, "topk", 0.5)
     data = Synthetic(8 * BATCH, 224)
     loading = Loading((3, 224, 224), (0.5,) * 3, (0.5,) * 3, batch_size=BATCH)
-    from tokenlens.loading import batches
+    from tokenlens.data.loading import batches
 
     @torch.inference_mode()
     def bare() -> None:
@@ -135,8 +135,8 @@ def memory_child(count: int) -> None:
 
 def bytes_an_image() -> dict[str, float]:
     """On 1,024 images of the embedded set through the nano ViT, each method at 0.5."""
-    from tokenlens.demo import own_methods
-    from tokenlens.jobs import Job
+    from tokenlens.extraction.jobs import Job
+    from tokenlens.workflows.demo import own_methods
 
     assert set(own_methods()) <= set(methods())
     found = {}
@@ -149,7 +149,7 @@ def bytes_an_image() -> dict[str, float]:
 
 
 def job_ids(folder: Path) -> Any:
-    from tokenlens.store import open_run
+    from tokenlens.records.store import open_run
 
     return open_run(folder)["image"]
 

@@ -12,7 +12,7 @@ from sklearn.cluster import AgglomerativeClustering
 
 from tokenlens.clustering import Linkage, agglomerative
 from tokenlens.clustering.distance import cosine, matrix_shape
-from tokenlens.clustering.tile import LANES
+from tokenlens.clustering.vector_instructions import LANES
 from tokenlens.errors import BadInput
 
 LINKAGES: list[Linkage] = ["single", "complete", "average"]

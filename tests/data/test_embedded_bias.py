@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tokenlens.data import open_data
-from tokenlens.data.embedded import SETS
+from tokenlens.data.embedded.open import SETS
 from tokenlens.errors import BadInput
 
 PLACED = [name for name, source in SETS.items() if source.objects]

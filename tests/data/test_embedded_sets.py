@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifier
 
-from tokenlens.data import birds, open_data, scenes, tags
-from tokenlens.data.embedded import SETS, SIZES, drawn
-from tokenlens.data.paint import PATCH, SIDE, empty_cover
-from tokenlens.data.parts import Pose, paint_parts
-from tokenlens.data.things import THINGS
+from tokenlens.data import open_data
+from tokenlens.data.embedded import birds, scenes, tags
+from tokenlens.data.embedded.open import SETS, SIZES, drawn
+from tokenlens.data.embedded.paint import PATCH, SIDE, empty_cover
+from tokenlens.data.embedded.parts import Pose, paint_parts
+from tokenlens.data.embedded.scene_objects import THINGS
 
 PICTURES = [("val", 0), ("val", 123), ("test", 5), ("train", 7)]
 MEANS = {
@@ -29,7 +30,7 @@ COVERED = {"birds": [19, 20, 28, 25, 23, 26, 20, 27], "scenes": [35, 47, 27, 13,
 SUM = """
 import sys
 from hashlib import sha256
-from tokenlens.data.embedded import drawn
+from tokenlens.data.embedded.open import drawn
 digest = sha256()
 for split, index in [("test", 5), ("val", 0), ("train", 7), ("val", 123)]:
     image, label, mask = drawn(sys.argv[1], split, index, float(sys.argv[2]))

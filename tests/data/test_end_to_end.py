@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import tokenlens.cli
-from tokenlens import table
+from tokenlens.records import tables as table
 
 
 @pytest.mark.parametrize(("kind", "measure"), [("coco", "mAP"), ("nuswide", "mAP"), ("nabirds", "top1")])

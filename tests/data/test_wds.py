@@ -9,8 +9,8 @@ import pytest
 
 from tokenlens.data import check_apart, open_data, tar, wds
 from tokenlens.errors import BadInput
-from tokenlens.training.reading import load_recipe
-from tokenlens.training.start import open_sets
+from tokenlens.training.load_recipe import load_recipe
+from tokenlens.training.setup import open_sets
 
 
 @pytest.fixture

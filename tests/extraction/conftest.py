@@ -14,7 +14,7 @@ import zarr
 from PIL import Image
 
 import tokenlens.cli
-from tokenlens.jobs import Job
+from tokenlens.extraction.jobs import Job
 
 # run in a fresh process that has imported everything already; `before` may break something there
 CHILD = """
@@ -23,8 +23,8 @@ errors = os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 os.dup2(errors, 2)
 os.dup2(os.open(stderr + ".out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
 torch.set_num_threads(1)
-import tokenlens.store
-tokenlens.store.CHUNK = 8
+import tokenlens.records.store
+tokenlens.records.store.CHUNK = 8
 exec(before)
 sys.argv = ["tokenlens", *words]
 import tokenlens.cli
@@ -86,7 +86,7 @@ Start = Callable[..., Any]
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start `tokenlens <words>` in a process of its own; its stderr goes to a file, `process.said`."""
     context: Any = multiprocessing.get_context("forkserver")  # it forks from a process that only imported
-    context.set_forkserver_preload(["tokenlens.jobs", "tokenlens.data.embedded"])
+    context.set_forkserver_preload(["tokenlens.extraction.jobs", "tokenlens.data.embedded.open"])
     started: list[Any] = []
     folder = tmp_path_factory.mktemp("said")
 

@@ -15,9 +15,9 @@ import safetensors.torch
 import torch
 
 import tokenlens
-from tokenlens import store
-from tokenlens.hosts import open_host
-from tokenlens.store import open_runs
+from tokenlens.extraction.pretrained import open_host
+from tokenlens.records import store
+from tokenlens.records.store import open_runs
 
 NANO = Path(__file__).parents[2] / "tokenlens" / "weights" / "nano.safetensors"
 

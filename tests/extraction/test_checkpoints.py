@@ -14,8 +14,9 @@ from huggingface_hub.errors import EntryNotFoundError
 from torch import nn
 
 import tokenlens
-from tokenlens.checkpoints import Weights, finetuned, load_reducers, load_vit, read
-from tokenlens.hosts import open_host, vit_for
+from tokenlens.extraction.pretrained import load_reducers, open_host
+from tokenlens.hosts.checkpoints import Weights, finetuned, load_vit, read
+from tokenlens.hosts.loading import vit_for
 
 NAME = "deit_tiny_patch16_224"
 SIZE: dict[str, Any] = {"embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 7, "img_size": 64}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import tokenlens.cli
-from tokenlens.store import open_runs
+from tokenlens.records.store import open_runs
 
 HEAVY = ("torch", "timm", "numpy", "xarray", "zarr", "pandas", "matplotlib", "numba", "PIL")
 

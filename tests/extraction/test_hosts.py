@@ -16,10 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import tokenlens
 from tokenlens.data import open_data
 from tokenlens.data.files import BadImage
-from tokenlens.flops import gflops
-from tokenlens.hosts import capacity_of, input_of, open_host, timm_name
-from tokenlens.loading import Loading, batches
-from tokenlens.store import open_run
+from tokenlens.data.loading import Loading, batches
+from tokenlens.extraction.flops import gflops
+from tokenlens.extraction.pretrained import open_host
+from tokenlens.hosts.loading import input_of, timm_name
+from tokenlens.records.run import capacity_of
+from tokenlens.records.store import open_run
 
 
 @pytest.mark.parametrize(

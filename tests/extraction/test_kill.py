@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tokenlens.store import open_run, open_runs
+from tokenlens.records.store import open_run, open_runs
 
 SETTINGS = ("extract", "--method", "random,sit", "--limit", 26, "--batch-size", 3, "--features", "--soft")
 
@@ -78,8 +78,8 @@ def test_interrupted_by_hand_with_another_batch_size(
     start: Any, uninterrupted: Path, same_run: Any, tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
-    slow = "import tokenlens.extract, tokenlens.record; record = tokenlens.record.record; import time\n"
-    slow += "sys.modules['tokenlens.extract'].record = lambda *a, **k: (time.sleep(0.15), record(*a, **k))[1]"
+    slow = "import time, tokenlens.extraction.extract as module; record = module.record\n"
+    slow += "module.record = lambda *a, **k: (time.sleep(0.15), record(*a, **k))[1]"
     process = start(*SETTINGS, "--out", out, before=slow)
     until = time.monotonic() + 60
     while not (out.is_dir() and any(run.attrs["written"] for run in open_runs(out, strict=True))):

@@ -9,15 +9,16 @@ import torch
 from PIL import Image
 
 import tokenlens
-from tokenlens import store
 from tokenlens.data import open_data
+from tokenlens.data.loading import Loading, batches, pictures
 from tokenlens.errors import BadInput
-from tokenlens.hosts import input_of, open_host
-from tokenlens.jobs import Job
-from tokenlens.loading import Loading, batches, pictures
-from tokenlens.metrics import mean_average_precision
-from tokenlens.store import open_run, open_runs
-from tokenlens.vit import reduce
+from tokenlens.extraction.jobs import Job
+from tokenlens.extraction.pretrained import open_host
+from tokenlens.hosts.loading import input_of
+from tokenlens.records import store
+from tokenlens.records.accuracy import mean_average_precision
+from tokenlens.records.store import open_run, open_runs
+from tokenlens.reduce import reduce
 
 TAGS = ("clouds", "dog", "sky")
 

@@ -9,8 +9,8 @@ import timm
 import torch
 
 import tokenlens
-from tokenlens.hosts import open_host
-from tokenlens.published import trained_with
+from tokenlens.extraction.pretrained import open_host
+from tokenlens.hosts.published_checkpoints import trained_with
 
 STUDY = {"reduction_loc": [3, 6, 9], "keep_rate": [0.5]}
 COUNTS = {"reduction_loc": [3, 6, 9], "keep_rate": [98.0, 49.0, 24.0]}

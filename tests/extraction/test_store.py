@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 import tokenlens
-from tokenlens import store
 from tokenlens.data import open_data
+from tokenlens.data.loading import Loading, batches
 from tokenlens.errors import BadInput
-from tokenlens.hosts import input_of, open_host
-from tokenlens.loading import Loading, batches
-from tokenlens.record import _stored, canonical
-from tokenlens.run import Run
-from tokenlens.store import RunWriter, StoreError, open_run, open_runs
+from tokenlens.extraction.batch import _stored, canonical
+from tokenlens.extraction.pretrained import open_host
+from tokenlens.hosts.loading import input_of
+from tokenlens.records import store
+from tokenlens.records.run import Run
+from tokenlens.records.store import RunWriter, StoreError, open_run, open_runs
 
 
 def test_a_run_has_the_schema(run_job: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from tokenlens import table
+from tokenlens.records import tables as table
 
 FAMILIES = {
     "pruning": ["topk", "evit", "dynamicvit", "ats"],

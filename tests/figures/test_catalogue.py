@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tokenlens import table
 from tokenlens.errors import UnknownName
 from tokenlens.figures.catalogue import FIGURES, Missing, Source, drawing, entries
-from tokenlens.figures.style import Canvas
+from tokenlens.figures.theme.style import Canvas
+from tokenlens.records import tables as table
 
 Tables = dict[str, pd.DataFrame]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tokenlens.figures import chance
 from tokenlens.figures.catalogue import Missing, Source
+from tokenlens.figures.plots import chance
 
 Tables = dict[str, pd.DataFrame]
 

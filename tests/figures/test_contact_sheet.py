@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokenlens.figures.contact_sheet import GAP, PIXELS, Panel, cell_size, contact_sheet, paint
+from tokenlens.figures.parts.patch_painter import GAP, PIXELS, Panel, cell_size, contact_sheet, paint
 
 GRID, SIZE = (2, 3), (32, 48)  # patches of 16 x 16
 INSIDE = np.s_[3:13, 3:13]  # of a patch, clear of the lines
@@ -135,7 +135,7 @@ def test_arrays_that_do_not_fit_are_refused(image: np.ndarray, tmp_path: Path) -
 
 def test_importing_the_figures_imports_neither_torch_nor_for_help_matplotlib() -> None:
     code = (
-        "import sys, tokenlens.figures.cli; assert not {'matplotlib', 'xarray', 'numpy'} & set(sys.modules);"
-        "import tokenlens.figures.sheets; assert not {'torch', 'tokenlens.analysis'} & set(sys.modules)"
+        "import sys, tokenlens.commands.figures; assert not {'matplotlib', 'xarray', 'numpy'} & set(sys.modules);"
+        "import tokenlens.figures.plots.contact_sheet; assert not {'torch', 'tokenlens.analysis'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

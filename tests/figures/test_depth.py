@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from tokenlens.errors import UnknownName
-from tokenlens.figures import depth
 from tokenlens.figures.catalogue import Missing, Source
+from tokenlens.figures.plots import depth
 
 Tables = dict[str, pd.DataFrame]
 METHODS, RATES = ("evit", "l2", "topk"), (0.5, 0.25)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from tokenlens.data.embedded import SETS, open_embedded
-from tokenlens.figures import embedded_sets
-from tokenlens.figures.embedded_sets import EACH, STEP, ZOOM
+from tokenlens.data.embedded.open import SETS, open_embedded
+from tokenlens.figures.plots import embedded_sets
+from tokenlens.figures.plots.embedded_sets import EACH, STEP, ZOOM
 
 
 def strips(figure: Figure) -> list[np.ndarray]:

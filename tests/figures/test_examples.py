@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from tokenlens.figures import examples
 from tokenlens.figures.catalogue import Missing, Source
-from tokenlens.figures.contact_sheet import LUMA, paint
-from tokenlens.figures.groups import OUTLINES, group_colors
-from tokenlens.figures.runs import read_pictures
+from tokenlens.figures.parts.group_colors import OUTLINES, group_colors
+from tokenlens.figures.parts.patch_painter import LUMA, paint
+from tokenlens.figures.plots import examples
+from tokenlens.figures.select.runs import read_pictures
 
 GRID, SIDE = (7, 7), 7 * examples.PIXELS
 METHODS = ("tome", "topk", "evit", "atc-average")

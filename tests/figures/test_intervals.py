@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, t
 
-from tokenlens.figures.accuracy import wilson
-from tokenlens.figures.pairs import mean_interval
+from tokenlens.figures.plots.accuracy import wilson
+from tokenlens.figures.select.pairs import mean_interval
 
 
 def test_wilsons_interval_is_scipys() -> None:

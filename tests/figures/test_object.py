@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tokenlens.figures import object as figure_of_object
 from tokenlens.figures.catalogue import Missing, Source
+from tokenlens.figures.plots import object as figure_of_object
 
 Tables = dict[str, pd.DataFrame]
 METRICS = ("foreground_recall", "foreground_precision")

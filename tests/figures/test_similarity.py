@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tokenlens.figures import similarity
 from tokenlens.figures.catalogue import Missing, Source
-from tokenlens.figures.style import label
+from tokenlens.figures.plots import similarity
+from tokenlens.figures.theme.style import label
 
 Tables = dict[str, pd.DataFrame]
 PRUNING, CAMPS = ("topk", "evit", "l1", "l2"), ({"topk", "l1"}, {"evit", "l2"})

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from tokenlens.figures import accuracy, axes, correlations, datasets, proxy, tradeoff
 from tokenlens.figures.catalogue import Missing, Source
-from tokenlens.figures.pairs import mean_interval
-from tokenlens.figures.style import Canvas, color, label, marker
+from tokenlens.figures.plots import accuracy, axes, correlations, datasets, proxy, tradeoff
+from tokenlens.figures.select.pairs import mean_interval
+from tokenlens.figures.theme.style import Canvas, color, label, marker
 
 Tables = dict[str, pd.DataFrame]
 SOME = ("topk", "dynamicvit", "tome", "dpcknn", "sit", "l2", "random")

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tokenlens.figures import tokens_left
 from tokenlens.figures.catalogue import Missing, Source
+from tokenlens.figures.plots import tokens_left
 
 
 @pytest.fixture

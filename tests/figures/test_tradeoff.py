@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from tokenlens.figures import tradeoff
 from tokenlens.figures.catalogue import Source
+from tokenlens.figures.plots import tradeoff
 
 Tables = dict[str, pd.DataFrame]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tokenlens.core.view import View
 from tokenlens.methods import Stage
-from tokenlens.view import View
 
 MakeView = Callable[..., View]
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import tokenlens
+from tokenlens.core.trace import Trace
+from tokenlens.core.walk import ReducedViT
 from tokenlens.methods import methods
-from tokenlens.trace import Trace
-from tokenlens.vit import ReducedViT
 
 METHODS = list(methods())
 BLOCKS = (1, 3, 5)

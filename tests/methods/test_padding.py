@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import tokenlens
-from tokenlens.methods import base
-from tokenlens.vit import fill_padding
+from tokenlens.core.reducer import Reducer
+from tokenlens.core.walk import fill_padding
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_masked_token_is_as_good_as_gone(tiny_vit: nn.Module, images: Tensor) 
     logits, trace = model.trace(images)
     kept = trace.kept[:, 0]
 
-    class Chosen(base.Reducer):
+    class Chosen(Reducer):
         """Keep what the policy kept."""
 
         site = "before_block"

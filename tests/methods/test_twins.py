@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tokenlens.core.view import View
 from tokenlens.methods import Stage
 from tokenlens.methods.ats import ATS, steps
 from tokenlens.methods.dpcknn import DPCKNN
@@ -15,7 +16,6 @@ from tokenlens.methods.kmedoids import KMedoids
 from tokenlens.methods.sinkhorn import transport
 from tokenlens.methods.tome import ToMe
 from tokenlens.methods.topk import TopK
-from tokenlens.view import View
 
 MakeView = Callable[..., View]
 SEEDS = pytest.mark.parametrize("seed", range(4))

@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from tokenlens.training.reading import load_recipe
+from tokenlens.training.load_recipe import load_recipe
 from tokenlens.training.recipe import Recipe
 
 SMALL = {
@@ -36,7 +36,7 @@ multiprocessing.set_start_method(usual, force=True)  # of workers; else as this 
 torch.set_num_threads(1)
 errors = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 os.dup2(errors, 2)
-from tokenlens.training.reading import load_recipe
+from tokenlens.training.load_recipe import load_recipe
 from tokenlens.training import finetune
 exec(before)
 finetune.finetune(load_recipe("shapes", changes), Path(out), device="cpu", progress=False)
@@ -69,7 +69,7 @@ def small() -> Small:
 def begin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begin]:
     """Start a fine-tuning of the small recipe in a process of its own; what it says goes to a file, `process.said`."""
     context: Any = multiprocessing.get_context("forkserver")  # it forks from a process that only imported
-    context.set_forkserver_preload(["tokenlens.training.finetune", "tokenlens.data.embedded", "accelerate"])
+    context.set_forkserver_preload(["tokenlens.training.finetune", "tokenlens.data.embedded.open", "accelerate"])
     started: list[Any] = []
     folder = tmp_path_factory.mktemp("said")
 
@@ -128,7 +128,7 @@ class Several:
 @pytest.fixture
 def several(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever set is asked for is the one of several labels."""
-    from tokenlens.training import start
+    from tokenlens.training import setup as start
 
     monkeypatch.setattr(start, "open_data", lambda spec, split, limit, skip_bad: Several(split, limit or 12))
 
@@ -139,7 +139,7 @@ import os, sys
 from pathlib import Path
 import yaml
 from tokenlens.training import finetune
-from tokenlens.training.reading import load_recipe
+from tokenlens.training.load_recipe import load_recipe
 out, changes, stop = Path(sys.argv[1]), yaml.safe_load(sys.argv[2]), int(sys.argv[3])
 step = finetune.Training._step
 def stopping(self, number):

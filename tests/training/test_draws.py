@@ -12,10 +12,11 @@ import tokenlens
 from tokenlens.data import open_data
 from tokenlens.data.files import BadImage
 from tokenlens.data.folder import open_folder
-from tokenlens.hosts import input_of, open_host
+from tokenlens.extraction.pretrained import open_host
+from tokenlens.hosts.loading import input_of
 from tokenlens.training.draws import IMAGE, Order, Parts, seed_with, shuffled
 from tokenlens.training.images import train_loader
-from tokenlens.training.reading import load_recipe
+from tokenlens.training.load_recipe import load_recipe
 
 
 def order(**changes: Any) -> Order:

@@ -15,16 +15,17 @@ from timm.loss import LabelSmoothingCrossEntropy
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 
-from tokenlens.checkpoints import finetuned
 from tokenlens.errors import BadInput
-from tokenlens.hosts import input_of, open_host
-from tokenlens.jobs import Job
+from tokenlens.extraction.jobs import Job
+from tokenlens.extraction.pretrained import open_host
+from tokenlens.hosts.checkpoints import finetuned
+from tokenlens.hosts.loading import input_of
 from tokenlens.methods import method
 from tokenlens.training.draws import BATCH, Order, Parts, seed_with
 from tokenlens.training.finetune import Training, finetune
 from tokenlens.training.images import train_loader
 from tokenlens.training.saving import Folder
-from tokenlens.training.start import labels_of, open_sets, set_drop_path
+from tokenlens.training.setup import labels_of, open_sets, set_drop_path
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import tokenlens
+from tokenlens.training.load_recipe import load_recipe
 from tokenlens.training.losses import Criterion, Seen, Student
-from tokenlens.training.reading import load_recipe
 
 LOSS = replace(load_recipe("imagenet").loss, smoothing=0.0)
 B, N, D, C = 5, 6, 4, 3

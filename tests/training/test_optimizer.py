@@ -9,8 +9,8 @@ from torch import nn
 
 import tokenlens
 from tokenlens.training.draws import Order
+from tokenlens.training.load_recipe import load_recipe
 from tokenlens.training.optimizer import BACKBONE, make_optimizer, parameter_groups
-from tokenlens.training.reading import load_recipe
 
 ORDER = Order(images=40, epoch=40, batch_size=8, parts=2, repeats=1, seed=0)  # two steps an epoch
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import tokenlens.cli
-from tokenlens.checkpoints import finetuned
-from tokenlens.store import open_runs
+from tokenlens.hosts.checkpoints import finetuned
+from tokenlens.records.store import open_runs
 from tokenlens.training import finetune as loop
 
 WORDS = ("--recipe", "imagenet", "--model", "deit_small_patch16_224", "--method", "evit", "--keep-rate", "0.7")

@@ -13,8 +13,8 @@ import tokenlens
 from tokenlens.commands.extract import extract
 from tokenlens.commands.finetune import finetune
 from tokenlens.errors import UnknownName
-from tokenlens.training.asked import Asked
-from tokenlens.training.reading import load_recipe, names
+from tokenlens.training.load_recipe import load_recipe, names
+from tokenlens.training.options import Asked
 
 
 @pytest.mark.parametrize("name", names())

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import tokenlens
-from tokenlens.hosts import open_host
+from tokenlens.extraction.pretrained import open_host
 from tokenlens.training import finetune as loop
 from tokenlens.training.finetune import finetune
 from tokenlens.training.losses import Criterion

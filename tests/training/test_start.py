@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 
 import tokenlens
-from tokenlens.checkpoints import finetuned
 from tokenlens.data import open_data
-from tokenlens.hosts import open_host
-from tokenlens.training import distribution, start
+from tokenlens.extraction.pretrained import open_host
+from tokenlens.hosts.checkpoints import finetuned
+from tokenlens.training import distribution
+from tokenlens.training import setup as start
 from tokenlens.training.finetune import Training, finetune
 from tokenlens.training.images import mixing, train_transform
-from tokenlens.training.reading import load_recipe
+from tokenlens.training.load_recipe import load_recipe
 
 OTHER = [("image size", {"img_size": 32}), ("grid of patches", {"patch_size": 16}), ("width", {"embed_dim": 96})]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .tile import LANES, ROWS, distance_tile, transposed_tile
+from .vector_instructions import LANES, ROWS, distance_tile, transposed_tile
 
 Array = NDArray[Any]
 

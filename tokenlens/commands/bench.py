@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .words import model_options, numbers, words
+from .options import model_options, numbers, words
 
 COMPILED = {"no": (False,), "yes": (True,), "both": (False, True)}
 
@@ -39,7 +39,7 @@ def bench(asked: dict[str, Any], batch_size: str, precision: str, compiled: str,
     tokenlens bench --model deit_small_patch16_224 --weights random --batch-size 1,256 --precision float16
     tokenlens bench --method ats --data folder:photos --compile both
     """  # noqa: D301
-    from ..bench import Bench
+    from ..benchmark.bench import Bench
 
     job = Bench(
         batch_sizes=numbers(batch_size, int, "batch size", ","),

@@ -18,7 +18,7 @@ def demo(ctx: click.Context, images: int, device: str, out: Path) -> None:
     Prints the study's findings, and of each run accuracy, tokens left, the share of the object's patches that were
     kept, and the overlap with a disc around the centre (l2) and with chance (random).
     """
-    from ..demo import demo as run_demo
+    from ..workflows.demo import demo as run_demo
 
     def command(name: str, words: list[str]) -> None:
         group = ctx.find_root().command

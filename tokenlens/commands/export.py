@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .words import model_options
+from .options import model_options
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .words import model_options
+from .options import model_options
 
 
 @click.command()
@@ -45,7 +45,7 @@ def extract(asked: dict[str, Any], **settings: Any) -> None:
     tokenlens extract --weights best_checkpoint.pth --method dpcknn --keep-rate 0.5
     tokenlens extract --weights finetuned/best.safetensors
     """  # noqa: D301
-    from ..jobs import Job
+    from ..extraction.jobs import Job
 
     for result in Job(**settings, **asked).run():
         click.echo(result)

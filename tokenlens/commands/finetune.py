@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .words import SEED, numbers
+from .options import SEED, numbers
 
 
 @click.command()
@@ -52,7 +52,7 @@ def finetune(**settings: Any) -> None:
     accelerate launch $(which tokenlens) finetune --recipe imagenet --data imagenet:PATH
     tokenlens extract --weights finetuned/NAME/best.safetensors
     """  # noqa: D301
-    from ..training.asked import Asked
+    from ..training.options import Asked
 
     rate, blocks = settings.pop("keep_rate"), settings.pop("blocks")
     rates = numbers(rate, float, "keep rate") if rate else None

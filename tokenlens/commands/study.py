@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..errors import BadInput
-from .words import words
+from .options import words
 
 
 @click.command()
@@ -35,10 +35,10 @@ def study(file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: st
         raise BadInput("--list goes with --dry-run, which does nothing; give both, or leave --list out")
     if only is not None and not words(only):
         raise BadInput(f"--only {only!r} names nothing; give words of tasks' names, or leave it out")
-    from ..study.carry import carry, chosen, overview
-    from ..study.matrix import read, shipped
-    from ..study.runner import Notes, devices_here
-    from ..study.tasks import check, conclusion
+    from ..workflows.study.execute import carry, chosen, overview
+    from ..workflows.study.matrix import read, shipped
+    from ..workflows.study.runner import Notes, devices_here
+    from ..workflows.study.tasks import check, conclusion
 
     declared = read(shipped(file))
     out = out or Path(f"study-{declared.name}")

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenlens.data.choosing import absent, chosen, unreadable
 from tokenlens.data.files import FileSet, root_of
+from tokenlens.data.selection import absent, chosen, unreadable
 from tokenlens.errors import BadInput
 
 SIZES = ("small", "medium", "large")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenlens.data.choosing import chosen, unreadable
 from tokenlens.data.files import BadImage, FileSet, root_of
+from tokenlens.data.selection import chosen, unreadable
 from tokenlens.errors import BadInput
 
 __all__ = ["BadImage", "class_folders", "class_of", "image_files", "listing", "open_folder", "split_folder", "text"]

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenlens.data.choosing import chosen, spread, unreadable
 from tokenlens.data.files import FileSet
 from tokenlens.data.folder import SPLITS
+from tokenlens.data.selection import chosen, spread, unreadable
 from tokenlens.errors import BadInput, needed
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenlens.data.choosing import chosen, unreadable
 from tokenlens.data.files import FileSet, root_of
 from tokenlens.data.folder import class_folders, class_of, image_files, split_folder, text
 from tokenlens.data.ilsvrc import flat_labels
+from tokenlens.data.selection import chosen, unreadable
 from tokenlens.errors import BadInput
 
 KAGGLE = "ILSVRC/Data/CLS-LOC"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenlens.data.choosing import absent, chosen, unreadable
 from tokenlens.data.files import FileSet, root_of
 from tokenlens.data.lines import read_words, to_number
+from tokenlens.data.selection import absent, chosen, unreadable
 from tokenlens.errors import BadInput, UnknownName
 
 TRAINING = {"train": 1, "val": 0, "test": 0}  # as train_test_split.txt has it

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenlens.data.choosing import absent, chosen, unreadable
 from tokenlens.data.files import FileSet, root_of
 from tokenlens.data.lines import bad_line, read_columns
+from tokenlens.data.selection import absent, chosen, unreadable
 from tokenlens.errors import BadInput, UnknownName
 
 FILE = "nus_wid_data.csv"  # so it is called

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tokenlens.data.choosing import chosen, unreadable
 from tokenlens.data.files import FileSet
+from tokenlens.data.selection import chosen, unreadable
 from tokenlens.data.shards import INFO, fetched, info_of, is_local, place_of, shards_of
 from tokenlens.data.tar import Sample, samples
 from tokenlens.errors import BadInput, needed

@@ -2,6 +2,7 @@
 
 # isort: off
 from . import (  # noqa: F401  importing registers; the order is the study's
+    none,
     topk,
     evit,
     dynamicvit,
@@ -15,10 +16,10 @@ from . import (  # noqa: F401  importing registers; the order is the study's
     atc,
     radial,
     random,
-    none,
 )
 
 # isort: on
-from .base import Method, Reducer, Stage, method, methods, register
+from ..core.reducer import Reducer, Stage
+from .registry import Method, method, methods, register
 
 __all__ = ["Method", "Reducer", "Stage", "method", "methods", "register"]

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..clustering import Linkage, agglomerative
+from ..core.plan import Plan, merge
+from ..core.reducer import Look, Reducer, Stage
+from ..core.view import View
 from ..errors import BadInput
-from ..plan import Plan, merge
-from ..view import View
-from .base import Reducer, Stage, register
+from .registry import register
 
 LINKAGES = get_args(Linkage)
 
@@ -31,10 +32,10 @@ def _(keys: Tensor, count: int, linkage: str) -> Tensor:
     return keys.new_empty(keys.shape[:2], dtype=torch.int64)
 
 
-@register("atc-average", linkage="average")
-@register("atc-complete", linkage="complete")
-@register("atc-single", linkage="single")
-@register("atc")  # decorators apply from the last to the first
+@register("atc-average", linkage="average", look=Look("ATC average", "#ecca45", "d"))
+@register("atc-complete", linkage="complete", look=Look("ATC complete", "#d3a800", ">"))
+@register("atc-single", linkage="single", look=Look("ATC single", "#998f28", "<"))
+@register("atc", look=Look("ATC", "#5d5700", "8"))  # decorators apply from the last to the first
 class ATC(Reducer):
     """Agglomerative clustering of the mean keys by cosine distance, down to the tokens asked for."""
 

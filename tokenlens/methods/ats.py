@@ -8,9 +8,10 @@ ties. Attention with the sampled query rows equals selecting after attention, so
 import torch
 from torch import Tensor
 
-from ..plan import Plan, select
-from ..view import View
-from .base import Reducer, register
+from ..core.plan import Plan, select
+from ..core.reducer import Look, Reducer
+from ..core.view import View
+from .registry import register
 
 
 def steps(count: int) -> Tensor:
@@ -29,6 +30,7 @@ class ATS(Reducer):
     adaptive = True
     needs = ("class token",)
     paper = "arXiv:2111.15667"
+    look = Look("ATS", "#9fcdf0", "D")
 
     def forward(self, view: View) -> Plan:
         score = (view.from_class * view.values.norm(dim=-1)).sum(1)

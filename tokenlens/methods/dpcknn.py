@@ -8,9 +8,10 @@ Departs: the 1e-6 noise that breaks ties is drawn for each image and stage, so t
 import torch
 from torch import Tensor, nn
 
-from ..plan import Plan, merge, positions
-from ..view import View
-from .base import Reducer, Stage, demand, register
+from ..core.plan import Plan, merge, positions
+from ..core.reducer import Look, Reducer, Stage, demand
+from ..core.view import View
+from .registry import register
 
 
 def density_peaks(distance: Tensor, count: int, neighbours: int, noise: Tensor) -> Tensor:
@@ -29,8 +30,10 @@ class DPCKNN(Reducer):
 
     site = "before_block"
     family = "merging"
+    keeps = True
     trained = True
     paper = "arXiv:2204.08680"
+    look = Look("DPC-KNN", "#ff8c40", "h")
 
     def __init__(self, stage: Stage, equal_weight: bool = False, neighbours: int = 5) -> None:
         super().__init__(stage)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..plan import Plan, positions, select
-from ..view import View
-from .base import Reducer, Stage, register
+from ..core.plan import Plan, positions, select
+from ..core.reducer import Look, Reducer, Stage
+from ..core.view import View
+from .registry import register
 
 
 @register("dynamicvit")
@@ -24,6 +25,7 @@ class DynamicViT(Reducer):
     policy = True
     portable = True
     paper = "arXiv:2106.02034"
+    look = Look("DynamicViT", "#5aa5dc", "^")
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)

@@ -7,9 +7,10 @@ Departs: nothing to do where as many tokens are asked for as there are (the publ
 
 import torch
 
-from ..plan import Plan, gather, select
-from ..view import View
-from .base import Reducer, register
+from ..core.plan import Plan, gather, select
+from ..core.reducer import Look, Reducer
+from ..core.view import View
+from .registry import register
 
 
 @register("evit")
@@ -19,6 +20,7 @@ class EViT(Reducer):
     portable = True
     needs = ("class token",)
     paper = "arXiv:2202.07800"
+    look = Look("EViT", "#1f6cb0", "s")
 
     def forward(self, view: View) -> Plan:
         score = view.from_class.mean(1)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..clustering import euclidean
-from ..plan import Plan, positions, select
-from ..view import View
-from .base import Reducer, Stage, demand, register
+from ..core.plan import Plan, positions, select
+from ..core.reducer import Look, Reducer, Stage, demand
+from ..core.view import View
+from .registry import register
 
 
 @register("kmedoids")
@@ -21,8 +22,10 @@ class KMedoids(Reducer):
 
     site = "before_block"
     family = "merging"
+    keeps = True
     needs = ("attention",)
     paper = "arXiv:2110.03860"
+    look = Look("K-Medoids", "#cc4d12", "p")
 
     def __init__(self, stage: Stage, equal_weight: bool = False, iterations: int = 3) -> None:
         super().__init__(stage)

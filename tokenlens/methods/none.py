@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from ..plan import Plan, positions, select
-from ..schedule import Schedule
-from ..view import View
-from .base import Reducer, register
+from ..core.plan import Plan, positions, select
+from ..core.reducer import Look, Reducer
+from ..core.schedule import Schedule
+from ..core.view import View
+from .registry import register
 
 
 @register("none")
@@ -15,6 +16,7 @@ class Unreduced(Reducer):
 
     family = "none"
     portable = True
+    look = Look("Un-reduced", "#000000", "*")
 
     def forward(self, view: View) -> Plan:
         return select(view, positions(len(view.patch), view.patch.shape[1], view.patch.device))

@@ -7,9 +7,10 @@ Departs: nothing. (The products are not scaled, as published.)
 import torch
 from torch import nn
 
-from ..plan import Plan, mix
-from ..view import View
-from .base import Reducer, Stage, register
+from ..core.plan import Plan, mix
+from ..core.reducer import Look, Reducer, Stage
+from ..core.view import View
+from .registry import register
 
 
 @register("patchmerger")
@@ -21,6 +22,7 @@ class PatchMerger(Reducer):
     trained = True
     portable = True
     paper = "arXiv:2202.12015"
+    look = Look("PatchMerger", "#b0569f", "X")
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.plan import Plan, positions, select
+from ..core.reducer import Look, Reducer, Stage, demand
+from ..core.schedule import Schedule
+from ..core.view import View
 from ..errors import BadInput
-from ..plan import Plan, positions, select
-from ..schedule import Schedule
-from ..view import View
-from .base import Reducer, Stage, demand, register
+from .registry import register
 
 NORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": lambda y, x: x.abs() + y.abs(),
@@ -56,9 +57,9 @@ def check(norm: str, min_radius: float) -> None:
     demand(0 <= min_radius < float("inf"), "min_radius", min_radius, "a number from 0 up")
 
 
-@register("linf", norm="linf")
-@register("l2", norm="l2")
-@register("l1", norm="l1")  # decorators apply from the last to the first
+@register("linf", norm="linf", look=Look("ℓ∞", "#55b596", "1"))
+@register("l2", norm="l2", look=Look("ℓ2", "#009e73", "x"))
+@register("l1", norm="l1", look=Look("ℓ1", "#004d3a", "+"))  # decorators apply from the last to the first
 class Radial(Reducer):
     """Keep a disc (l2), a diamond (l1) or a square (linf) around the centre."""
 

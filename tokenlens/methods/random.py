@@ -3,9 +3,10 @@
 No paper. The draw depends on the image, the stage and the seed, never on the batch.
 """
 
-from ..plan import Plan, select
-from ..view import View
-from .base import Reducer, register
+from ..core.plan import Plan, select
+from ..core.reducer import Look, Reducer
+from ..core.view import View
+from .registry import register
 
 
 @register("random")
@@ -14,6 +15,7 @@ class Random(Reducer):
 
     site = "before_block"
     family = "random"
+    look = Look("Random", "#8c8c8c", ".")
 
     def forward(self, view: View) -> Plan:
         return select(view, view.draw().topk(view.keep).indices.sort(1).values)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..plan import Plan, mix
-from ..view import View
-from .base import Reducer, Stage, demand, register
+from ..core.plan import Plan, mix
+from ..core.reducer import Look, Reducer, Stage, demand
+from ..core.view import View
+from .registry import register
 
 SAFE_EPS = 0.05  # similarities are at most 1, and exp(1 / 0.05) is far from float32's limits
 
@@ -50,6 +51,7 @@ class Sinkhorn(Reducer):
     trained = True
     portable = True
     paper = "arXiv:2308.04657"
+    look = Look("Sinkhorn", "#e0a3cf", "H")
 
     def __init__(self, stage: Stage, eps: float = 1.0, iterations: int = 3) -> None:
         super().__init__(stage)

@@ -7,9 +7,10 @@ Departs: nothing.
 import torch
 from torch import nn
 
-from ..plan import Plan, mix
-from ..view import View
-from .base import Reducer, Stage, register
+from ..core.plan import Plan, mix
+from ..core.reducer import Look, Reducer, Stage
+from ..core.view import View
+from .registry import register
 
 
 @register("sit")
@@ -21,6 +22,7 @@ class SiT(Reducer):
     trained = True
     portable = True
     paper = "arXiv:2111.11739"
+    look = Look("SiT", "#85196f", "P")
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)

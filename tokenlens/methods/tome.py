@@ -7,9 +7,10 @@ A stage removes as many tokens as were planned, at most half of those present, s
 import torch
 from torch.nn import functional
 
-from ..plan import Plan, merge, positions
-from ..view import View
-from .base import Reducer, register
+from ..core.plan import Plan, merge, positions
+from ..core.reducer import Look, Reducer
+from ..core.view import View
+from .registry import register
 
 
 @register("tome")
@@ -20,6 +21,7 @@ class ToMe(Reducer):
     portable = True
     needs = ("attention",)
     paper = "arXiv:2210.09461"
+    look = Look("ToMe", "#6b2500", "v")
 
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape

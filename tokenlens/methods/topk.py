@@ -4,9 +4,10 @@ Haurum et al., 2023, arXiv:2308.04657 (the score is EViT's). Held against Joakim
 Departs: nothing to do where as many tokens are asked for as there are (the published code fails there).
 """
 
-from ..plan import Plan, select
-from ..view import View
-from .base import Reducer, register
+from ..core.plan import Plan, select
+from ..core.reducer import Look, Reducer
+from ..core.view import View
+from .registry import register
 
 
 @register("topk")
@@ -16,6 +17,7 @@ class TopK(Reducer):
     portable = True
     needs = ("class token",)
     paper = "arXiv:2308.04657"
+    look = Look("Top-K", "#08306b", "o")
 
     def forward(self, view: View) -> Plan:
         return select(view, view.from_class.mean(1).topk(view.keep).indices)

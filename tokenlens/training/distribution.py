@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.walk import ReducedViT
 from ..errors import BadInput, UnknownName
-from ..models import device_of, precision_on
-from ..vit import ReducedViT
+from ..extraction.reduced_models import device_of, precision_on
 from .recipe import Recipe
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
+from ..core.walk import ReducedViT
 from ..data import ImageSet
-from ..loading import Loader, Loading, collate, pictures
-from ..metrics import ranks, summary
-from ..vit import ReducedViT
+from ..data.loading import Loader, Loading, collate, pictures
+from ..extraction.batch import ranks
+from ..records.accuracy import summary
 
 if TYPE_CHECKING:
     from accelerate import Accelerator  # type: ignore[import-untyped]

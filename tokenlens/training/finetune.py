@@ -18,19 +18,19 @@ from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
 from ..data import content_of, left_out
+from ..data.loading import Loading
 from ..errors import disk_errors
-from ..loading import Loading
 from .distribution import flat, make_accelerator, tell_ddp
 from .draws import BATCH, Order, Parts, seed_with
-from .dropping import Dropping
 from .evaluation import evaluate, measure_of
 from .images import mixing, train_loader
 from .losses import Criterion, Student
 from .optimizer import make_optimizer
+from .patch_dropout import Dropping
 from .progress import EVERY, Meter
 from .recipe import Recipe
 from .saving import IMAGES_A_STEP, BegunOtherwise, Folder, move_aside
-from .start import labels_of, open_sets, start
+from .setup import labels_of, open_sets, start
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, Resize
 
 from ..data import ImageSet
+from ..data.loading import Loader
 from ..errors import BadInput
-from ..loading import Loader
 from .draws import IMAGE, Draw, Parts, seed_with
 from .recipe import Augment, Recipe
 

@@ -15,8 +15,8 @@ from timm.loss import AsymmetricLossMultiLabel, LabelSmoothingCrossEntropy, Soft
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..attention import TimmViT
-from ..vit import ReducedViT
+from ..core.walk import ReducedViT
+from ..hosts.attention import TimmViT
 from .recipe import Loss
 
 

@@ -12,8 +12,8 @@ import torch
 from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 
+from ..core.walk import ReducedViT
 from ..errors import BadInput
-from ..vit import ReducedViT
 from .draws import Order
 from .recipe import Optimizer, Recipe
 

@@ -24,9 +24,9 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from ..core.walk import ReducedViT
 from ..errors import BadInput, disk_errors
-from ..vit import ReducedViT
-from ..whole import write
+from ..records.atomic import write
 from .recipe import Recipe
 
 State = dict[str, Any]

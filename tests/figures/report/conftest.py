@@ -11,9 +11,9 @@ import pytest
 import zarr
 from PIL import Image
 
-from tokenlens import table
-from tokenlens.run import Run
-from tokenlens.store import RunWriter
+from tokenlens.records import tables as table
+from tokenlens.records.run import Run
+from tokenlens.records.store import RunWriter
 
 EVIL = "<img src=x onerror=alert(1)>"  # a folder may be called so
 CLASSES = (EVIL, "cat")  # as a folder's classes are sorted

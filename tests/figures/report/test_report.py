@@ -20,12 +20,12 @@ from click.testing import CliRunner
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tokenlens.commands.report import report
 from tokenlens.errors import BadInput
 from tokenlens.figures.report import figures as report_figures
 from tokenlens.figures.report import images as report_images
 from tokenlens.figures.report import page as report_page
 from tokenlens.figures.report import write as report_module
-from tokenlens.figures.report.cli import report
 from tokenlens.figures.report.data import picture_sets
 from tokenlens.figures.report.images import uri
 from tokenlens.figures.report.page import SCRIPTS, static, table_data

@@ -17,7 +17,7 @@ import zarr
 from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
 
-from tokenlens.analysis import overlap, partition
+from tokenlens.analysis.metrics import overlap, partition
 from tokenlens.figures.report import figures as report_figures
 from tokenlens.figures.report.write import write_report
 

@@ -1,0 +1,153 @@
+"""Images that runs have in common, and their arrays chunk by chunk: memory does not depend on the number of images.
+
+Runs meet by image id, never by row. Where a run holds the common images in another order, the arrays asked for are
+copied once, re-ordered, into a temporary file on disk, so that every later chunk is one read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from tokenlens.errors import BadInput
+
+from .metrics import overlap
+
+Array = NDArray[Any]
+BUDGET = 192 * 2**20  # bytes of arrays of all runs that are in memory at once
+
+
+class Images:
+    """An ordered set of image ids, with the rows at which each run holds them."""
+
+    def __init__(self, ids: Array) -> None:
+        self.ids = ids
+        self.key = hashlib.blake2b("\0".join(map(str, ids)).encode(), digest_size=8).hexdigest()
+        self._sorted: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, ids: Array) -> Array:
+        """Rows of `ids` at which these images are: (n,) int64."""
+        if len(ids) >= len(self.ids) and np.array_equal(ids[: len(self.ids)], self.ids):
+            return np.arange(len(self.ids))
+        order = np.argsort(ids, kind="stable")
+        return np.asarray(order[np.searchsorted(ids, self.ids, sorter=order)])
+
+
+def identities(run: xr.Dataset) -> Array:
+    """Image ids of a run: (n,) str. BadInput where an id occurs twice: it could not be paired."""
+    ids = np.array([str(i) for i in run["image"].values], dtype=str)  # of one dtype, whatever the store's is
+    if len(set(ids.tolist())) != len(ids):
+        raise BadInput(
+            f"run {run.attrs.get('run')!r} holds an image id twice, so its images cannot be paired; "
+            "give the images of the data set distinct names and extract it again"
+        )
+    return ids
+
+
+def common(a: Images, b: Images) -> Images:
+    """Images that both hold, in the order of a; a itself where they are the same."""
+    if a.key == b.key:
+        return a
+    both = np.isin(a.ids, b.ids)
+    return a if both.all() else Images(a.ids[both])
+
+
+def stored(array: xr.DataArray, first: int, end: int, run: str) -> Array:
+    """The rows of an array of a run from `first` to before `end`. BadInput where their file is damaged."""
+    try:
+        return np.asarray(array.isel(image=slice(first, end)).values)
+    except Exception as error:  # what was cut or overwritten fails in zarr or numcodecs, each in its own way
+        raise BadInput(
+            f"{array.name} of run {run!r} cannot be read for images {first} to {end - 1} ({error}); "
+            "move the run away to have it extracted again"
+        ) from error
+
+
+class Reader:
+    """Reads arrays of several runs over the same images, in the same order, chunk by chunk."""
+
+    def __init__(
+        self, runs: Mapping[str, xr.Dataset], images: Images, ids: Mapping[str, Array], chunk: int, *, pack: bool = True
+    ) -> None:
+        self.pack = pack
+        self.runs = runs
+        self.images = images
+        self.rows = {name: images.rows(ids[name]) for name in runs}
+        self.chunk = chunk
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._copies: dict[tuple[str, str], Array] = {}
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._copies.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def spans(self) -> list[tuple[int, int]]:
+        """First and last + 1 image of each chunk."""
+        n = len(self.images)
+        return [(start, min(start + self.chunk, n)) for start in range(0, n, self.chunk)]
+
+    def read(
+        self, wanted: Iterable[tuple[str, str]], span: tuple[int, int], pool: Executor
+    ) -> dict[tuple[str, str], Array]:
+        """Read (run, variable) arrays of a span as they are stored; bools packed if `pack` was asked for."""
+        wanted = list(dict.fromkeys(wanted))
+        arrays = pool.map(lambda one: self._one(one[0], one[1], span), wanted)
+        return dict(zip(wanted, arrays, strict=True))
+
+    def _one(self, run: str, variable: str, span: tuple[int, int]) -> Array:
+        array = self._slice(run, variable, span)
+        return overlap.pack(array) if self.pack and array.dtype == bool else array
+
+    def _slice(self, run: str, variable: str, span: tuple[int, int]) -> Array:
+        rows = self.rows[run][span[0] : span[1]]
+        source = self.runs[run][variable]
+        if len(rows) == 0 or np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+            first = int(rows[0]) if len(rows) else 0
+            return stored(source, first, first + len(rows), run)
+        low, high = int(rows.min()), int(rows.max()) + 1
+        if high - low <= 4 * len(rows):
+            return stored(source, low, high, run)[rows - low]
+        return np.asarray(self._copy(run, variable)[span[0] : span[1]])
+
+    def _copy(self, run: str, variable: str) -> Array:
+        """Re-order a variable into a temporary file, reading the run once from front to back."""
+        if (run, variable) not in self._copies:
+            source, rows = self.runs[run][variable], self.rows[run]
+            if self._folder is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="tokenlens-")
+            path = Path(self._folder.name) / f"{len(self._copies)}.npy"
+            copy = np.lib.format.open_memmap(path, "w+", source.dtype, (len(rows), *source.shape[1:]))
+            order = np.argsort(rows)
+            for start in range(0, len(rows), self.chunk):
+                part = order[start : start + self.chunk]
+                low, high = int(rows[part[0]]), int(rows[part[-1]]) + 1
+                copy[part] = stored(source, low, high, run)[rows[part] - low]
+            self._copies[run, variable] = copy
+        return self._copies[run, variable]
+
+
+def fitting(chunk: int, runs: Sequence[xr.Dataset], variables: Iterable[str]) -> int:
+    """Shrink a chunk so that all runs' arrays of one chunk stay within BUDGET."""
+    variables = list(variables)
+    an_image = sum(
+        int(np.prod(run[name].shape[1:])) * run[name].dtype.itemsize
+        for run in runs
+        for name in variables
+        if name in run
+    )
+    return max(1, min(chunk, BUDGET // max(an_image, 1)))

@@ -1,0 +1,137 @@
+"""Accuracy against keep rate, one panel a data set and capacity, and the average rank of each method.
+
+Bars are 95 % intervals: Wilson's, from the share of right answers and the number of images; a mean average precision
+has none. Several runs of a method at a rate (seeds, options) are averaged; runs without one keep rate are left out.
+The horizontal line is the un-reduced model. Right: the rank of each method by accuracy (1 is the best). A small dot
+is the mean over data sets and capacities at one keep rate, the large mark the mean over all, with a 95 % Student-t
+interval over data sets, capacities and rates; sets with a photographer's bias are left out of the ranks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from ..catalogue import Missing, Source, drawing
+from ..output.latex_markdown import Layout
+from ..parts.lines import draw_lines
+from ..select.pairs import biased, mean_interval
+from ..theme import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+SHARES = ("top1", "top5")  # measures that are the share of images answered rightly
+Z = 1.959964  # of the normal distribution at 97.5 %
+SETTING = ["dataset", "capacity", "keep_rate"]
+LAYOUT = Layout(rows=("dataset", "capacity", "method"), across="keep_rate", value="accuracy")
+
+
+def numbers(source: Source) -> pd.DataFrame:
+    """One row a data set, capacity, method and keep rate: measure, accuracy, low, high, rank (of the setting), n."""
+    import pandas as pd
+
+    runs = source.table("runs")
+    scored = runs[runs["accuracy"].notna() & runs["keep_rate"].notna()]
+    if not len(scored):
+        raise Missing(
+            "no run has both an accuracy and one keep rate; extract labelled images with `tokenlens extract`, or give "
+            "`tokenlens compare --accuracy FILE.csv`"
+        )
+    keys = ["dataset", "capacity", "method", "keep_rate", "measure"]
+    frame = scored.groupby(keys, as_index=False).agg(accuracy=("accuracy", "mean"), n=("images", "max"))
+    frame["low"], frame["high"] = wilson(frame["accuracy"], frame["n"])
+    frame.loc[~frame["measure"].isin(SHARES), ["low", "high"]] = np.nan
+    reduced = frame[(frame["method"] != "none") & ~biased(frame["dataset"])]
+    frame["rank"] = reduced.groupby(SETTING)["accuracy"].rank(ascending=False)
+    columns = ["dataset", "capacity", "method", "keep_rate", "measure", "accuracy", "low", "high", "rank", "n"]
+    rows: list[Any] = frame[columns].to_dict("records")
+    return pd.DataFrame(sorted(rows, key=_place))
+
+
+def wilson(percent: Any, n: Any) -> tuple[Any, Any]:
+    """The ends of Wilson's 95 % interval of a share of n, all in percent."""
+    share, n = np.asarray(percent) / 100, np.asarray(n, dtype=np.float64)
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
+    return 100 * (middle - half), 100 * (middle + half)
+
+
+def average_ranks(frame: pd.DataFrame) -> dict[str, tuple[float, float, float, int]]:
+    """Mean rank, its interval and the number of settings of each method, the best first."""
+    known = frame[frame["rank"].notna()]
+    ends = (1, known["rank"].max())
+    found = {str(method): mean_interval(part["rank"], ends) for method, part in known.groupby("method")}
+    return dict(sorted(found.items(), key=lambda item: (item[1][0], style.order_key(item[0]))))
+
+
+@drawing
+def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
+    """Draw it at the width of the page."""
+    frame = numbers(source)
+    datasets, capacities = sorted(set(frame["dataset"])), style.by_size(frame["capacity"])
+    ranks = average_ranks(frame)
+    rates = sorted(set(frame.loc[frame["rank"].notna(), "keep_rate"])) if len(ranks) > 1 else []
+    room = 0.75 + style.legend_room(frame["method"], preset, len(rates))
+    rows = max(1.75 * len(datasets), 2.5, 0.13 * len(ranks))
+    canvas = style.canvas(figure, preset, "page", rows + room)
+    grid = canvas.add_gridspec(len(datasets), len(capacities) + 1, width_ratios=[1] * len(capacities) + [0.9])
+    for i, dataset in enumerate(datasets):
+        row: list[Axes] = []
+        for j, capacity in enumerate(capacities):
+            ax = canvas.add_subplot(grid[i, j], sharey=row[0] if row else None)
+            row.append(ax)
+            part = frame[(frame["dataset"] == dataset) & (frame["capacity"] == capacity)]
+            _panel(ax, part)
+            ax.set_title(f"{style.place(dataset)}, {capacity}")
+            ax.tick_params(labelleft=False)
+            ax.set_xlabel("keep rate" if i == len(datasets) - 1 else "")
+        measures = {style.MEASURES.get(name, name) for name in frame.loc[frame["dataset"] == dataset, "measure"]}
+        style.label_rows(row, f"{' or '.join(sorted(measures))} (%)")
+    _ranks(canvas.add_subplot(grid[:, -1]), frame, ranks)
+    style.legend_of(canvas, frame["method"], also=[Line2D([], [], **_dot(rate)) for rate in rates])
+    return canvas
+
+
+def _panel(ax: Axes, part: pd.DataFrame) -> None:
+    if not len(part):
+        style.annotate_gap(ax, "no runs")
+        return
+    for whole in part.loc[part["method"] == "none", "accuracy"]:
+        ax.axhline(whole, color=style.color("none"), linewidth=0.8, label=style.label("none"))
+    reduced = part[part["method"] != "none"]
+    draw_lines(ax, reduced, "keep_rate", "accuracy", {rate: rate for rate in sorted(set(reduced["keep_rate"]))})
+
+
+def _ranks(ax: Axes, frame: pd.DataFrame, ranks: dict[str, tuple[float, float, float, int]]) -> None:
+    ax.set_title("average rank")
+    if len(ranks) < 2:
+        style.annotate_gap(ax, "one method\nhas no rank" if ranks else "no method\nto rank")
+        return
+    for y, (method, (mean, low, high, _)) in enumerate(ranks.items()):
+        one = frame[frame["method"] == method]
+        for rate, rank in one.groupby("keep_rate")["rank"].mean().items():
+            ax.plot(rank, y, zorder=1, **_dot(float(str(rate))))
+        bars = np.nan_to_num([[mean - low], [high - mean]])
+        ax.errorbar(mean, y, xerr=bars, color=style.color(method), marker=style.marker(method), elinewidth=0.7)
+    ax.set_yticks(range(len(ranks)), [style.shortened(style.label(method), style.LONGEST) for method in ranks])
+    ax.invert_yaxis()
+    ax.set_xlim(0, frame["rank"].max() + 1)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("rank")
+    ax.grid(axis="x")
+
+
+def _dot(rate: float) -> dict[str, Any]:
+    size = 0.7 * matplotlib.rcParams["lines.markersize"]
+    look = {"color": style.rate_color(rate), "marker": "o", "markersize": size, "linestyle": "none"}
+    return look | {"label": f"at rate {rate:g}"}
+
+
+def _place(row: Any) -> tuple[Any, ...]:
+    return row["dataset"], style.size_key(row["capacity"]), style.order_key(row["method"]), row["keep_rate"]

@@ -1,0 +1,99 @@
+"""How alike a method's patterns are to its own at another capacity (above) and at another keep rate (below).
+
+Kept patches by IoU, across keep rates by IoA (the share of the smaller set), both above chance: 0 is chance, 1 is the
+same. Groups by adjusted mutual information, likewise; class-token features by Procrustes distance, where 0 is the
+same. All after the last stage. A point is one pair of runs with its interval over images; or, of several pairs (data
+sets, and the other of capacity and keep rate), their mean with a 95 % Student-t interval; n counts the pairs.
+Sets with a photographer's bias are left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..catalogue import Missing, Source, drawing
+from ..parts.lines import draw_lines
+from ..select.pairs import RANGES, above_chance, counted, interval_of, joined, last_stage, without_bias
+from ..theme import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+AXES = {"capacity": "capacities", "keep_rate": "keep rates"}
+METRICS = {"capacity": ("iou", "ami", "procrustes"), "keep_rate": ("ioa", "ami", "procrustes")}
+TITLES = {"iou": "IoU above chance", "ioa": "IoA above chance", "ami": "AMI", "procrustes": "Procrustes"}
+GAPS = {
+    "iou": "no method here keeps patches",
+    "ioa": "no method here keeps patches",
+    "ami": "no method here merges patches",
+    "procrustes": "no features:\ntokenlens extract --features",
+}
+
+
+def numbers(source: Source) -> pd.DataFrame:
+    """One row an axis, metric, pair of capacities or rates (from, to), and method: value, low, high, n pairs."""
+    import pandas as pd
+
+    rows: list[Any] = []
+    lacks: list[Missing] = []
+    for axis in AXES:
+        try:
+            pairs = above_chance(
+                last_stage(without_bias(joined(source, axis, METRICS[axis]), "dataset_a")), ("iou", "ioa")
+            )
+        except Missing as lack:
+            lacks.append(lack)
+            continue
+        for (metric, a, b, method), part in pairs.groupby(["metric", f"{axis}_a", f"{axis}_b", "method_a"]):
+            value, low, high, n = interval_of(part, RANGES[str(metric)])
+            rows.append({"axis": axis, "metric": metric, "from": _name(a), "to": _name(b), "method": method,
+                         "value": value, "low": low, "high": high, "n": n})  # fmt: skip
+    if not rows:
+        raise lacks[0]
+    return pd.DataFrame(sorted(rows, key=_place))
+
+
+@drawing
+def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
+    """Draw it at the width of the page."""
+    frame = numbers(source)
+    heights = [1.9 if axis in set(frame["axis"]) else 0.6 for axis in AXES]
+    canvas = style.canvas(figure, preset, "page", sum(heights) + 0.8 + style.legend_room(frame["method"], preset))
+    grid = canvas.add_gridspec(len(AXES), 3, height_ratios=heights)
+    for i, axis in enumerate(AXES):
+        part = frame[frame["axis"] == axis]
+        if not len(part):
+            style.annotate_gap(canvas.add_subplot(grid[i, :]), f"no two runs differ in {axis.replace('_', ' ')} only")
+            continue
+        for j, metric in enumerate(METRICS[axis]):
+            _panel(canvas.add_subplot(grid[i, j]), part[part["metric"] == metric], axis, metric)
+    style.legend_of(canvas, frame["method"])
+    return canvas
+
+
+def _panel(ax: Axes, part: pd.DataFrame, axis: str, metric: str) -> None:
+    ax.set_title(TITLES[metric])
+    if not len(part):
+        style.annotate_gap(ax, GAPS[metric])
+        return
+    part = part.assign(pair=part["from"] + "\n" + part["to"])
+    draw_lines(ax, part, "pair", "value", {pair: float(x) for x, pair in enumerate(dict.fromkeys(part["pair"]))})
+    ax.set_xlabel(f"pair of {AXES[axis]}\nn = {counted(part['n'])}")
+    if metric != "procrustes":
+        ax.axhline(0, color="0.5", linewidth=0.6)
+
+
+def _name(end: Any) -> str:
+    return f"{end:g}" if isinstance(end, float) else str(end)
+
+
+def _place(row: Any) -> tuple[Any, ...]:
+    """Axes and metrics as they are drawn; near pairs before far ones."""
+    if row["axis"] == "keep_rate":
+        away: tuple[Any, ...] = (round(float(row["from"]) - float(row["to"]), 6), -float(row["from"]))
+    else:
+        ends = [style.size_key(row[end]) for end in ("from", "to")]
+        away = (ends[1][0] - ends[0][0], *ends)
+    axis, metric = row["axis"], row["metric"]
+    return list(AXES).index(axis), METRICS[axis].index(metric), away, style.order_key(row["method"])

@@ -1,0 +1,225 @@
+"""The paper that figures are drawn for: widths, letters, legends and gaps, without pyplot or any global state.
+
+How each method looks is in `looks`, and is found here as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Literal, TypeAlias
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+
+from tokenlens.errors import UnknownName
+
+from .palette import (
+    MEASURES,
+    METRICS,
+    NAMES,
+    ORDER,
+    among,
+    by_size,
+    color,
+    in_order,
+    ink,
+    label,
+    linestyle,
+    marker,
+    order_key,
+    place,
+    rate_color,
+    size_key,
+)
+
+__all__ = [
+    "Canvas", "Into", "MEASURES", "METRICS", "NAMES", "ORDER", "PRESETS", "Preset", "among", "annotate_gap",
+    "by_size", "canvas", "color", "folded", "handles", "in_order", "ink", "label", "label_rows", "legend_of",
+    "legend_room", "linestyle", "marker", "new_figure", "order_key", "place", "preset", "rate_color", "settle",
+    "shortened", "size_key", "use",
+]  # fmt: skip
+
+Canvas: TypeAlias = Figure | SubFigure
+Width: TypeAlias = Literal["column", "page"]
+Into: TypeAlias = Figure | SubFigure | Axes | None
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Widths of a column and of the page and the height of a page in inches, and the size of letters in points."""
+
+    column: float
+    page: float
+    height: float
+    size: float
+    fonts: tuple[str, ...]
+
+
+LONGEST = 28  # letters of a name in a legend
+TIMES, PLAIN = ("STIXGeneral", "DejaVu Serif"), ("DejaVu Sans",)  # both come with matplotlib
+_CVPR = Preset(3.28, 6.875, 8.875, 8, TIMES)
+_LNCS = Preset(4.8, 4.8, 7.6, 8, TIMES)
+PRESETS = {
+    "iccv": _CVPR, "cvpr": _CVPR, "eccv": _LNCS, "lncs": _LNCS, "neurips": Preset(5.5, 5.5, 9, 8.5, TIMES),
+    "slide": Preset(6, 12.3, 6.2, 15, PLAIN), "screen": Preset(5.5, 9.6, 12, 9.5, PLAIN),
+}  # fmt: skip
+
+
+def handles(methods: Iterable[str], lines: bool = True) -> list[Line2D]:
+    """What a legend shows: the colour, marker, line (if `lines`) and name of each method, as in the studies."""
+    return [
+        Line2D([], [], color=color(m), marker=marker(m), linestyle=linestyle(m) if lines else "none",
+               label=shortened(label(m), LONGEST))
+        for m in in_order(methods)
+    ]  # fmt: skip
+
+
+def shortened(name: str, letters: int) -> str:
+    """A name in so many letters at most, without its middle: variants differ at their ends."""
+    tail = (letters - 1) // 2
+    return name if len(name) <= letters else f"{name[: letters - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def folded(name: str, letters: int) -> str:
+    """A name in one line, or in two where it is longer than so many letters."""
+    letters = max(letters, 12)  # our own names need no more
+    if len(name) <= letters:
+        return name
+    at = max((i + 1 for i, letter in enumerate(name[:letters]) if letter in "-_ /"), default=letters)
+    return f"{name[:at]}\n{shortened(name[at:], letters)}"
+
+
+def legend_room(methods: Iterable[str], name: str, also: int = 0) -> float:
+    """Inches that a legend as wide as the page takes beyond two lines, at letters of 8 points; see `legend_of`."""
+    chosen = preset(name)
+    names = [shortened(label(method), LONGEST) for method in set(methods)]
+    lines = ceil((len(names) + also) / _across(names, chosen.page * 72, 0.85 * chosen.size, chosen.fonts is PLAIN))
+    return 0.15 * max(lines - 2, 0)
+
+
+def _across(names: Iterable[str], width: float, size: float, plain: bool) -> int:
+    """How many entries of a legend stand side by side in so many points, at letters of so many points."""
+    return max(int(width / (size * (4.6 + (0.6 if plain else 0.5) * max(map(len, names), default=0)))), 1)
+
+
+def legend_of(
+    canvas: Canvas, methods: Iterable[str], lines: bool = True, also: Iterable[Line2D] = (), above: bool = False
+) -> None:
+    """The methods, and what is there `also`, below or `above` all else: as many in a line as the canvas is wide."""
+    shown = [*handles(methods, lines), *also]
+    rc = matplotlib.rcParams
+    names = [str(one.get_label()) for one in shown]
+    wide = _across(names, canvas.bbox.width / canvas.figure.dpi * 72, rc["legend.fontsize"],
+                   rc["font.family"][0] == PLAIN[0])  # fmt: skip
+    where: Literal["outside upper center", "outside lower center"]
+    where = "outside upper center" if above else "outside lower center"
+    canvas.legend(handles=shown, loc=where, ncols=min(wide, len(shown)), columnspacing=1.2,
+                  handletextpad=None if lines else 0)  # fmt: skip
+
+
+def preset(name: str) -> Preset:
+    """The preset of a name; UnknownName offers the nearest."""
+    if name not in PRESETS:
+        raise UnknownName("preset", name, PRESETS)
+    return PRESETS[name]
+
+
+@contextmanager
+def use(name: str) -> Iterator[Preset]:
+    """Draw and save in a preset's letters: text stays text in PDF and SVG, and the same figure is the same file."""
+    chosen = preset(name)
+    rc: dict[Any, Any] = {
+        "font.family": list(chosen.fonts), "mathtext.fontset": "stix" if chosen.fonts is TIMES else "dejavusans",
+        "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "tokenlens", "axes.unicode_minus": True,
+        "text.usetex": False, "text.parse_math": False,  # the names of methods and data sets are the users'
+        "axes.grid": False, "grid.color": "0.88", "axes.axisbelow": True, "axes.spines.top": False,
+        "axes.spines.right": False, "legend.frameon": False, "legend.handlelength": 2.6,
+        "figure.dpi": 100, "savefig.dpi": 300,
+    }  # fmt: skip
+    with matplotlib.rc_context(rc | _sizes(chosen.size)):
+        yield chosen
+
+
+def _sizes(size: float) -> dict[Any, Any]:
+    """Letters of so many points, and lines that suit them."""
+    full = ("font.size", "axes.titlesize", "axes.labelsize", "figure.titlesize")
+    small = ("xtick.labelsize", "ytick.labelsize", "legend.fontsize")
+    thin = ("axes.linewidth", "xtick.major.width", "ytick.major.width", "grid.linewidth", "hatch.linewidth")
+    lines = {
+        "lines.linewidth": 0.12 * size,
+        "lines.markersize": 0.45 * size,
+        "lines.markeredgewidth": 0.12 * size,
+        "axes.titlepad": 0.5 * size,
+    }
+    return dict.fromkeys(full, size) | dict.fromkeys(small, 0.85 * size) | dict.fromkeys(thin, 0.07 * size) | lines
+
+
+def new_figure(name: str, width: Width = "column", height: float = 2.4) -> Figure:
+    """A figure of a preset's column or page width, `height` inches at letters of 8 points, without pyplot.
+
+    Larger letters take more height; no figure is higher than the page. What is drawn into it belongs under `use`.
+    """
+    chosen = preset(name)
+    with use(name):
+        tall = min(height * chosen.size / 8, chosen.height)
+        return Figure(figsize=(getattr(chosen, width), tall), layout="constrained", facecolor="white")
+
+
+def canvas(into: Into, name: str, width: Width = "column", height: float = 2.4) -> Canvas:
+    """Where to draw, under `use`: a new figure, the figure passed in, or a subfigure in the place of the axes.
+
+    A new figure that would be higher than the page has smaller letters, and all else with them.
+    """
+    if into is None:
+        chosen = preset(name)
+        matplotlib.rcParams.update(_sizes(min(chosen.size, 8 * chosen.height / height)))  # until `use` ends
+        return new_figure(name, width, height)
+    whole = into.figure
+    assert whole is not None
+    while isinstance(whole, SubFigure):
+        whole = whole.figure
+    if whole.get_layout_engine() is None:
+        whole.set_layout_engine("constrained")  # else legends and labels would lie on each other
+    if not isinstance(into, Axes):
+        return into
+    spot = into.get_subplotspec()
+    if spot is None:
+        raise ValueError("axes that were placed by hand cannot make room; pass axes of fig.subplots, or a figure")
+    above = into.figure
+    into.remove()
+    return above.add_subfigure(spot)
+
+
+def annotate_gap(ax: Axes, text: str) -> None:
+    """Say in the middle of hatched axes why nothing is drawn there."""
+    ax.tick_params(bottom=False, left=False, labelbottom=False, labelleft=False)  # the ticks may be shared with others
+    ax.grid(visible=False)
+    ax.patch.set(facecolor="0.97", hatch="////", edgecolor="0.85")
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    white = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize="small", color="0.25",
+            wrap=True, bbox=white, gid="gap")  # fmt: skip
+
+
+def settle(canvas: Canvas) -> None:
+    """Fix the size of tick labels, which are made only when the figure is drawn, perhaps not under `use`."""
+    size = matplotlib.rcParams["xtick.labelsize"]
+    for ax in canvas.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            if "labelsize" not in axis.get_tick_params():
+                axis.set_tick_params(labelsize=size)
+
+
+def label_rows(row: Iterable[Axes], text: str) -> None:
+    """Write what y is, and its ticks, left of the first axes in a row of shared y that are no gap."""
+    for ax in row:
+        if not any(written.get_gid() == "gap" for written in ax.texts):
+            ax.set_ylabel(text)
+            ax.tick_params(labelleft=True)
+            return

@@ -1,0 +1,96 @@
+"""Class-token features: invariance and limits."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenlens.analysis.metrics import features
+from tokenlens.errors import BadInput
+
+DISTANCES = (features.procrustes, features.cka, features.pwcca)
+ALL = (*DISTANCES, features.mean_cca, features.mean_squared_cca)
+
+
+def random_rotation(size: int, rng: np.random.Generator) -> np.ndarray:
+    return np.linalg.qr(rng.normal(size=(size, size)))[0]
+
+
+def slow_cca(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosines of the principal angles between the spaces that the centred features span."""
+    a, b = (x - x.mean(1, keepdims=True) for x in (a, b))
+    return np.linalg.svd(np.linalg.qr(a.T)[0].T @ np.linalg.qr(b.T)[0], compute_uv=False)
+
+
+@given(st.integers(0, 99), st.integers(1, 6), st.integers(1, 6), st.integers(12, 30))
+def test_canonical_correlations_are_their_slow_twin(seed: int, width: int, other: int, images: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(width, images)), rng.normal(size=(other, images))
+    assert features.canonical_correlations(a, b) == pytest.approx(slow_cca(a, b), abs=1e-9)
+
+
+@pytest.mark.parametrize("measure", DISTANCES)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rotation_a_shift_and_a_scale_are_not_seen(measure: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, 8, 60))
+    turned = 3 * random_rotation(8, rng) @ a + rng.normal(size=(8, 1))
+    assert measure(a, turned) == pytest.approx(0, abs=1e-9)
+    if measure is not features.pwcca:
+        assert measure(turned, b) == pytest.approx(measure(a, b), abs=1e-9)
+    assert measure(a, b) > 0.1
+
+
+def test_a_linear_map_is_seen_by_procrustes_and_not_by_cca() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 6, 80))
+    stretched = rng.normal(size=(6, 6)) @ a
+    assert features.mean_cca(a, stretched) == pytest.approx(1)
+    assert features.pwcca(a, stretched) == pytest.approx(0, abs=1e-9)
+    assert features.procrustes(a, stretched) > 0.05
+    assert features.mean_cca(stretched, b) == pytest.approx(features.mean_cca(a, b))
+
+
+def test_images_may_be_permuted_together_but_not_alone() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.normal(size=(5, 40))
+    b = a + 0.1 * rng.normal(size=(5, 40))
+    order = rng.permutation(40)
+    for measure in ALL:
+        assert measure(a[:, order], b[:, order]) == pytest.approx(measure(a, b), abs=1e-12)
+        assert abs(measure(a[:, order], b) - measure(a, b)) > 0.1
+
+
+def test_pwcca_has_a_direction() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(4, 50)), rng.normal(size=(7, 50))
+    assert features.pwcca(a, b) != pytest.approx(features.pwcca(b, a), abs=1e-3)
+    assert features.pwcca(b[:4], a) != pytest.approx(features.pwcca(a, b[:4]), abs=1e-3)
+    assert features.gram(a, b[:4]).pwcca(reverse=True) == pytest.approx(features.pwcca(b[:4], a), abs=1e-12)
+
+
+def test_leading_axes_are_one_by_one() -> None:
+    a, b = np.random.default_rng(3).normal(size=(2, 3, 5, 30))
+    for measure in ALL:
+        assert measure(a, b) == pytest.approx([float(measure(x, y)) for x, y in zip(a, b, strict=True)], abs=1e-12)
+
+
+def test_features_that_never_vary_have_a_stated_value() -> None:
+    flat, b = np.ones((4, 20)), np.random.default_rng(0).normal(size=(4, 20))
+    assert features.cka(flat, b) == 1
+    assert features.procrustes(flat, b) == pytest.approx(1)
+    assert features.pwcca(flat, b) == 1
+    assert features.mean_cca(flat, b) == 0
+
+
+def test_single_precision_is_close() -> None:
+    a, b = np.random.default_rng(4).normal(size=(2, 8, 100))
+    for measure in ALL:
+        assert measure(a.astype(np.float32), b.astype(np.float32)) == pytest.approx(float(measure(a, b)), abs=1e-5)
+
+
+def test_other_images_are_refused() -> None:
+    with pytest.raises(BadInput, match="not of the same images"):
+        features.procrustes(np.ones((4, 20)), np.ones((4, 21)))

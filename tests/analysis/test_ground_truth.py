@@ -1,0 +1,192 @@
+"""What the ground truth adds: partial correlation against least squares, claims that can be supported and refuted."""
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from click.testing import CliRunner, Result
+from scipy import stats
+
+from tokenlens.analysis import evidence as judging
+from tokenlens.analysis import findings
+from tokenlens.analysis import ground_truth as truth
+from tokenlens.analysis.metrics import ranks
+from tokenlens.commands.compare import compare
+from tokenlens.records import tables as table
+
+METHODS = {"topk": "pruning", "evit": "pruning", "dpcknn": "merging", "l1": "radial", "l2": "radial",
+           "linf": "radial", "random": "random"}  # fmt: skip
+SETS = ("embedded:shapes", "embedded:birds")
+Tables = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def world(hit: float = 0.3, moved: float = 0.2, apart: float = 1.0, seed: int = 0) -> Tables:
+    """Tables in which pruning hits the object by `hit` above chance, a bias raises IoU with radial patterns by `moved`,
+    and distance grows by `apart` with the difference in accuracy.
+    """
+    rng = np.random.default_rng(seed)
+    runs = [
+        {"run": f"{m}/{d}/{c}", "dataset": d, "split": "val", "model": c, "capacity": c, "method": m, "family": family,
+         "keep_rate": 0.5, "seed": 0, "images": 9, "complete": True, "measure": "top1", "gflops": 1.0,
+         "accuracy": 70.0 if m == "topk" else 50 + 10 * rng.random()}
+        for d in (*SETS, "embedded:shapes@bias=0.5", "embedded:shapes@bias=1") for c in ("tiny", "small")
+        for m, family in METHODS.items()
+    ]  # fmt: skip
+    rows: list[tuple[Any, ...]] = []
+    for run in runs:
+        above = {"pruning": hit, "radial": 0.1, "merging": 0.2}.get(str(run["family"]), 0.0) + 0.002 * rng.random()
+        rows.append((run["run"], "object", "object", 3, "foreground_precision", 0.2 + 0.8 * above, 0.2))
+        rows.append((run["run"], "object", "object", 3, "foreground_recall", rng.random(), 0.5))
+    for a, b in combinations(runs, 2):
+        if (a["dataset"], a["capacity"]) != (b["dataset"], b["capacity"]):
+            continue
+        bias = float(str(a["dataset"]).partition("@bias=")[2] or 0)
+        distance = apart * abs(float(a["accuracy"]) - float(b["accuracy"])) + 5 * rng.random()  # type: ignore[arg-type]
+        rows.append((a["run"], b["run"], "method", 3, "corrected_iou", 0.1 + moved * bias + 0.01 * rng.normal(), 0.0))
+        rows.append((a["run"], b["run"], "method", 11, "procrustes", distance, 2.0))
+    frame = pd.DataFrame(rows, columns=["run_a", "run_b", "axis", "stage", "metric", "value", "chance"])
+    frame = frame.assign(std=0.0, n=9, low=0.0, high=0.0)
+    return table.conform(frame, "comparison"), table.conform(pd.DataFrame(runs), "runs")
+
+
+def test_partial_correlation_is_that_of_what_least_squares_leaves() -> None:
+    rng = np.random.default_rng(0)
+    for size in (5, 8, 40):
+        a, b, given = rng.integers(0, size, (3, size)) + rng.integers(0, size, size)  # with ties
+        around = np.stack([np.ones(size), ranks.ranks(given)], axis=1)
+        left = [x - around @ np.linalg.lstsq(around, x, rcond=None)[0] for x in (ranks.ranks(a), ranks.ranks(b))]
+        assert ranks.partial_spearman(a, b, given) == pytest.approx(np.corrcoef(*left)[0, 1], abs=1e-10)
+
+
+def test_partial_correlation_sees_orders_only_and_batches() -> None:
+    a, b, given = np.random.default_rng(1).normal(size=(3, 6, 12))
+    found = ranks.partial_spearman(a, b, given)
+    assert found == pytest.approx(ranks.partial_spearman(np.exp(a), b**3, -np.arctan(given)))
+    assert found == pytest.approx(ranks.partial_spearman(b, a, given))
+    assert found == pytest.approx([float(ranks.partial_spearman(*row)) for row in zip(a, b, given, strict=True)])
+
+
+def test_partial_correlation_at_its_limits() -> None:
+    rng = np.random.default_rng(2)
+    given = rng.normal(size=2000)
+    a, b = given + rng.normal(size=2000), given + rng.normal(size=2000)
+    assert ranks.spearman(a, b) > 0.4
+    assert abs(ranks.partial_spearman(a, b, given)) < 0.1
+    assert ranks.partial_spearman(a, b, np.ones(2000)) == ranks.spearman(a, b)
+    assert ranks.partial_spearman(a, a, given) == pytest.approx(1)
+    for known in (a, -(b**3)):
+        assert np.isnan(ranks.partial_spearman(a, b, known))
+
+
+def test_each_claim_can_be_supported_and_contradicted() -> None:
+    judged = truth.truth(*world())
+    assert judged["verdict"].tolist() == [judging.SUPPORTED] * 3, judged["paragraph"].tolist()
+    judged = truth.truth(*world(hit=-0.2, moved=-0.2, apart=-1.0))
+    assert judged["verdict"].tolist() == [judging.CONTRADICTED] * 3, judged["paragraph"].tolist()
+    assert judged["finding"].tolist() == [6, 7, 8]
+    assert list(judged.columns) == list(table.COLUMNS["findings"])
+
+
+def test_numbers_are_those_that_were_put_in() -> None:
+    comparison, runs = world()
+    judged = truth.truth(comparison, runs).set_index("finding")
+    capacities, pruning = 2, 2
+    assert judged["n"].tolist() == [len(SETS) * capacities * pruning, capacities * pruning, len(SETS) * capacities]
+    assert judged["value"][6] == pytest.approx(0.3, abs=0.02)
+    assert judged["value"][7] == pytest.approx(0.2 * (0.5 + 1) / 2, abs=0.02)  # over both biases
+    for said in ("44% of the patches kept", "by chance 20%", "pruning 0.3", "centres of merging 0.2", "radial 0.1"):
+        assert said in judged["paragraph"][6]
+    assert "at a bias of 0.5, from 0.1" in judged["paragraph"][7]
+
+
+def test_the_hit_is_taken_out_setting_by_setting_and_the_plain_correlation_stands_beside() -> None:
+    comparison, runs = world()
+    hits = comparison[comparison["metric"] == "foreground_recall"].set_index("run_a")["value"]
+    apart = comparison[comparison["metric"] == "procrustes"].set_index("run_b")  # Top-K is the best and comes first
+    found = []
+    for _, members in runs[runs["dataset"].isin(SETS)].groupby(["dataset", "capacity"]):
+        topk, others = members["run"].iloc[0], members["run"].iloc[1:]
+        distances = apart[apart["run_a"] == topk]["value"][others]
+        worse = 70 - members["accuracy"].iloc[1:].to_numpy()
+        numbers = [stats.rankdata(values) for values in (worse, distances, hits[others])]
+        (ab, ac), bc = np.corrcoef(numbers)[0, 1:], np.corrcoef(numbers)[1, 2]
+        found.append(((ab - ac * bc) / np.sqrt((1 - ac**2) * (1 - bc**2)), ab, -ac))
+    partial, plain, hit = np.mean(found, axis=0)
+    judged = truth.truth(comparison, runs).set_index("finding").loc[8]
+    assert judged["value"] == pytest.approx(partial)
+    assert f"same pairs is {plain:.3f}; by measure" in judged["paragraph"]
+    assert f"procrustes {partial:.3f} ({plain:.3f}). Accuracy" in judged["paragraph"]
+    assert judged["paragraph"].endswith(f"correlate by {hit:.3f}.")
+
+
+def test_the_hit_is_that_of_the_last_stage_up_to_a_layer() -> None:
+    comparison, runs = world()
+    late = comparison[comparison["axis"] == "object"].assign(stage=9, value=0.5)  # says nothing: all the same
+    plain = truth.truth(pd.concat([comparison, late]), runs).set_index("finding").loc[8]
+    assert f"{plain['value']:.3f}; " in plain["paragraph"].split("same pairs is ")[1]
+    after = truth.truth(pd.concat([comparison, late.assign(stage=12)]), runs)["value"][2]
+    assert after == truth.truth(comparison, runs)["value"][2]
+    assert after != plain["value"]
+
+
+def test_few_methods_have_no_partial_correlation() -> None:
+    comparison, runs = world()
+    few = runs[runs["method"].isin(["topk", "evit", "dpcknn", "l1", "l2"])]  # an anchor and four others
+    judged = truth.truth(comparison, few).set_index("finding").loc[8]
+    assert (judged["n"], judged["verdict"]) == (0, judging.OPEN)
+    assert "at least 5 other methods" in judged["missing"]
+
+
+def test_a_biased_set_is_no_data_set_of_its_own() -> None:
+    comparison, runs = world()
+    natural = runs[runs["dataset"].isin(SETS)]
+    for judge, rows in ((truth.truth, [0, 2]), (findings.findings, [0, 1, 2, 3, 4])):
+        pd.testing.assert_frame_equal(judge(comparison, runs).loc[rows], judge(comparison, natural).loc[rows])
+
+
+def test_nothing_is_claimed_from_nothing() -> None:
+    comparison, runs = world()
+    pairs = comparison[comparison["axis"] == "method"]
+    assert truth.known(comparison, runs) and truth.known(pairs, runs)
+    assert not truth.known(pairs, runs[runs["dataset"].isin(SETS)])
+    assert not truth.known(comparison[:0], runs[:0])
+    for part in (comparison[:0], pairs[:0]):
+        judged = truth.truth(part, runs[:0] if part is pairs else runs)
+        assert set(judged["verdict"]) == {judging.OPEN}
+        assert judged["missing"].str.endswith("0 of 3").all()
+
+
+def test_the_order_of_rows_changes_nothing() -> None:
+    comparison, runs = world()
+    judged = truth.truth(comparison, runs)
+    pd.testing.assert_frame_equal(judged, truth.truth(comparison, runs), check_exact=True)
+    mixed = [frame.sample(frac=1, random_state=0) for frame in (comparison, runs)]
+    pd.testing.assert_frame_equal(judged, truth.truth(*mixed))
+
+
+def call(*words: object) -> Result:
+    settings = ["--resamples", "5", "--metric", "iou", "--metric", "foreground_precision"]
+    return CliRunner().invoke(compare, [*map(str, words), *settings], catch_exceptions=False)
+
+
+def test_compare_writes_it_prints_it_and_removes_it(
+    make_run: Callable[..., xr.Dataset], write_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    for method in ("topk", "l2"):
+        write_run(make_run(method, objects=True), runs)
+        write_run(make_run(method, run=f"{method}-biased", dataset="embedded:shapes@bias=1"), runs)
+    said = call(runs, "--out", out, "--findings").output
+    assert said.index("What the ground truth adds:") < said.index("Kept patches lie on the object")
+    first = (out / "truth.parquet").read_bytes()
+    assert table.read(out, "truth")["n"].tolist() == [1, 0, 0]
+    call(runs, "--out", out, "--findings")
+    assert (out / "truth.parquet").read_bytes() == first
+    said = call(runs, "--out", out, "--findings", "--axis", "method", "--where", "dataset=embedded:shapes").output
+    assert "truth.parquet: removed" in said
+    assert "ground truth" not in said

@@ -1,0 +1,101 @@
+"""What `tokenlens figures` writes and says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+from tokenlens.commands.figures import figures
+from tokenlens.errors import BadInput, UnknownName
+from tokenlens.figures.catalogue import FIGURES, Source, entries
+from tokenlens.figures.output.write import Request, draw_all
+from tokenlens.records import tables as table
+
+Tables = dict[str, pd.DataFrame]
+NAMES = ["accuracy", "datasets", "tradeoff"]
+
+
+@pytest.fixture
+def results(tmp_path: Path, make_tables: Callable[..., Tables]) -> Path:
+    made = make_tables(("a",), ("tiny",), ("topk", "tome", "l2"), (0.5, 0.7))
+    for name in ("runs", "comparison"):
+        table.write(made[name], tmp_path / "results", name)
+    return tmp_path / "results"
+
+
+def run(*words: str | Path) -> tuple[list[str], list[str]]:
+    done = CliRunner().invoke(figures, [str(word) for word in words], catch_exceptions=False, standalone_mode=False)
+    return done.stdout.splitlines(), done.stderr.splitlines()
+
+
+def test_what_can_be_drawn_is_and_what_cannot_is_said(results: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ["--results", results, "--runs", tmp_path / "none", "--out", out, "--format", "svg,png", "--tables"]
+    said, notes = run(*NAMES, "contact-sheet", *words)
+    files = [f"{name}.{kind}" for name in ("accuracy", "tradeoff") for kind in ("svg", "png", "tex", "md")]
+    assert said == [str(out / name) for name in files] and sorted(p.name for p in out.iterdir()) == sorted(files)
+    assert len(notes) == 2 and all((out / name).stat().st_size for name in files)
+    assert notes[0].startswith("not drawn: datasets: no two runs that differ in data set only are compared")
+    assert notes[1].startswith("not drawn: contact-sheet: there is no folder of runs") and "extract" in notes[1]
+    assert "| a | tiny | Top-K |" in (out / "accuracy.md").read_text()
+    assert r"a & tiny & Top-K & " in (out / "accuracy.tex").read_text()
+
+
+def test_figures_of_one_setting_say_how_many_there_are_and_show_the_one_asked_for(
+    tmp_path: Path, make_tables: Callable[..., Tables]
+) -> None:
+    made = make_tables(("embedded:shapes", "folder:/birds"), ("tiny",), ("topk", "l2"), (0.5,))
+    for name in ("runs", "comparison", "heatmap"):
+        table.write(made[name], tmp_path, name)
+    words = ["depth", "chance", "accuracy", "--results", tmp_path, "--out", tmp_path / "out", "--format", "svg"]
+    words += ["--runs", tmp_path / "none"]
+    said, (note,) = run(*words)
+    assert len(said) == 3 and note.startswith("depth, chance: 1 other setting is not shown, having no more runs; ")
+    assert "--where dataset=NAME,model=NAME" in note
+    shown = {(tmp_path / "out" / "depth.svg").read_text().count(name) for name in ("shapes (val)", "birds (val)")}
+    for dataset, name in (("embedded:shapes", "shapes (val)"), ("folder:/birds", "birds (val)")):
+        assert run(*words, "--where", f"dataset={dataset}") == (said, [])
+        assert name in (tmp_path / "out" / "depth.svg").read_text()
+        assert all(word in (tmp_path / "out" / "accuracy.svg").read_text() for word in ("shapes, tiny", "birds, tiny"))
+    assert shown == {0, 1}
+    with pytest.raises(BadInput, match="there is no run with a method called 'topkk'; did you mean topk"):
+        run("depth", *words[3:], "--where", "method=topkk")
+
+
+def test_a_contact_sheet_says_that_it_is_a_png(tmp_path: Path, make_run: Callable[..., xr.Dataset]) -> None:
+    source, sheet = Source(opened=[make_run("topk"), make_run("tome")]), entries(["contact-sheet"])
+    (path, _), (_, note) = draw_all(sheet, source, Request(tmp_path, "pdf,svg"))
+    assert path is not None and path.suffix == ".png"
+    assert note == "contact-sheet: it is drawn pixel by pixel, and so written as png and not as pdf,svg"
+    assert [note for _, note in draw_all(sheet, source, Request(tmp_path, "pdf,png"))] == [""]
+
+
+def test_nothing_at_all_is_an_error_that_names_the_commands(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nothing can be drawn: .*tokenlens compare.*tokenlens extract"):
+        run(*NAMES, "examples", "--results", tmp_path / "a", "--runs", tmp_path / "b", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["acuracy"], "no figure called 'acuracy'; did you mean accuracy"),
+    (["--format", "gif"], "no format called 'gif'"),
+    (["--preset", "icvc"], "no preset called 'icvc'"),
+])  # fmt: skip
+def test_a_name_that_does_not_exist_is_told_before_anything_is_drawn(words: list[str], message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
+        run(*words)
+
+
+def test_a_folder_that_is_a_file_is_told_before_anything_is_drawn(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(BadInput, match="out is a file and not a folder: give another folder with --out"):
+        run("accuracy", "--results", results, "--out", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_the_list_names_every_figure() -> None:
+    said, _ = run("--list")
+    assert [line.split()[0] for line in said] == list(FIGURES)

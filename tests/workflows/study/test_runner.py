@@ -1,0 +1,216 @@
+"""Tasks in processes: in order, in parallel, noted, and never done twice."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tokenlens.errors import BadInput
+from tokenlens.workflows.study.matrix import Study
+from tokenlens.workflows.study.runner import Note, Notes, Task, Worker, carry_out, lock
+from tokenlens.workflows.study.tasks import check, conclusion, runs
+
+Write = Callable[..., Study]
+GOOD, BAD = ("--version",), ("extract", "--no-such-option")
+
+
+def carried(tasks: list[Task], out: Path, jobs: int = 2) -> tuple[list[str], list[tuple[str, int]]]:
+    """Names of what is unfinished, and (name, code) of what ended, in order."""
+    ended: list[tuple[str, int]] = []
+    unfinished = carry_out(tasks, out, jobs, [], lambda task, note: ended.append((task.name, note.code)))
+    return [task.name for task in unfinished], ended
+
+
+def test_a_failure_is_noted_the_rest_goes_on_and_the_next_call_tries_again(tmp_path: Path) -> None:
+    tasks = [Task("a", BAD), Task("b", GOOD, needs=("a",)), Task("c", GOOD), Task("d", GOOD, needs=("c",))]
+    unfinished, ended = carried(tasks, tmp_path)
+    assert unfinished == ["a", "b"] and dict(ended) == {"a": 2, "c": 0, "d": 0}
+    assert [name for name, _ in ended].index("c") < [name for name, _ in ended].index("d")
+    notes = Notes(tmp_path)
+    failed = notes.read(tasks[0])
+    assert failed is not None and "No such option" in failed.last
+    assert "version" in notes.log(tasks[2]).read_text()
+    tasks[0] = Task("a", GOOD)
+    unfinished, ended = carried(tasks, tmp_path)
+    assert not unfinished and ended == [("a", 0), ("b", 0)]  # c and d are not done again
+
+
+def test_a_task_counts_as_done_only_with_its_words_and_what_it_makes(tmp_path: Path) -> None:
+    notes, made = Notes(tmp_path), tmp_path / "made"
+    task = Task("a/b", GOOD, makes=(made,))
+    notes.write(task, Note(GOOD, 0, 1.0, ""))
+    assert not notes.ended([task])
+    made.touch()
+    assert notes.ended([task]) == {"a/b"}
+    assert not notes.ended([Task("a/b", (*GOOD, "more"), makes=(made,))])
+    for text in ("{", "[]", '{"words": 1}'):  # half a note is none
+        notes.log(task).with_suffix(".json").write_text(text)
+        assert notes.read(task) is None
+
+
+def test_what_follows_from_a_task_that_is_done_anew_is_done_anew(tmp_path: Path) -> None:
+    tasks = [Task("a", GOOD), Task("b", GOOD, needs=("a",)), Task("c", GOOD)]
+    assert carried(tasks, tmp_path, jobs=1) == ([], [("a", 0), ("b", 0), ("c", 0)])
+    tasks[0] = Task("a", ("methods",))
+    assert Notes(tmp_path).ended(tasks) == {"c"}
+    assert carried(tasks, tmp_path, jobs=1) == ([], [("a", 0), ("b", 0)])
+
+
+def test_what_follows_is_done_anew_though_what_it_needs_was_carried_out_alone(tmp_path: Path) -> None:
+    notes, tasks = Notes(tmp_path), [Task("a", GOOD), Task("b", GOOD, needs=("a",)), Task("c", BAD)]
+    for task, code in zip(tasks, (0, 0, 2), strict=True):
+        notes.write(task, Note(task.words, code, 1.0, ""))
+    tasks[0] = Task("a", ("methods",))
+    notes.clear(tasks)
+    notes.write(tasks[0], Note(tasks[0].words, 0, 1.0, ""))
+    assert notes.ended(tasks) == {"a"}
+    failed = notes.read(tasks[2])
+    assert failed is not None and failed.code == 2  # is still told as failed
+
+
+def test_words_are_the_commands_of_the_study(write: Write, tmp_path: Path) -> None:
+    study = write(backbone={"recipe": "shapes", "set": {"schedule.epochs": 2}}, finetune={"recipe": "shapes"})
+    every = {task.name: task for task in runs(study, tmp_path)}
+    assert len(every) == 2 + 2 * len(study.cells)
+    backbone, tuned = every["backbone/embedded-birds/nano"], every["finetune/embedded-birds/nano/topk-0.5-s0"]
+    extracted = every["extract/embedded-birds/nano/topk-0.5-s0"]
+    assert tuned.needs == (backbone.name,) and extracted.needs == (tuned.name,)
+    assert str(backbone.makes[0]) in tuned.words and str(tuned.makes[0]) in extracted.words
+    assert "--aside" in backbone.words and "--aside" in tuned.words  # or a changed recipe would be refused for good
+    assert "schedule.epochs=2" in backbone.words and "schedule.epochs=2" not in tuned.words
+    # cheaper by the tokens that are gone, and by two epochs of ten
+    whole = every["finetune/embedded-birds/nano/none-1-s0"]
+    assert backbone.cost == pytest.approx(whole.cost / 5) and tuned.cost < whole.cost
+
+
+def test_a_method_may_be_trained_with_values_of_its_own(write: Write, tmp_path: Path) -> None:
+    values = {"set": {"schedule.epochs": 2}, "methods": {"tome": {"schedule.epochs": 5, "optimizer.lr": 0.1}}}
+    every = {task.name: task for task in runs(write(finetune={"recipe": "shapes", **values}), tmp_path)}
+    topk, tome = (every[f"finetune/embedded-birds/nano/{name}-0.5-s0"] for name in ("topk", "tome"))
+    assert "schedule.epochs=2" in topk.words and "optimizer.lr=0.1" not in topk.words
+    assert "schedule.epochs=5" in tome.words and "optimizer.lr=0.1" in tome.words
+    assert tome.cost > 2 * topk.cost
+
+
+def test_a_backbone_may_start_from_that_of_another_set(write: Write, tmp_path: Path) -> None:
+    start = {"embedded:birds": "embedded:tags", "embedded:tags": "embedded:shapes"}
+    study = write(backbone={"recipe": "nano", "start": start}, finetune={"recipe": "shapes"})
+    every = {task.name: task for task in runs(study, tmp_path)}
+    names = [f"backbone/embedded-{data}/nano" for data in ("shapes", "tags", "birds")]
+    assert [name for name in every if name.startswith("backbone")] == names  # tags too, though no run is asked of it
+    assert [every[name].needs for name in names] == [(), (names[0],), (names[1],)]
+    begin = [every[name].words[every[name].words.index("--weights") + 1] for name in names]
+    assert begin == ["random", *(str(every[name].makes[0]) for name in names[:2])]
+    assert every["finetune/embedded-birds/nano/topk-0.5-s0"].needs == (names[2],)
+
+
+def test_off_the_shelf_methods_are_only_extracted(write: Write, tmp_path: Path) -> None:
+    study = write()
+    assert {task.name.split("/")[0] for task in runs(study, tmp_path)} == {"extract"}
+
+
+def test_settings_that_are_null_are_left_out_or_null(write: Write, tmp_path: Path) -> None:
+    off = {"limit": None, "features": False, "split": "test"}
+    study = write(backbone={"recipe": "shapes", "set": {"data.limit": None}}, extract=off, compare={"chunk": None})
+    every = {task.name: task for task in (*runs(study, tmp_path), *conclusion(study, tmp_path))}
+    assert "data.limit=null" in every["backbone/embedded-birds/nano"].words
+    assert not {"--limit", "--features", "--chunk", "None"} & {word for task in every.values() for word in task.words}
+    assert "test" in every["extract/embedded-birds/nano/none-1-s0"].words
+    assert every["figures"].makes == (tmp_path / "figures",)
+
+
+@pytest.mark.parametrize(
+    ("axes", "sentence"),
+    [
+        ({"data": ["folder:/a_b", "folder:/a-b"]}, "two tasks would be .*folder--a-b.*, with folder:/a-b and folder"),
+        ({"keep_rates": [0.5, 0.50000001]}, "two tasks would be .*topk-0.5-s0, with 0.5 and 0.50000001"),
+        ({"models": ["resnet18"]}, "resnet18 is a ResNet, which tokenlens does not understand"),
+        ({"models": ["swin_tiny_patch4_window7_224"]}, "is a SwinTransformer, which"),
+    ],
+)
+def test_runs_that_cannot_be_are_refused(write: Write, tmp_path: Path, axes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        runs(write(axes), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rest", "sentence"),
+    [
+        ({"extract": {"features": "float64"}}, "extract/.* cannot be carried out .*float64.*; mend it in the study"),
+        ({"extract": {"limit": 0}}, "'--limit'"),
+        ({"compare": {"resamples": "many"}}, "compare cannot be carried out .*'many'"),
+        ({"axes": {"seeds": [2**63]}}, "'--seed'"),
+    ],
+)
+def test_what_a_command_would_refuse_is_refused_before(
+    write: Write, tmp_path: Path, rest: dict[str, Any], sentence: str
+) -> None:
+    good = write(backbone={"recipe": "nano"}, finetune={"recipe": "shapes"}, extract={"features": True})
+    check([*runs(good, tmp_path), *conclusion(good, tmp_path)[:1]])
+    study = write(**rest)
+    with pytest.raises(BadInput, match=sentence):
+        check([*runs(study, tmp_path), *conclusion(study, tmp_path)[:1]])
+
+
+def test_one_study_is_worked_on_by_one_process(tmp_path: Path) -> None:
+    program = f"""from pathlib import Path; from tokenlens.workflows.study.runner import lock
+lock(Path({str(tmp_path)!r})); print('held', flush=True); input()"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(BadInput, match="another process works on the study"):
+            lock(tmp_path)
+        other.kill()
+    lock(tmp_path)  # the lock goes with its holder
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc for children")
+def test_commands_end_with_the_process_that_asked_for_them(tmp_path: Path) -> None:
+    """A command that outlived it would write beside the next one's."""
+    words, log = ["extract", "--limit", "99999", "--out", str(tmp_path / "runs")], tmp_path / "log"
+    program = f"""import pathlib
+from tokenlens.workflows.study.runner import Task, Worker
+Worker(None).carry(Task("a", {words!r}), pathlib.Path({str(log)!r}))"""
+    with subprocess.Popen([sys.executable, "-c", program]) as parent:
+        until = time.monotonic() + 120
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.05)
+        (worker,) = _children(parent.pid)
+        (command,) = _children(worker)
+        parent.kill()
+    until = time.monotonic() + 60
+    while (_lives(worker) or _lives(command)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not _lives(worker) and not _lives(command)
+
+
+def test_a_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    worker, log = Worker(None), tmp_path / "log"
+    assert worker.carry(Task("a", GOOD), log).code == 0
+    assert worker.process is not None
+    worker.process.kill()
+    worker.process.wait()
+    assert worker.carry(Task("a", GOOD), log).code == -signal.SIGKILL
+    assert worker.carry(Task("a", GOOD), log).code == 0 and worker.close() == 0
+
+
+def _stat(process: int | str) -> list[str]:
+    """State and parent of a process, and more."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["gone", "0"]
+
+
+def _children(process: int) -> list[int]:
+    every = [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [int(name) for name in every if _stat(name)[1] == str(process)]
+
+
+def _lives(process: int) -> bool:
+    """Whether it runs: a process that has ended stays listed where nobody asks how."""
+    return _stat(process)[0] not in ("gone", "Z", "X")

@@ -1,0 +1,105 @@
+"""What decides at one stage: looks at a View, returns a Plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BadInput
+from .plan import Plan
+from .schedule import Schedule
+from .view import View
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a reducer stands."""
+
+    index: int
+    """0 for the first stage of the model"""
+    block: int
+    keep: int
+    """tokens asked to remain, for the model's own input size"""
+    patches: int
+    dim: int
+    """channels of a token"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is called and drawn; what is empty is chosen for it."""
+
+    label: str = ""
+    """its name for readers"""
+    color: str = ""
+    """#rrggbb"""
+    marker: str = ""
+    """as matplotlib takes it"""
+
+
+class Reducer(nn.Module):
+    """Decides at one stage: looks at a View, returns a Plan, never touches the model.
+
+    A subclass implements `forward` and says the following about itself.
+    """
+
+    site: ClassVar[str] = "after_attention"
+    """where in its block it acts: "after_attention" (between attention and MLP) or "before_block" """
+    family: ClassVar[str] = "pruning"
+    """pruning, merging, soft, radial, random or none: what it is listed and drawn with"""
+    keeps: ClassVar[bool] = True
+    """its patterns are sets of kept patches; by default of what prunes, and said by a merger that keeps its centres"""
+    merges: ClassVar[bool] = False
+    """its patterns are partitions; by default of what merges, hard or softly"""
+    trained: ClassVar[bool] = False
+    """it has parameters of its own, and means little before they are trained"""
+    adaptive: ClassVar[bool] = False
+    """it decides how many tokens remain, so it is asked even where no more are present than were asked to remain"""
+    policy: ClassVar[bool] = False
+    """in training no token leaves: it learns who stays, by the mass of its plan and from the un-reduced model"""
+    portable: ClassVar[bool] = False
+    """it decides by operations that ONNX has, the same on every runtime, so that `tokenlens export` takes it"""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """what it reads of the host: "class token", "attention" """
+    paper: ClassVar[str] = ""
+    """where it was published, as in "arXiv:2308.04657"; empty for what is in no paper"""
+    look: ClassVar[Look] = Look()
+    """how it is called and drawn in figures; what is left empty is drawn from the palette of its family"""
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if "family" in cls.__dict__:
+            cls.keeps = cls.__dict__.get("keeps", cls.family in ("pruning", "radial", "random"))
+            cls.merges = cls.__dict__.get("merges", cls.family in ("merging", "soft"))
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def forward(self, view: View) -> Plan:
+        """Decide what becomes of the view's N tokens; `view.keep` of them are asked to remain."""
+        raise NotImplementedError
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Stay at float32 where the model is cast to less: decisions are made in it."""
+
+        def wide(tensor: Tensor) -> Tensor:
+            cast = fn(tensor)
+            return tensor.to(cast.device, torch.float32) if cast.is_floating_point() and cast.itemsize < 4 else cast
+
+        return super()._apply(wide, recurse)
+
+    @classmethod
+    def schedule(cls, asked: Schedule, grid: tuple[int, int], **options: Any) -> Schedule:
+        """The stages that the method really uses; only the contiguous radial patterns depart from what was asked."""
+        return asked
+
+
+def demand(holds: bool, option: str, value: Any, wanted: str) -> None:
+    """Refuse the value of an option, of which a reducer demands what does not hold."""
+    if not holds:
+        raise BadInput(f"option {option} is {value!r}; it takes {wanted}")

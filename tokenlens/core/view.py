@@ -1,0 +1,78 @@
+"""A view is all that a reducer may look at. What is not read is not computed.
+
+Shapes: B images, N patch tokens, C channels, H heads, D channels a head. Everything is float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import BadInput
+from ..hosts.attention import Attended
+from .random import uniform
+
+
+@dataclass
+class View:
+    """The patch tokens before a stage, and what the model knows about them."""
+
+    tokens: Tensor
+    """(B, N, C)"""
+    patch: Tensor
+    """(B, N) int64: the patch that each token still is, row-major on the grid; -1: a blend or padding"""
+    mass: Tensor | None
+    """(B, N): how much each token weighs as an attention key; 0: padding; None: all 1"""
+    grid: tuple[int, int]
+    """rows and columns of patches"""
+    keep: int
+    """how many tokens are asked to remain"""
+    planned: int
+    """how many tokens the stage before was asked to leave (the number of patches at the first stage)"""
+    prefix: int
+    """how many class, distillation and register tokens stand before the patches"""
+    attended: Attended | None = None
+    """the latest attention: this block's after attention, the previous block's before a block"""
+    seeds: Callable[[], Tensor] | None = None
+    """(B, S) int64 on the CPU: the seed of each image at this stage, a row of numbers"""
+
+    @property
+    def keys(self) -> Tensor:
+        """(B, H, N, D)."""
+        return self._attended.keys
+
+    @property
+    def values(self) -> Tensor:
+        """(B, H, N, D)."""
+        return self._attended.values
+
+    @property
+    def from_class(self) -> Tensor:
+        """(B, H, N): the attention that the class token pays; one row, never N x N."""
+        return self._attended.rows(slice(0, 1))[:, :, 0, self.prefix :]
+
+    @property
+    def received(self) -> Tensor:
+        """(B, N): the attention that each token gets from all, summed over heads and queries.
+
+        All 1 where no attention went before (a stage before the first block).
+        """
+        if self.attended is None:
+            return torch.ones(self.patch.shape, device=self.tokens.device)
+        return self.attended.rows(slice(None)).sum((1, 2))[:, self.prefix :]
+
+    @property
+    def _attended(self) -> Attended:
+        if self.attended is None:
+            raise BadInput(
+                "a reducer before the first block cannot read attention, none is paid yet; start at a later block"
+            )
+        return self.attended
+
+    def draw(self) -> Tensor:
+        """(B, N) uniform in [0, 1), float32, from each image's own seed: the batch size cannot change it."""
+        assert self.seeds is not None, "a view for a method that draws comes with seeds"
+        return uniform(self.seeds(), self.tokens.shape[1]).to(self.tokens.device)

@@ -1,0 +1,131 @@
+"""Embedded data sets: drawn when asked for, so that everything works offline, and the truth about them is known.
+
+`shapes` (one textured object), `birds` (kinds that differ in small parts), `scenes` (several objects, multi-label) and
+`tags` (attributes of the whole picture, multi-label) mirror ImageNet, NABirds, COCO and NUS-WIDE. The first three know
+which patches the objects lie on, and take a photographer's bias: `embedded:birds@bias=0.5` moves every object half of
+the way to the centre and changes nothing else in the picture.
+
+A new set is a file with a function (split, index[, bias]) -> image, label, mask, and a line in `SETS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BadInput, UnknownName
+from . import birds, scenes, tags
+from .shapes import CLASSES, shapes
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .. import Label
+
+__all__ = ["CLASSES", "SETS", "SIZES", "EmbeddedSet", "open_embedded", "shapes"]
+
+SIZES = {"train": 1_000_000, "val": 10_000, "test": 10_000}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What draws the pictures of a set: (112, 112, 3) uint8, label, mask (14, 14) bool or None."""
+
+    classes: tuple[str, ...]
+    draw: Callable[..., tuple[NDArray[np.uint8], Any, NDArray[np.bool_] | None]]
+    multi_label: bool = False
+    objects: bool = True
+    """whether there are any: they have masks, and can be moved to the centre"""
+
+
+SETS = {
+    "shapes": Source(CLASSES, shapes),
+    "birds": Source(birds.CLASSES, birds.birds),
+    "scenes": Source(scenes.CLASSES, scenes.scenes, multi_label=True),
+    "tags": Source(tags.CLASSES, tags.tags, multi_label=True, objects=False),
+}
+
+
+@lru_cache(maxsize=8)  # an image, its label and its mask are asked for one after the other
+def drawn(name: str, split: str, index: int, bias: float) -> tuple[NDArray[np.uint8], Any, NDArray[np.bool_] | None]:
+    """One picture of a set: image, label, mask."""
+    source = SETS[name]
+    return source.draw(split, index, bias) if source.objects else source.draw(split, index)
+
+
+class EmbeddedSet:
+    """A set as an image set: names, ids and PIL images over what its source draws."""
+
+    def __init__(self, source: str, split: str, count: int, bias: float = 0.0) -> None:
+        """`count` pictures of a split, the first ones; `bias` from 0, objects anywhere, to 1, in the centre."""
+        self.source, self.split, self.bias = source, split, bias
+        self.classes, self.multi_label = SETS[source].classes, SETS[source].multi_label
+        named = f"{source}@bias={bias:.15g}" if bias else source
+        self.name = f"embedded:{named}"
+        self.ids: Sequence[str] = [f"{named}/{split}/{index:06d}" for index in range(count)]
+
+    def __len__(self) -> int:
+        """The number of pictures."""
+        return len(self.ids)
+
+    def _at(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(
+                f"{self.name} was opened with {len(self)} pictures of split {self.split}, "
+                f"and there is no picture {index}; the last is {len(self) - 1}"
+            )
+        return index % len(self)
+
+    def image(self, index: int) -> Image.Image:
+        """One picture, RGB, 112 x 112."""
+        from PIL import Image
+
+        return Image.fromarray(drawn(self.source, self.split, self._at(index), self.bias)[0])
+
+    def label(self, index: int) -> Label:
+        """Its class, an index into `classes`; in a multi-label set (classes,) bool."""
+        if not self.multi_label:  # classes take turns, so nothing need be drawn
+            return self._at(index) % len(self.classes)
+        label: NDArray[np.bool_] = drawn(self.source, self.split, self._at(index), self.bias)[1].copy()
+        return label
+
+    def mask(self, index: int) -> NDArray[np.bool_] | None:
+        """(14, 14) bool: the patches that objects lie on; None where a set has no objects."""
+        return drawn(self.source, self.split, self._at(index), self.bias)[2]
+
+
+def open_embedded(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> EmbeddedSet:
+    """Open an embedded set, its first `limit` pictures or all: "birds", or "birds@bias=0.5". None is ever bad.
+
+    Raises UnknownName for an unknown name, setting or split, BadInput for a bias that cannot be.
+    """
+    name, _, setting = where.partition("@")
+    if name not in SETS:
+        raise UnknownName("embedded set", name, SETS)
+    if split not in SIZES:
+        raise UnknownName(f"split of {name}", split, SIZES)
+    count = SIZES[split] if limit is None else min(SIZES[split], limit)
+    return EmbeddedSet(name, split, count, _bias(name, setting) if "@" in where else 0.0)
+
+
+def _bias(name: str, setting: str) -> float:
+    key, _, value = setting.partition("=")
+    if key != "bias":
+        raise UnknownName("setting of embedded sets", key, ["bias"])
+    if not SETS[name].objects:
+        raise BadInput(f"embedded:{name} has no objects that a bias could move; leave out @{setting}")
+    try:
+        bias = float(value)
+    except ValueError:
+        bias = float("nan")
+    if not 0 <= bias <= 1:
+        raise BadInput(
+            f"the bias of embedded:{name} goes from 0 (objects anywhere) to 1 (in the centre), and {value!r} is not "
+            f"such a number; give, for instance, embedded:{name}@bias=0.5"
+        )
+    return bias

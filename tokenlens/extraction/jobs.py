@@ -1,0 +1,132 @@
+"""Several runs in one call: every method at every rate, on one model and one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from ..core.walk import ReducedViT
+from ..data import ImageSet, content_of, left_out, open_data
+from ..data.loading import Loading
+from ..errors import BadInput
+from ..hosts.checkpoints import finetuned
+from ..hosts.loading import input_of
+from ..methods import method
+from ..records.run import Run
+from ..records.store import check_out
+from .extract import Extracted, comparable, extract_run
+from .pretrained import Pretrained
+from .reduced_models import Models, device_of, precision_on
+
+EMBEDDED_LIMIT = 1000  # of an endless set; a folder is read whole
+
+
+@dataclass
+class Job(Models):
+    """What `tokenlens extract` was asked for; the fields are its options.
+
+    What is None is as a checkpoint of ours in `weights` was trained, or else a default.
+    """
+
+    data: str | None = None
+    split: str = "val"
+    limit: int | None = None
+    skip_bad: bool = False
+    batch_size: int = 32
+    precision: str = "auto"
+    workers: int = 0
+    features: str | None = None
+    """float32 or float16; None: without"""
+    soft: bool = False
+    out: Path = Path("runs")
+    progress: bool = True
+    tell: Callable[[str], None] = print
+    """where to say what is noticed before the first run"""
+
+    def run(self) -> Iterator[str]:
+        """Do it; yields a line for each run as it ends. Everything is checked before the first image is read."""
+        for result in self.results():
+            yield describe(*result)
+
+    def results(self) -> Iterator[tuple[Run, Extracted]]:
+        """Do it; yields each run and what it amounts to."""
+        yield from self.completed()._results()
+
+    def completed(self) -> Self:
+        """Without gaps."""
+        trained = finetuned(self.weights) or {}
+        return replace(super().completed(), data=self.data or trained.get("data", "embedded:shapes"))
+
+    def _results(self) -> Iterator[tuple[Run, Extracted]]:
+        assert self.data is not None
+        device = device_of(self.device)
+        precision = precision_on(device, self.precision)
+        check_out(self.out)
+        planned = self.planned()
+        limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
+        data = open_data(self.data, self.split, limit, self.skip_bad)
+        if line := left_out(data):
+            self.tell(line)
+        host = self.host(len(data.classes) or 1000)
+        self._check_classes(host, data)
+        loading = Loading.of(input_of(host.vit), data, self.batch_size, self.workers)
+        for name, amount in planned:  # refuse now what cannot be built; all at once they might not fit into memory
+            self.build(host, name, amount)
+        seen: set[str] = set()
+        for name, amount in planned:
+            model = self.build(host, name, amount)
+            run = self._identity(host, data, name, model, precision, device)
+            if run.name in seen:  # the un-reduced model is the same at every rate
+                continue
+            seen.add(run.name)
+            yield run, extract_run(model, data, run, self.out, loading, device, self.progress)
+
+    def _identity(
+        self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
+    ) -> Run:
+        return Run(
+            dataset=data.name,
+            split=data.split,
+            images=len(data),
+            content=content_of(data),
+            model=host.model,
+            weights=host.digest,
+            method=name,
+            keep_rate=model.schedule.rate,
+            blocks=model.blocks,
+            keep=model.schedule.keep(host.vit.patch_embed.num_patches),
+            options=method(name).parse(self.options),
+            seed=self.seed,
+            precision=precision,
+            device=device.type,
+            features=self.features or False,
+            soft=self.soft,
+        )
+
+    def _check_classes(self, host: Pretrained, data: ImageSet) -> None:
+        """Refuse weights of other classes than an embedded set's; say of others that there will be no accuracy."""
+        classes = host.vit.num_classes
+        if comparable(data, host.vit):
+            return
+        if data.name.startswith("embedded:"):
+            raise BadInput(
+                f"{host.source} tells {classes} classes apart and {data.name} has {len(data.classes)}; "
+                "give other weights, or --weights random, or other data"
+            )
+        self.tell(f"{data.name} has {len(data.classes)} classes and the model {classes}: no accuracy is given")
+
+
+def describe(run: Run, result: Extracted) -> str:
+    """One line on a run: accuracy, tokens left, GFLOPs saved, speed, place."""
+    amount = f" at {run.keep_rate:g}" if run.keep_rate is not None else ""
+    accuracy = "".join(f"{name} {value:.1f} %, " for name, value in result.metrics.items())
+    left = " ".join(f"{count:.0f}" if count == int(count) else f"{count:.1f}" for count in result.tokens_left)
+    speed = "already there" if result.images_per_second is None else f"{result.images_per_second:.0f} images/s"
+    return (
+        f"{run.method}{amount}: {accuracy}tokens left {left}, {result.gflops:.2f} GFLOPs "
+        f"({100 * result.gflops_saved:.0f} % saved), {speed} -> {result.folder}"
+    )

@@ -1,0 +1,107 @@
+"""The reduced models that a user asks for: every method at every rate, on one host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+
+from ..core.schedule import STUDY_BLOCKS
+from ..core.walk import ReducedViT
+from ..errors import BadInput, UnknownName
+from ..hosts.checkpoints import finetuned
+from ..methods import method
+from ..reduce import reduce
+from .pretrained import Pretrained, open_host
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass
+class Models:
+    """What was asked for; the fields are the options that the commands share.
+
+    What is None is as a checkpoint of ours in `weights` was trained, or else a default.
+    """
+
+    methods: Sequence[str] | None = None
+    keep_rates: Sequence[float | list[float]] = ()
+    keep: Sequence[int] | None = None
+    remove: int | None = None
+    decreasing: bool = False
+    blocks: Sequence[int] | None = None
+    options: Sequence[str] = ()
+    model: str | None = None
+    weights: str | None = None
+    heads: int | None = None
+    device: str = "auto"
+    seed: int = 0
+
+    def completed(self) -> Self:
+        """Without gaps."""
+        trained = finetuned(self.weights) or {}
+        reduction = trained.get("reduction", {"method": "topk", "keep_rate": 0.5, "blocks": STUDY_BLOCKS})
+        methods = [reduction["method"]] if self.methods is None else self.methods
+        options = self.options
+        if not options and list(methods) == [reduction["method"]]:
+            options = [f"{name}={value}" for name, value in reduction.get("options", {}).items()]
+        amount = self.keep_rates or self.keep is not None or self.remove is not None
+        return replace(
+            self,
+            methods=methods,
+            options=options,
+            keep_rates=self.keep_rates if amount else [reduction["keep_rate"]],
+            blocks=self.blocks if self.blocks is not None or self.remove is not None else reduction["blocks"],
+        )
+
+    def planned(self) -> list[tuple[str, dict[str, Any]]]:
+        """Each method with how many tokens remain, in the words of `reduce`; refuses what no host could make good."""
+        if not self.methods:
+            raise BadInput("no method is given; name one or more with --method, `tokenlens methods` lists them")
+        amounts = self._amounts()
+        for name in self.methods:
+            method(name).parse(self.options)
+        pairs = [(name, amount) for name in self.methods for amount in amounts]
+        return [pair for index, pair in enumerate(pairs) if pair not in pairs[:index]]  # said twice is meant once
+
+    def _amounts(self) -> list[dict[str, Any]]:
+        ways = [bool(self.keep_rates), self.keep is not None, self.remove is not None]
+        if sum(ways) > 1:
+            raise BadInput("give one of --keep-rate, --keep and --remove: each says how many tokens remain")
+        if self.remove is not None and self.blocks is not None:
+            raise BadInput("--remove takes tokens away at every block, so --blocks does not go with it; leave one out")
+        if self.decreasing and self.remove is None:
+            raise BadInput("--decreasing goes with --remove: it says how the removals are spread over the blocks")
+        if self.keep is not None:
+            return [{"keep": list(self.keep)}]
+        if self.remove is not None:
+            return [{"remove": self.remove, "decreasing": self.decreasing}]
+        return [{"keep_rate": rate} for rate in self.keep_rates]
+
+    def host(self, classes: int = 1000) -> Pretrained:
+        """The model that all of them are made of; `classes` of an untrained one."""
+        return open_host(self.model, self.weights, self.heads, classes, self.seed)
+
+    def build(self, host: Pretrained, name: str, amount: dict[str, Any]) -> ReducedViT:
+        """One of what was planned."""
+        options = method(name).parse(self.options)
+        torch.manual_seed(self.seed)  # for learned reducers that stay untrained, with --weights random
+        model = reduce(host.vit, name, blocks=self.blocks or STUDY_BLOCKS, seed=self.seed, **amount, **options)
+        host.equip(model, name)
+        return model
+
+
+def device_of(name: str) -> torch.device:
+    """The device that a user means by auto, cpu or cuda."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput("no CUDA device is to be had here; use --device cpu")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def precision_on(device: torch.device, name: str) -> str:
+    """The precision that a user means by auto: on CPU bfloat16 is several times slower than float32."""
+    if name not in PRECISIONS:
+        raise UnknownName("precision", name, PRECISIONS)
+    return name if name != "auto" else "bfloat16" if device.type == "cuda" else "float32"

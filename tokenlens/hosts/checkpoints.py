@@ -1,0 +1,201 @@
+"""Weights from files: our own checkpoints and published ones, bare timm state dicts, safetensors, the Hugging Face hub.
+
+What `tokenlens finetune` writes is a safetensors file whose header says all that is needed to use it, as JSON under
+`tokenlens`: model, heads, reduction (method, keep_rate, blocks, options), input (timm's data config), classes, data,
+recipe, and of the weights epoch, step, ema and metrics.
+
+No pickled code is run: tensors, plain containers and the few harmless types below are read, anything else is refused.
+"""
+
+from __future__ import annotations
+
+import _codecs
+import argparse
+import hashlib
+import json
+import pathlib
+import pickle
+import re
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..errors import BadInput
+from .attention import TimmViT
+from .timm_vit import name_of
+
+State = dict[str, Tensor]
+FORMAT = 1  # of the header of our own checkpoints
+DAMAGED = "{} is damaged or no checkpoint; download or save it again"
+
+# what published checkpoints hold beside tensors: the run's settings, and NumPy scalars among its numbers
+ALLOWED: list[Any] = [
+    argparse.Namespace,
+    pathlib.PosixPath,
+    _codecs.encode,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("bool", "int64", "int32", "float64", "float32")),
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+]
+# parameter names of the published code, `<list>.<stage>.<name>`, and of ours, `reducers.<block>.<name>`
+STAGED = re.compile(r"(?:score_predictor|cluster_layers|reducers)\.(\d+)\.(.+)")
+
+
+@dataclass
+class Weights:
+    """What a file holds, in our names."""
+
+    vit: State
+    reducers: list[State] = field(default_factory=list)
+    """for each stage, in order"""
+    args: dict[str, Any] = field(default_factory=dict)
+    """the settings that a published checkpoint, or one of ours, was trained with"""
+    architecture: str | None = None
+    digest: str = ""
+    """what tells one set of weights from another, whatever file they lie in"""
+
+
+def read(source: str) -> Weights:
+    """Read weights.
+
+    Args:
+        source: a path to `.safetensors`, `.pth`, `.pt` or `.bin`; or `hf:owner/name` on the Hugging Face hub.
+
+    Raises:
+        BadInput: there is no such file, it is damaged or no checkpoint, it holds objects that would run code, it holds
+            a NaN, or the download failed.
+    """
+    path, architecture = _from_hub(source) if source.startswith("hf:") else (Path(source), None)
+    if not path.is_file():
+        raise BadInput(f"there is no weights file {source}; give a path, hf:owner/name, or 'random'")
+    content = _load(path, source)
+    args = finetuned(str(path)) or {}
+    if "model" in content and isinstance(content["model"], dict):
+        kept = content.get("args")
+        kept = vars(kept) if isinstance(kept, argparse.Namespace) else kept
+        args = dict(kept) if isinstance(kept, dict) else {}
+        average = bool(content.get("ema_best")) and content.get("model_ema") is not None
+        content = content["model_ema" if average else "model"]
+    elif isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    state = {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        raise BadInput(f"{source} holds no tensors; give a state dict, or a checkpoint with one under 'model'")
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise BadInput(f"{name} in {source} holds NaN or infinite values; the training must have diverged")
+    weights = rename(state)
+    weights.args, weights.architecture = args, architecture
+    weights.digest = digest_of(state)
+    return weights
+
+
+def finetuned(source: str | None) -> dict[str, Any] | None:
+    """What a checkpoint of `tokenlens finetune` says of itself, read off its header; None for anything else."""
+    path = Path(source or "")
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            said = json.loads((file.metadata() or {}).get("tokenlens", "null"))
+    except (SafetensorError, ValueError, RecursionError, OSError) as error:
+        raise BadInput(DAMAGED.format(source)) from error
+    if said is None:
+        return None
+    if not isinstance(said, dict) or not isinstance(said.get("format"), int):
+        raise BadInput(f"the header of {source} has an entry tokenlens that is not ours; save its tensors without it")
+    if said["format"] > FORMAT:
+        raise BadInput(f"{source} was written by a later tokenlens; update with: pip install -U tokenlens-vit")
+    return said
+
+
+def digest_of(state: State) -> str:
+    """SHA-256 of the tensors: names, kinds, shapes and bits."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _load(path: Path, source: str) -> dict[str, Any]:
+    """The file's dict, without running code from it."""
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickle protocols; what it cannot read fails below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wants = re.search(r"(?:GLOBAL|class|global) ([\w.]+\.[\w.]+)", str(error))
+        if wants is None:
+            raise BadInput(DAMAGED.format(source)) from error
+        raise BadInput(
+            f"{source} wants {wants[1]} to be run while loading, which tokenlens does not do; "
+            "save its state dict as safetensors, or with torch.save as tensors only"
+        ) from error
+    except Exception as error:  # on bytes that are no checkpoint, torch's unpickler stumbles in many ways
+        raise BadInput(DAMAGED.format(source)) from error
+    if not isinstance(loaded, dict):
+        raise BadInput(f"{source} holds a {type(loaded).__name__}, not a state dict; save model.state_dict()")
+    return loaded
+
+
+def _from_hub(source: str) -> tuple[Path, str | None]:
+    """Download `hf:owner/name`: its weights and, where it says so, its architecture."""
+    import json
+
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repository = source.removeprefix("hf:")
+    try:
+        try:
+            path = Path(hf_hub_download(repository, "model.safetensors"))
+        except EntryNotFoundError:
+            path = Path(hf_hub_download(repository, "pytorch_model.bin"))
+        try:
+            config = json.loads(Path(hf_hub_download(repository, "config.json")).read_text())
+            architecture, tag = config.get("architecture"), (config.get("pretrained_cfg") or {}).get("tag")
+            architecture = f"{architecture}.{tag}" if architecture and tag else architecture
+        except EntryNotFoundError:
+            architecture = None
+    except Exception as error:  # the hub's client raises the errors of several network libraries
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise BadInput(
+            f"could not download {source} ({reason}); try again, what is there is kept, or give a file"
+        ) from error
+    return path, architecture
+
+
+def rename(state: State) -> Weights:
+    """Sort parameters into the ViT's and the reducers', whether they carry the published names or ours."""
+    staged: dict[int, State] = {}
+    vit: State = {}
+    for name, value in state.items():
+        if found := STAGED.fullmatch(name):
+            staged.setdefault(int(found[1]), {})[found[2]] = value
+        else:
+            vit[name.removeprefix("vit.")] = value
+    return Weights(vit, [staged[stage] for stage in sorted(staged)])
+
+
+def load_vit(vit: TimmViT, weights: Weights, source: str) -> None:
+    """Load the ViT's parameters, all of them or none."""
+    own = vit.state_dict()
+    for name in sorted({*own, *weights.vit}):
+        if name not in weights.vit or name not in own:
+            where = source if name not in weights.vit else name_of(vit)
+            raise BadInput(f"{name} is missing in {where}; name the model that {source} was saved from with --model")
+        if own[name].shape != weights.vit[name].shape:
+            there, here = tuple(weights.vit[name].shape), tuple(own[name].shape)
+            raise BadInput(f"{name} is {there} in {source} and {here} in {name_of(vit)}; name its model with --model")
+    vit.load_state_dict(weights.vit)

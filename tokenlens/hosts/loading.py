@@ -1,0 +1,119 @@
+"""The ViT that a name, a weights file or both describe."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import timm
+from timm.data import resolve_model_data_config
+
+from ..errors import BadInput, UnknownName
+from ..weights import ARCHITECTURE, NANOS, nano_shape
+from .attention import TimmViT
+from .checkpoints import Weights, load_vit
+from .timm_vit import check_host
+
+
+def timm_name(name: str) -> str:
+    """The timm name of a model: itself, or the DeiT that a published `<method>_<capacity>_patch16_224` started from."""
+    bare = name.split(".")[0]
+    if timm.is_model(bare):
+        return name
+    published = re.fullmatch(r"[a-z]+_(tiny|small|base)_patch16_(224|384)(?:_\w+)?", name)
+    if published is None:
+        raise UnknownName("model", name, [*NANOS, *timm.list_models("vit_*"), *timm.list_models("deit*")])
+    return f"deit_{published[1]}_patch16_{published[2]}"
+
+
+def pretrained(name: str) -> TimmViT:
+    """A timm model with the weights that timm publishes for it."""
+    try:
+        return timm.create_model(timm_name(name), pretrained=True)
+    except BadInput:
+        raise
+    except Exception as error:  # the hub's client raises the errors of several network libraries
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise BadInput(
+            f"could not get the published weights of {name} ({reason}); try again, "
+            "or give a file with --weights, or --weights random for untrained ones"
+        ) from error
+
+
+def untrained(name: str, classes: int) -> TimmViT:
+    """A randomly initialised model; the nano ViTs included."""
+    if name in NANOS:
+        return timm.create_model(ARCHITECTURE, **nano_shape(name, classes))
+    return timm.create_model(timm_name(name).split(".")[0], num_classes=classes)
+
+
+def vit_for(weights: Weights, source: str, model: str | None = None, heads: int | None = None) -> TimmViT:
+    """Build the ViT that the weights fit, with width, depth, classes and input size read off them, and load them.
+
+    The number of attention heads leaves no mark on the weights: it comes from the model's name, or from `heads` where
+    the width is not the named model's.
+    """
+    name = model or weights.args.get("model") or weights.architecture
+    heads = heads or weights.args.get("heads")
+    if name in NANOS:
+        classes = len(weights.vit.get("head.weight", ()))
+        vit = timm.create_model(ARCHITECTURE, **nano_shape(name, classes))
+        load_vit(vit, weights, source)
+        return vit
+    if name is None:
+        raise BadInput(
+            f"{source} does not say which model it holds; name it with --model, for example deit_tiny_patch16_224"
+        )
+    name = timm_name(str(name))
+    bare = name.split(".")[0]
+    if name not in timm.list_pretrained(name):  # a tag that timm knows tells the mean of its images
+        name = bare
+    if "patch_embed.proj.weight" not in weights.vit:
+        raise BadInput(f"{source} holds no ViT (it has no patch_embed.proj.weight); give the weights of a timm ViT")
+    plain: TimmViT = timm.create_model(name)
+    check_host(plain)
+    shape = _shape(weights, plain)
+    if heads is None and shape["embed_dim"] != plain.embed_dim:
+        raise BadInput(
+            f"{source} is {shape['embed_dim']} wide and {name} {plain.embed_dim}, so the name does not tell its "
+            "attention heads; say --heads"
+        )
+    heads = heads or plain.blocks[0].attn.num_heads
+    if shape["embed_dim"] % heads:
+        raise BadInput(f"a width of {shape['embed_dim']} does not divide into {heads} heads; say --heads")
+    try:
+        vit = timm.create_model(name, num_heads=heads, **shape)
+    except (TypeError, AssertionError) as error:
+        raise BadInput(f"{name} cannot be built to fit {source} ({error}); name its model with --model") from error
+    load_vit(vit, weights, source)
+    seen: TimmViT = vit
+    seen.pretrained_cfg = {**seen.pretrained_cfg, **weights.args.get("input", {})}
+    return seen
+
+
+def _shape(weights: Weights, plain: TimmViT) -> dict[str, Any]:
+    """What can be read off the weights, as arguments of timm's `create_model`."""
+    state = weights.vit
+    dim, _, patch, _ = state["patch_embed.proj.weight"].shape
+    blocks = [int(name.split(".")[1]) for name in state if name.startswith("blocks.")]
+    shape: dict[str, Any] = {"embed_dim": dim, "depth": 1 + max(blocks, default=-1)}
+    shape["num_classes"] = len(state["head.weight"]) if "head.weight" in state else 0
+    if patch != plain.patch_embed.patch_size[0]:
+        shape["patch_size"] = patch
+    if "pos_embed" in state and plain.pos_embed is not None:
+        extra = plain.pos_embed.shape[1] - plain.patch_embed.num_patches
+        places = state["pos_embed"].shape[1] - extra
+        if places != plain.patch_embed.num_patches or "patch_size" in shape:
+            side = round(places**0.5)
+            if side * side != places:
+                raise BadInput(f"{places} positions make no square image; build the model in Python and load it there")
+            shape["img_size"] = side * patch
+    return shape
+
+
+def input_of(vit: TimmViT) -> dict[str, Any]:
+    """How a ViT wants its images: input_size (C, H, W), mean, std, interpolation, crop_pct (timm's words)."""
+    config = resolve_model_data_config(vit)
+    height, width = vit.patch_embed.img_size or config["input_size"][1:]
+    config["input_size"] = (3, height, width)
+    return config

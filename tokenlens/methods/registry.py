@@ -1,0 +1,119 @@
+"""What a method is: a reducer, registered by name. The registry feeds the command line, the docs and the tests."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ..core.reducer import Look, Reducer
+from ..core.registry import Registry
+from ..errors import BadInput
+from .digest import digest_of
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered name: a reducer and the options that the name stands for."""
+
+    name: str
+    reducer: type[Reducer]
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    look: Look | None = None
+    """of this name, where it is not the reducer's"""
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The options by name, with the values that hold unless others are given."""
+        parameters = inspect.signature(self.reducer.__init__).parameters
+        found = {name: p.default for name, p in parameters.items() if name not in ("self", "stage")}
+        return {**found, **self.preset}
+
+    def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The given options with the preset ones; refuses those that the method does not have."""
+        known = self.defaults
+        for name, value in given.items():
+            if name not in known:
+                offer = f"it has {', '.join(sorted(known))}" if known else "it has none"
+                raise BadInput(f"{self.name} has no option {name!r}; {offer}")
+            if known[name] is inspect.Parameter.empty:
+                continue  # without a default nothing says what it takes
+            if type(value) is not type(known[name]) and not (
+                isinstance(known[name], float) and isinstance(value, int) and not isinstance(value, bool)
+            ):
+                kind = type(known[name]).__name__
+                raise BadInput(f"option {name} of {self.name} is {value!r}; it takes a {kind} such as {known[name]!r}")
+        return {**self.preset, **given}
+
+    def parse(self, words: Iterable[str]) -> dict[str, Any]:
+        """Options from `name=value` words, each value of the type that the option has."""
+        given: dict[str, Any] = {}
+        for word in words:
+            name, equals, text = word.partition("=")
+            if not equals:
+                raise BadInput(f"{word!r} is no option of {self.name}: write name=value, as in equal_weight=true")
+            kind = type(self.defaults.get(name, ""))
+            try:
+                given[name] = _BOOLEANS[text.lower()] if kind is bool else kind(text)
+            except (KeyError, ValueError) as error:
+                raise BadInput(f"option {name} of {self.name} is {text!r}; it takes a {kind.__name__}") from error
+        return self.options(given)
+
+    @property
+    def card(self) -> str:
+        """What it does: the first line of its module's docstring."""
+        return (inspect.getdoc(inspect.getmodule(self.reducer)) or "").split("\n")[0]
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of the code that decides: another code makes other runs."""
+        return digest_of(self.reducer)
+
+    def facts(self) -> dict[str, Any]:
+        """What a run remembers of the method, so that whoever reads the run need not know it."""
+        look, reducer = self.look or self.reducer.look, self.reducer
+        return {
+            "family": reducer.family,
+            "keeps": reducer.keeps,
+            "merges": reducer.merges,
+            "adaptive": reducer.adaptive,
+            "site": reducer.site,
+            "paper": reducer.paper,
+            "label": look.label or self.name,
+            "color": look.color,
+            "marker": look.marker,
+            "order": list(METHODS).index(self.name) if self.name in METHODS else len(METHODS),
+        }
+
+
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+R = TypeVar("R", bound=type[Reducer])
+
+
+def _adopt(name: str, loaded: Any) -> None:
+    if inspect.isclass(loaded) and issubclass(loaded, Reducer):
+        METHODS.add(name, Method(name, loaded), loaded)
+
+
+METHODS: Registry[Method] = Registry("method", "tokenlens.methods", adopt=_adopt)
+
+
+def register(name: str, look: Look | None = None, **preset: Any) -> Callable[[R], R]:
+    """Class decorator: make a reducer a method of this name, with these options, and a look of its own."""
+
+    def keep(reducer: R) -> R:
+        METHODS.add(name, Method(name, reducer, preset, look), reducer)
+        return reducer
+
+    return keep
+
+
+def methods() -> dict[str, Method]:
+    """All registered methods by name, in the order of the study, then those of other packages."""
+    return dict(METHODS)
+
+
+def method(name: str) -> Method:
+    """The method of this name, or UnknownName with the nearest ones."""
+    return METHODS[name]

@@ -1,0 +1,62 @@
+"""The schema of a run, in memory and on disk, whatever the method.
+
+| variable | dims | dtype | meaning |
+|---|---|---|---|
+| kept | image, stage, patch | bool | this patch still stands for itself after the stage |
+| group | image, stage, patch | int16 | the token this patch's content is in, by first occurrence; -1: dropped |
+| tokens_left | image, stage | int16 | patch tokens after the stage |
+| label | image | int32 | the class; -1: unknown |
+| label, of a multi-label set | image, class | bool | the image is of the class |
+| prediction | image | int32 | the predicted class; -1: unknown, and in multi-label sets |
+| rank | image | int32 | how many classes scored above the label's; -1: unknown, and in multi-label sets |
+| score | image, class | float32 | logits, of models with at most 100 classes, and in multi-label sets |
+| object | image, patch | bool | the patch is on the object, where the data set knows |
+| feature | image, layer, channel | float32, float16 | the class token after stages and the last block (optional) |
+| soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
+
+Coordinates: `image` (stable string ids, never row numbers), `stage` and `layer` (block indices), `patch` (row-major)
+with its `row` and `column`. Attributes: the run's identity (`tokenlens.records.run`), `run` its name, `metrics`, how
+images were loaded, and how far the run is (`images` planned, `written`, `complete`). On disk also its `arrays`, of
+which every chunk is a file; and `resumed`, where it went on with other versions than it began with.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+DIMS = {
+    "kept": ("stage", "patch"),
+    "group": ("stage", "patch"),
+    "tokens_left": ("stage",),
+    "label": ("class",),
+    "prediction": (),
+    "rank": (),
+    "score": ("class",),
+    "object": ("patch",),
+    "feature": ("layer", "channel"),
+}
+
+
+def dims_of(name: str, dimensions: int) -> tuple[str, ...]:
+    """The names of a variable's dimensions; the first is always the image, and a label may have no other."""
+    if name.startswith("soft_"):
+        block = name.removeprefix("soft_")
+        return ("image", f"token_{block}", f"source_{block}")
+    return ("image", *DIMS[name])[:dimensions]
+
+
+def coordinates(blocks: Sequence[int], grid: Sequence[int], layers: Sequence[int] = ()) -> dict[str, Any]:
+    """The coordinates that every run has: stage, patch with its row and column, and the layers of its features."""
+    rows, columns = grid
+    patch = np.arange(rows * columns, dtype=np.int32)
+    found: dict[str, Any] = {
+        "stage": ("stage", np.asarray(blocks, np.int32)),
+        "patch": ("patch", patch),
+        "row": ("patch", patch // columns),
+        "column": ("patch", patch % columns),
+    }
+    if layers:
+        found["layer"] = ("layer", np.asarray(layers, np.int32))
+    return found

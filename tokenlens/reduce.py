@@ -1,0 +1,78 @@
+"""Put a method into a copy of a model: what users call first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+from .core.reducer import Stage
+from .core.schedule import STUDY_BLOCKS, schedule
+from .core.walk import ReducedViT
+from .errors import BadInput
+from .hosts.attention import TimmViT
+from .hosts.timm_vit import check_host, name_of
+from .methods.registry import method as method_named
+from .methods.registry import methods
+
+
+def reduce(
+    vit: TimmViT,
+    method: str = "topk",
+    keep_rate: float | Sequence[float] | None = None,
+    blocks: int | Sequence[int] = STUDY_BLOCKS,
+    *,
+    keep: Sequence[int] | None = None,
+    remove: int | None = None,
+    decreasing: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> ReducedViT:
+    """Put a token reduction method into a copy of a plain timm ViT.
+
+    Args:
+        vit: a timm `VisionTransformer` of plain pre-norm blocks; it is not changed.
+        method: a registered name; `tokenlens methods` lists them.
+        keep_rate: one rate r in (0, 1] (r, r squared, ... of the patches remain), or one share for each block; 0.5 if
+            neither this, `keep` nor `remove` is given.
+        blocks: 0-indexed, ascending.
+        keep: absolute counts instead of rates, one for each block.
+        remove: off the shelf instead: so many tokens go at every block.
+        decreasing: with `remove`, twice as many at the first block, down to none at the last.
+        seed: of whatever is drawn at random.
+        **options: of the method.
+
+    Returns:
+        A module from images (B, 3, H, W) float to logits, with `trace(images)`.
+
+    Raises:
+        BadInput: an unsupported model, an unknown method or option, or rates and blocks that make no schedule.
+    """
+    check_host(vit)
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise BadInput(f"the seed is {seed!r}; give 0 or more, a whole number below 2**63")
+    chosen = _method_for(method, vit)
+    if keep_rate is None and keep is None and remove is None:
+        keep_rate = 0.5
+    settings = chosen.options(options)
+    grid = vit.patch_embed.grid_size
+    asked = schedule(blocks, keep_rate, keep, remove, decreasing, depth=len(vit.blocks))
+    plan = chosen.reducer.schedule(asked, grid, **settings)
+    patches = grid[0] * grid[1]
+    reducers = {
+        block: chosen.reducer(Stage(index, block, count, patches, vit.embed_dim), **settings)
+        for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
+    }
+    return ReducedViT(copy.deepcopy(vit), reducers, plan, int(seed))
+
+
+def _method_for(name: str, vit: TimmViT) -> Any:
+    chosen = method_named(name)
+    if "class token" in chosen.reducer.needs and getattr(vit, "cls_token", None) is None:
+        others = ", ".join(n for n, m in methods().items() if "class token" not in m.reducer.needs)
+        raise BadInput(
+            f"{name} reads the attention of the class token, and {name_of(vit)} has none; "
+            f"methods that do without: {others}"
+        )
+    return chosen

@@ -1,0 +1,82 @@
+"""The whole walk on what comes with the package: extract, compare, draw, report, and one table to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ..extraction.jobs import Job
+from ..methods import methods
+from ..records import tables as table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..extraction.extract import Extracted
+    from ..records.run import Run
+
+RATES = (0.25, 0.5, 0.7, 0.9)
+# what the figures draw; all metrics of all pairs would take minutes
+METRICS = ("iou", "corrected_iou", "ioa", "vmeasure", "ami", "completeness", "procrustes", "scc", "emd")
+OF_EACH_RUN = ("foreground_recall", "foreground_precision", "depth_spearman", "heatmap_spearman")
+Command = Callable[[str, list[str]], None]
+
+
+def own_methods() -> list[str]:
+    """The methods that come with the package, the un-reduced model first; `atc` is another name of one of them."""
+    ours = [name for name, m in methods().items() if m.reducer.__module__.startswith("tokenlens.") and name != "atc"]
+    return ["none", *(name for name in ours if name != "none")]
+
+
+def demo(out: Path, images: int, device: str, command: Command) -> Iterator[str]:
+    """Run the demonstration; yields what to print.
+
+    Args:
+        out: folder of everything that is written.
+        images: how many held-out images of the embedded set.
+        device: auto, cpu or cuda.
+        command: runs another command by name; comparing and drawing are not the base's own.
+    """
+    names = own_methods()
+    job = Job(
+        methods=names, keep_rates=RATES, split="test", limit=images, device=device, features="float32",
+        out=out / "runs", progress=False,
+    )  # fmt: skip
+    done: dict[str, tuple[Run, Extracted]] = {}
+    with tqdm(total=1 + (len(names) - 1) * len(RATES), desc="extract", unit="run") as bar:
+        for run, result in job.results():
+            done[run.name] = (run, result)
+            bar.update()
+    runs, results, figures = (str(out / name) for name in ("runs", "results", "figures"))
+    metrics = [word for name in (*METRICS, *OF_EACH_RUN) for word in ("--metric", name)]
+    command("compare", [runs, "--out", results, "--findings", "--resamples", "200", *metrics])
+    command("figures", ["--runs", runs, "--results", results, "--out", figures, "--format", "png,pdf"])
+    command("report", ["--runs", runs, "--results", results, "--out", str(out / "report.html")])
+    yield ""
+    yield from rows(done, table.read(results, "comparison"))
+    yield ""
+    yield f"Numbers are at the last stage, over {images} held-out images. Everything is in {out}: the runs in {runs},"
+    yield f"tables in {results}, figures in {figures}, and one page to look at: {out / 'report.html'}"
+
+
+def rows(done: dict[str, tuple[Run, Extracted]], comparison: pd.DataFrame) -> Iterator[str]:
+    """One line for each run: accuracy, tokens left, share of the object kept, and overlap with l2 and random."""
+    told = comparison[comparison["metric"].isin(("iou", "foreground_recall"))]
+    last = told[told["stage"] == max(told["stage"])]
+    values = {(a, b, metric): value for a, b, metric, value in last[["run_a", "run_b", "metric", "value"]].values}
+    values |= {(b, a, metric): value for (a, b, metric), value in values.items() if b != "object"}
+    by_rate = {(run.method, run.keep_rate): name for name, (run, _) in done.items()}
+    yield f"{'method':14}{'rate':>6}{'top-1 %':>9}{'tokens':>8}{'object':>8}{'IoU l2':>8}{'IoU random':>12}"
+    for name, (run, result) in done.items():
+        cells = [
+            values.get((name, "object", "foreground_recall")),
+            *(values.get((name, by_rate.get((other, run.keep_rate)), "iou")) for other in ("l2", "random")),
+        ]
+        texts = ["-" if cell is None or cell != cell else f"{cell:.2f}" for cell in cells]
+        yield (
+            f"{run.method:14}{run.keep_rate:>6g}{result.metrics['top1']:>9.1f}{result.tokens_left[-1]:>8.1f}"
+            f"{texts[0]:>8}{texts[1]:>8}{texts[2]:>12}"
+        )

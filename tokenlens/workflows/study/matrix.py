@@ -1,0 +1,235 @@
+"""The study file: which data sets, models, methods, keep rates and seeds, and how each is trained and looked at.
+
+    name: tiny
+    axes:                      # every combination is one run
+      data: ["embedded:shapes"]
+      models: [nano-tiny]
+      methods: [none, topk]
+      keep_rates: [0.5]
+      seeds: [0]
+    also:                      # further combinations; what is not named is as above
+      - {methods: [topk], seeds: [1, 2]}
+    backbone: {recipe: nano, set: {schedule.epochs: 10}}    # or `pretrained`
+    finetune: {recipe: shapes, methods: {sit: {optimizer.lr: 2e-3}}}    # or `none`, for methods off the shelf
+    extract: {split: test, limit: 1000, features: true}
+
+A recipe may differ by data set: `recipe: {imagenet: imagenet, coco: coco}`, by the word before the colon; `set` names
+values that differ from it, and `methods` those that differ for one method alone.
+The backbone of one data set may start from that of another: `start: {embedded:birds: embedded:shapes}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...errors import BadInput, UnknownName
+
+AXES = ("data", "models", "methods", "keep_rates", "seeds")
+KEYS = ("name", "axes", "also", "backbone", "finetune", "extract", "compare", "images", "remark")
+EXTRACT = ("split", "limit", "features", "batch_size", "precision", "workers")
+COMPARE = ("resamples", "chunk", "workers")
+PARTS = ("train", "val")  # of a data set
+Plain = str | int | float | None  # one word for a command
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One run of the study."""
+
+    data: str
+    model: str
+    method: str
+    keep_rate: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """A path below the study's folder."""
+        return f"{slug(self.data)}/{slug(self.model)}/{self.method}-{self.keep_rate:g}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A recipe by data set, and the values that differ from it."""
+
+    recipe: str | Mapping[str, str]
+    set: Mapping[str, Any] = field(default_factory=dict)
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """further values, by method"""
+    start: Mapping[str, str] = field(default_factory=dict)
+    """data sets on which training starts from what was learned on another; on all others it starts at random"""
+
+    def recipe_for(self, data: str) -> str:
+        """The recipe for a data set, by its whole name or the word before its colon."""
+        if isinstance(self.recipe, str):
+            return self.recipe
+        for key in (data, data.partition(":")[0]):
+            if key in self.recipe:
+                return self.recipe[key]
+        raise BadInput(f"the study names no recipe for {data}; it has {', '.join(sorted(self.recipe))}")
+
+    def values(self, method: str) -> dict[str, Any]:
+        """What differs from the recipe for a method."""
+        return {**self.set, **self.methods.get(method, {})}
+
+    def before(self, data: str) -> list[str]:
+        """The data sets that are learned from before this one, the first first."""
+        found: list[str] = []
+        while data in self.start:
+            data = self.start[data]
+            if data in found:
+                raise BadInput(f"{data} starts from itself through {found[-1]}; let one of them start at random")
+            found.append(data)
+        return found[::-1]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    backbone: Training | None
+    """how each model comes to be on each data set; None: it is published"""
+    finetune: Training | None
+    """how each method is trained; None: it is taken off the shelf"""
+    extract: Mapping[str, Any] = field(default_factory=dict)
+    compare: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """for each data set, how many images are trained on and looked at, where the set itself need not be at hand"""
+    remark: str = ""
+
+
+def slug(words: str) -> str:
+    """A data set or model as part of a path."""
+    return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in words).strip("-")
+
+
+def shipped(file: str) -> Path:
+    """A study file: a path, or the name of one in a package that the entry-point group `tokenlens.studies` names."""
+    path = Path(file)
+    if path.is_file():
+        return path
+    known: dict[str, Path] = {}
+    for entry in entry_points(group="tokenlens.studies"):
+        folder = Path(str(files(entry.value)))
+        known |= {found.stem: found for found in sorted(folder.glob("*.yaml"))}
+    if file not in known:
+        raise UnknownName("study file", file, known)
+    return known[file]
+
+
+def read(path: Path) -> Study:
+    """Read a study file. Raises BadInput where it says something that cannot be meant, naming the file."""
+    try:
+        said = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read ({error.strerror}); name a study file, or one that is shipped"
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # bytes and dates that are none: ValueError
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{path} is no YAML ({reason}); mend it there") from error
+    try:
+        return _study(said, path.stem)
+    except UnknownName as error:
+        raise BadInput(f"{path}: {error}") from error
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+
+
+def _study(said: Any, name: str) -> Study:
+    if not isinstance(said, dict) or "axes" not in said:
+        raise BadInput(f"a study is a mapping with the key axes, which has {', '.join(AXES)}")
+    _known("key of a study", said, KEYS)
+    cells = list(dict.fromkeys(_cells(said["axes"], said.get("also") or [])))
+    finetune = _training(said, "finetune", "none")
+    if finetune is not None:
+        _known("method in this study", finetune.methods, tuple(dict.fromkeys(cell.method for cell in cells)))
+    extract, compare = (_mapping(said, key, Plain) for key in ("extract", "compare"))
+    _known("setting of extract", extract, EXTRACT)
+    _known("setting of compare", compare, COMPARE)
+    if extract.get("limit") is not None:
+        _whole("the limit of extract", extract["limit"])
+    return Study(
+        name=str(said.get("name", name)),
+        cells=tuple(cells),
+        backbone=_training(said, "backbone", "pretrained"),
+        finetune=finetune,
+        extract=extract,
+        compare=compare,
+        images=_images(said),
+        remark=" ".join(str(said.get("remark", "")).split()),
+    )
+
+
+def _known(kind: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in given:
+        if key not in known:
+            raise UnknownName(kind, str(key), known)
+
+
+def _whole(what: str, value: Any) -> None:
+    if type(value) is not int or value < 0:  # True is an int for isinstance
+        raise BadInput(f"{what} is {value!r}; give a whole number of at least 0")
+
+
+def _images(said: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    images = _mapping(said, "images", dict)
+    for data, parts in images.items():
+        _known("part of images", parts, PARTS)
+        for part, count in parts.items():
+            _whole(f"the number of {part} images of {data}", count)
+    return images
+
+
+def _mapping(said: Mapping[str, Any], key: str, inner: Any = object) -> dict[str, Any]:
+    """What is said under a key: words, each with a value of the type `inner`."""
+    value = said.get(key) or {}
+    if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, inner) for k, v in value.items()):
+        raise BadInput(f"{key} is {value!r}; it is a mapping of words, as in the study file paper")
+    return value
+
+
+def _cells(axes: Any, also: Any) -> Iterator[Cell]:
+    """Every combination of the axes, then of each further matrix, which takes from the axes what it does not name."""
+    if not isinstance(also, list):
+        raise BadInput(f"also is {also!r}; it is a list of mappings of {', '.join(AXES)}")
+    for part in ({}, *also):
+        if not isinstance(axes, dict) or not isinstance(part, dict):
+            raise BadInput(f"axes, and each entry of also, is a mapping of {', '.join(AXES)}")
+        _known("axis", {**axes, **part}, AXES)
+        whole = {"seeds": [0], **axes, **part}
+        lacking = [name for name in AXES if not isinstance(whole.get(name), list) or not whole[name]]
+        if lacking:
+            raise BadInput(f"{', '.join(lacking)} must each be a list with something in it")
+        for data, model, method, rate, seed in product(*(whole[name] for name in AXES)):
+            if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
+                raise BadInput(f"keep rate {rate} is outside (0, 1]; for example 0.5")
+            _whole("a seed", seed)
+            # the un-reduced model keeps all tokens whatever the rate
+            yield Cell(str(data), str(model), str(method), 1.0 if method == "none" else float(rate), seed)
+
+
+def _training(said: Mapping[str, Any], key: str, without: str) -> Training | None:
+    value = said.get(key, without)
+    if value == without:
+        return None
+    if not isinstance(value, dict) or "recipe" not in value:
+        raise BadInput(f"{key} is a mapping with a recipe, or the word {without}")
+    parts = ("set", "start" if key == "backbone" else "methods")
+    _known(f"key of {key}", value, ("recipe", *parts))
+    recipe = value["recipe"] if isinstance(value["recipe"], str) else _mapping(value, "recipe", str)
+    kinds = {"set": object, "start": str, "methods": dict}
+    training = Training(recipe, **{part: _mapping(value, part, kinds[part]) for part in parts})
+    for data in training.start:
+        training.before(data)
+    return training
