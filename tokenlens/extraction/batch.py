@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core.walk import ReducedViT
 from ..errors import BadInput, UnknownName
-from ..methods.registry import method
+from ..methods.registry import METHODS, Method
 
 MOST_SCORES = 100  # classes; beyond, scores would outweigh the patterns many times over
 FEATURES = ("float32", "float16")
@@ -131,8 +131,12 @@ def layers_of(model: ReducedViT) -> list[int]:
 
 def attributes_of(model: ReducedViT) -> dict[str, Any]:
     """What a run's attributes say about the model, beside its identity."""
+    kind = type(model.reducer(model.blocks[0]))
+    made_by = METHODS.get(model.method) or Method(model.method or kind.__name__.lower(), kind)
     return {
-        **method(model.method).facts(),
+        **made_by.facts(),
+        "method": made_by.name,
+        "options": model.options,
         "follows_rate": model.follows_rate,
         "keep_rates": [count / model.patches for count in model.keep],
         "grid": list(model.host.grid),
