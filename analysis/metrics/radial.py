@@ -44,7 +44,7 @@ def kendall(depth: ArrayLike, away: ArrayLike) -> Floats:
 
 def _tied(away: ArrayLike) -> Floats:
     """Equal distances must tie, whatever the last bit says."""
-    return np.round(np.asarray(away, dtype=np.float64), 9)
+    return np.asarray(np.round(np.asarray(away, dtype=np.float64), 9), dtype=np.float64)
 
 
 CORRELATION: dict[str, Any] = {"range": (-1.0, 1.0), "chance": 0.0}
