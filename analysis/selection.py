@@ -52,8 +52,6 @@ def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Seq
     for one in asked if by_name else ():
         if one.name not in there:
             taken = [axis for axis in one.axes if axis in along]
-            reason = (
-                f"no runs that are paired along {' or '.join(taken)} hold these" if taken else "that was not asked for"
-            )
+            reason = f"no runs paired along {' or '.join(taken)} hold these" if taken else "that was not asked for"
             where = "" if taken else f", along {' or '.join(one.axes)}"
             warnings.warn(f"{one.name} gives no rows: it compares {WHAT[one.of]}{where}, and {reason}", stacklevel=3)

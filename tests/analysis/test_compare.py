@@ -14,6 +14,7 @@ from tokenlens.analysis.metrics import foreground, heatmap, overlap, partition
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records import store
+from tokenlens.records import tables as table
 from tokenlens.records.tables import ALL_STAGES
 
 MakeRun = Callable[..., xr.Dataset]
@@ -62,6 +63,26 @@ def test_mergers_that_keep_centres_are_compared_both_ways(make_run: MakeRun) -> 
     assert "iou" in both["kmedoids-0.5-0", "topk-0.5-0"]
     assert "ami" in both["kmedoids-0.5-0", "tome-0.5-0"]
     assert ("tome-0.5-0", "topk-0.5-0") not in both
+
+
+def test_a_strangers_merger_that_keeps_its_centres_is_paired_by_iou_too(make_run: MakeRun) -> None:
+    theirs = make_run("tome", run="theirs", keeps=True).assign_attrs(method="theirs")
+    old = theirs.assign_attrs(run="old", method="older")
+    for name in ("keeps", "merges", "adaptive", "follows_rate"):
+        del old.attrs[name]
+    found = compare([theirs, old, make_run("topk")], ["method"], **QUICK)
+    for run in ("theirs", "old"):
+        metrics = set(found.comparison[(found.comparison["run_a"] == run)]["metric"])
+        assert {"iou", "scc"} <= metrics
+    assert found.runs.set_index("run")[["keeps", "merges"]].loc[["old", "theirs"]].all(axis=None)
+
+
+def test_the_runs_table_says_how_a_method_is_drawn(make_run: MakeRun) -> None:
+    told = make_run("topk", label="Top-K", color="#08306b", marker="o", order=1)
+    runs = compare([told, make_run("tome")], ["seed"], **QUICK).runs.set_index("method")
+    look = ["label", "color", "marker", "order", "keeps", "merges"]
+    assert runs.loc["topk", look].tolist() == ["Top-K", "#08306b", "o", 1, True, False]
+    assert runs.loc["tome", look].tolist() == ["tome", "", "", table.LAST, False, True]
 
 
 def test_rates_are_compared_by_containment(make_run: MakeRun) -> None:
