@@ -95,7 +95,7 @@ def compare_folder(
 
 def _without_rate(runs: pd.DataFrame) -> Iterator[str]:
     """Say how many runs cannot be put beside others of the same keep rate."""
-    out = int((runs["keep_rate"].isna() & (runs["method"] != "none")).sum())
+    out = int((runs["keep_rate"].isna() & (runs["family"] != "none")).sum())
     if out:
         have = "has" if out == 1 else "have"
         yield (

@@ -1,8 +1,8 @@
 """Which runs are compared with which: pairs that differ along one axis and agree in the rest.
 
 method     the same data set, split, model, blocks, keep rate and seed; another method, or other options of it.
-           Methods whose pattern does not follow the rate (ATS is adaptive, contiguous rings are continuous, the
-           un-reduced model has none) are compared with every rate, as in the study.
+           Methods whose pattern does not follow the rate (adaptive ones, contiguous rings, the un-reduced model) are
+           compared with every rate, as in the study.
 capacity   the same method, options, data set, blocks, rate and seed.
 keep_rate  the same method, options, data set, model, blocks and seed; run a has the higher rate.
 dataset    the same method, options, capacity, blocks, rate and seed: only global patterns can be compared.
@@ -22,9 +22,10 @@ import xarray as xr
 
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records.run import CAPACITIES
+from tokenlens.records.schema import KEEPING, MERGING
 
 AXES = ("method", "capacity", "keep_rate", "dataset", "seed")
-CHOOSES = ("kmedoids", "dpcknn")  # mergers whose tokens are centres: they keep patches as pruning does
+LOOKED_AT = 512  # images of an old run, which does not say all of its method, from which that is read
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,12 @@ class Card:
     seed: int
     options: str
     grid: tuple[int, ...]
-    free: bool
-
-    @property
-    def keeps(self) -> bool:
-        """Whether its patterns are sets of kept patches."""
-        return self.family in ("pruning", "radial", "random") or self.method in CHOOSES
-
-    @property
-    def merges(self) -> bool:
-        """Whether its patterns are partitions."""
-        return self.family in ("merging", "soft")
+    keeps: bool
+    """its patterns are sets of kept patches"""
+    merges: bool
+    """its patterns are partitions"""
+    follows_rate: bool
+    """its pattern follows the keep rate that is asked for"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ def card(run: xr.Dataset) -> Card:
     options = dict(attrs.get("options") or {})
     rate = attrs.get("keep_rate")
     rates = tuple(round(float(r), 6) for r in attrs.get("keep_rates") or () if r is not None)
-    free = attrs["method"] in ("ats", "none") or bool(options.get("contiguous")) or (rate is None and not rates)
+    facts = {name: attrs[name] if name in attrs else told(run) for name, told in _TOLD_BY.items()}
     return Card(
         run=str(attrs["run"]), dataset=str(attrs.get("dataset", "")), split=str(attrs.get("split", "")),
         model=str(attrs.get("model", "")), capacity=str(attrs.get("capacity", attrs.get("model", ""))),
@@ -87,8 +83,36 @@ def card(run: xr.Dataset) -> Card:
         keep_rate=None if rate is None else round(float(rate), 6), rates=rates,
         blocks=tuple(int(b) for b in attrs.get("blocks") or ()), seed=int(attrs.get("seed") or 0),
         options=json.dumps(options, sort_keys=True, default=str), grid=tuple(int(g) for g in attrs.get("grid") or ()),
-        free=free,
+        keeps=bool(facts["keeps"]), merges=bool(facts["merges"]),
+        follows_rate=bool(facts["follows_rate"]) and (rate is not None or bool(rates)),
     )  # fmt: skip
+
+
+def _keeps(run: xr.Dataset) -> bool:
+    """By its family; a merger does where all tokens that it leaves are still patches, its centres."""
+    if run.attrs["family"] in KEEPING:
+        return True
+    if not _merges(run) or not {"kept", "tokens_left"} <= set(run.variables) or not run.sizes["image"]:
+        return False
+    kept, left = (run[name].isel(image=slice(LOOKED_AT)).values for name in ("kept", "tokens_left"))
+    return bool((kept.sum(axis=-1) == left).all())
+
+
+def _merges(run: xr.Dataset) -> bool:
+    return run.attrs["family"] in MERGING
+
+
+def _follows_rate(run: xr.Dataset) -> bool:
+    """Not where nothing is reduced, rings of all depths are kept, or images are left with different numbers."""
+    if run.attrs["family"] == "none" or run.attrs.get("adaptive") or (run.attrs.get("options") or {}).get("contiguous"):
+        return False
+    if "tokens_left" not in run or not run.sizes["image"]:
+        return True
+    left = run["tokens_left"].isel(image=slice(LOOKED_AT)).values
+    return bool((left == left[:1]).all())
+
+
+_TOLD_BY = {"keeps": _keeps, "merges": _merges, "follows_rate": _follows_rate}  # what runs of schema 1 do not say
 
 
 def pair(cards: Iterable[Card], axis: str) -> list[Pair]:
@@ -136,8 +160,8 @@ def _belong(a: Card, b: Card, axis: str) -> bool:
     rate = _rate(a) == _rate(b)
     if axis == "method":
         other = a.method != b.method
-        loose = other and (a.free or b.free)
-        blocks = a.blocks == b.blocks or (other and any(c.method == "none" or c.family == "radial" for c in (a, b)))
+        loose = other and not (a.follows_rate and b.follows_rate)
+        blocks = a.blocks == b.blocks or (other and any(c.family in ("none", "radial") for c in (a, b)))
         return (
             not variant
             and data

@@ -29,6 +29,7 @@ _HOME = {
     "load": "extraction.pretrained",
     "extract": "extraction.extract",
     "open_runs": "records.store",
+    "compare": "analysis.compare",
     "open_data": "data",
     "BadInput": "errors",
 }
