@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MOVED = {
-    "attention": "hosts.attention",
+    "attention": "core.attention",
     "bench": "benchmark.bench",
     "checkpoints": "hosts.checkpoints",
     "choose": "records.where",

@@ -11,13 +11,14 @@ from click.testing import CliRunner
 
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.cli import tokenlens
+from tokenlens.core.host import HOSTS
 from tokenlens.data import DATA_SETS
 from tokenlens.errors import UnknownName
 from tokenlens.figures.catalogue import FIGURES
 from tokenlens.methods.registry import METHODS
 
 LISTS: dict[str, Mapping[str, Any]] = {
-    "methods": METHODS, "metrics": METRICS, "data": DATA_SETS, "figures --list": FIGURES
+    "methods": METHODS, "metrics": METRICS, "data": DATA_SETS, "hosts": HOSTS, "figures --list": FIGURES
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What there is to choose from, in one shape: `tokenlens methods`, `metrics`, `figures --list` and `data`."""
+"""What there is to choose from, in one shape: `tokenlens methods|metrics|data|hosts` and `figures --list`."""
 
 from __future__ import annotations
 

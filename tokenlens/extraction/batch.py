@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core.walk import ReducedViT
 from ..errors import BadInput, UnknownName
-from ..hosts.timm_vit import name_of
+from ..methods.registry import method
 
 MOST_SCORES = 100  # classes; beyond, scores would outweigh the patterns many times over
 FEATURES = ("float32", "float16")
@@ -66,7 +66,7 @@ def record(
     if not bool(logits.isfinite().all()):
         which = int((~logits.isfinite().all(1)).nonzero()[0])
         raise BadInput(
-            f"{name_of(model.vit)} gave NaN or infinite logits for image {names[which] if names else which}, "
+            f"{model.host.name} gave NaN or infinite logits for image {names[which] if names else which}, "
             "so its pattern is not stored; look at the weights, or use --precision float32"
         )
     labels = torch.full((len(images),), -1) if labels is None else torch.as_tensor(labels)
@@ -126,19 +126,18 @@ def ranks(logits: Tensor, labels: Tensor) -> Tensor:
 
 def layers_of(model: ReducedViT) -> list[int]:
     """The blocks whose class tokens are recorded as features: the stages' and the last."""
-    return sorted({*model.blocks, len(model.vit.blocks) - 1})
+    return sorted({*model.blocks, model.host.blocks - 1})
 
 
 def attributes_of(model: ReducedViT) -> dict[str, Any]:
     """What a run's attributes say about the model, beside its identity."""
-    reducer = next(iter(model.reducers.values()))
-    patches = model.vit.patch_embed.num_patches
     return {
-        "family": reducer.family,
-        "keep_rates": [count / patches for count in model.schedule.keep(patches)],
-        "grid": list(model.vit.patch_embed.grid_size),
-        "depth": len(model.vit.blocks),
-        "site": reducer.site,
+        **method(model.method).facts(),
+        "follows_rate": model.follows_rate,
+        "keep_rates": [count / model.patches for count in model.keep],
+        "grid": list(model.host.grid),
+        "depth": model.host.blocks,
+        "heads": model.host.heads,
         "versions": {name: version(name) for name in ("tokenlens-vit", "torch", "timm")},
     }
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler
 from tqdm import tqdm
 
+from ..core.host import Host
 from ..core.walk import ReducedViT
 from ..data import ImageSet
 from ..data.loading import Loading, batches
 from ..errors import BadInput
-from ..hosts.attention import TimmViT
-from ..hosts.timm_vit import name_of
+from ..hosts.timm_vit import TimmViT
 from ..records.accuracy import summary
 from ..records.run import Run, capacity_of
 from ..records.schema import SCHEMA, coordinates, dims_of
@@ -62,7 +62,7 @@ def extract(
     batches = []
     for batch in loader:
         images, labels, objects = (*(batch if isinstance(batch, list | tuple) else (batch,)), None, None)[:3]
-        _check_size(images, model.vit)
+        _check_size(images, model.host)
         arrays = record(model, images.to(device), labels, features, soft)
         if objects is not None:
             arrays["object"] = objects.cpu().numpy()
@@ -94,14 +94,14 @@ def extract(
     )
 
 
-def _check_size(images: Tensor, vit: TimmViT) -> None:
+def _check_size(images: Tensor, host: Host) -> None:
     """Refuse images on another grid of patches: the schema knows one, and counts of tokens and GFLOPs are for it."""
-    size, own = tuple(images.shape[-2:]), tuple(vit.patch_embed.grid_size)
-    grid = tuple(vit.patch_embed.dynamic_feat_size(size))
+    size, own = tuple(images.shape[-2:]), host.grid
+    grid = host.grid_of(size)
     if grid != own:
         there, here = (" x ".join(map(str, shape)) for shape in (grid, own))
         raise BadInput(
-            f"images of {size[0]} x {size[1]} make {there} patches and {name_of(vit)} has {here}; "
+            f"images of {size[0]} x {size[1]} make {there} patches and {host.name} has {here}; "
             f"resize them, or create the model with img_size={size}"
         )
 
@@ -192,5 +192,5 @@ def _result(model: ReducedViT, writer: RunWriter, speed: float | None) -> Extrac
         writer.note(gflops=mean_gflops(model, left))
         dataset = open_run(writer.folder)
     cost, metrics = float(dataset.attrs["gflops"]), dict(dataset.attrs["metrics"])
-    saved = 1 - cost / gflops(model.vit, {})
+    saved = 1 - cost / gflops(model.host, {})
     return Extracted(writer.folder, metrics, left.mean(0).tolist(), cost, saved, speed)

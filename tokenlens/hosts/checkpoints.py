@@ -27,9 +27,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..core.host import name_of
 from ..errors import BadInput
-from .attention import TimmViT
-from .timm_vit import name_of
+from .timm_vit import TimmViT
 
 State = dict[str, Tensor]
 FORMAT = 1  # of the header of our own checkpoints

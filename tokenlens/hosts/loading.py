@@ -8,11 +8,11 @@ from typing import Any
 import timm
 from timm.data import resolve_model_data_config
 
+from ..core.host import host_of
 from ..errors import BadInput, UnknownName
 from ..weights import ARCHITECTURE, NANOS, nano_shape
-from .attention import TimmViT
 from .checkpoints import Weights, load_vit
-from .timm_vit import check_host
+from .timm_vit import TimmViT
 
 
 def timm_name(name: str) -> str:
@@ -71,14 +71,14 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
     if "patch_embed.proj.weight" not in weights.vit:
         raise BadInput(f"{source} holds no ViT (it has no patch_embed.proj.weight); give the weights of a timm ViT")
     plain: TimmViT = timm.create_model(name)
-    check_host(plain)
+    heads_of_name = host_of(plain).heads
     shape = _shape(weights, plain)
     if heads is None and shape["embed_dim"] != plain.embed_dim:
         raise BadInput(
             f"{source} is {shape['embed_dim']} wide and {name} {plain.embed_dim}, so the name does not tell its "
             "attention heads; say --heads"
         )
-    heads = heads or plain.blocks[0].attn.num_heads
+    heads = heads or heads_of_name
     if shape["embed_dim"] % heads:
         raise BadInput(f"a width of {shape['embed_dim']} does not divide into {heads} heads; say --heads")
     try:

@@ -32,6 +32,8 @@ class Run:
     keep: tuple[int, ...]
     """tokens asked to remain after each stage"""
     options: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    """a digest of the method's code: another code makes other patterns"""
     seed: int = 0
     precision: str = "float32"
     device: str = "cpu"

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
+from ...core.host import host_of
 from ...core.schedule import schedule
 from ...errors import BadInput
 from ...extraction.flops import gflops
-from ...hosts.attention import TimmViT
 from ...hosts.loading import untrained
-from ...hosts.timm_vit import check_host
+from ...hosts.timm_vit import TimmViT
 from ...methods import method
 from ...training.load_recipe import load_recipe
 from ...training.recipe import Recipe
@@ -163,17 +163,17 @@ def _vit(model: str) -> TimmViT:
     """A model without its numbers; BadInput where the walk does not understand it."""
     with torch.device("meta"):
         vit = untrained(model, 1000)
-    check_host(vit)
+    host_of(vit)
     return vit
 
 
 @cache
 def _forward(model: str, name: str, keep_rate: float) -> float:
     """10^9 multiply-adds of one image."""
-    vit = _vit(model)
-    stages = schedule(keep_rate=keep_rate, depth=len(vit.blocks))
-    left = dict(zip(stages.blocks, stages.keep(vit.patch_embed.num_patches), strict=True))
-    return gflops(vit, left, method(name).reducer.site)
+    host = host_of(_vit(model))
+    stages = schedule(keep_rate=keep_rate, depth=host.blocks)
+    left = dict(zip(stages.blocks, stages.keep(host.grid[0] * host.grid[1]), strict=True))
+    return gflops(host, left, method(name).reducer.site)
 
 
 def _model_bytes(cell: Cell) -> float:
