@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
+from ._moved import Moved
+
 try:
     __version__ = version("tokenlens-vit")
 except PackageNotFoundError:  # a source tree that was never installed
@@ -56,3 +58,4 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+sys.meta_path.insert(0, Moved())

@@ -124,7 +124,7 @@ def test_what_cannot_be_done_is_said(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "afile").write_text("kept")
     with pytest.raises(BadInput, match="afile is a file, not a folder"):
         call(runs, "--out", tmp_path / "afile")
-    assert "-1 is not in the range x>=0" in call(runs, "--seed", -1).output
+    assert "-1 is not in the range 0<=x" in call(runs, "--seed", -1).output
     said = call(runs, "--out", tmp_path / "o", "--axis", "seed").output
     assert "The 5 runs form no pair: " in said
     alone = call(runs, "--out", tmp_path / "o", "--axis", "seed", "--where", "method=tome").output

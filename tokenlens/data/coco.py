@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenlens.data.files import FileSet, root_of
+from tokenlens.data.registry import register
 from tokenlens.data.selection import absent, chosen, unreadable
 from tokenlens.errors import BadInput
 
@@ -38,6 +39,7 @@ class Coco(FileSet):
     arrays: ClassVar[tuple[str, ...]] = ("labels", "sizes")
 
 
+@register("coco", "coco:PATH", labels="several", splits=("train", "val"), ids="COCO's image ids")
 def open_coco(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> Coco:
     """Open COCO, unpacked: `where` holds the folders annotations and val2014, train2014 (or of 2017).
 

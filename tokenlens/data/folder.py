@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tokenlens.data.files import BadImage, FileSet, root_of
+from tokenlens.data.registry import register
 from tokenlens.data.selection import chosen, unreadable
 from tokenlens.errors import BadInput
 
@@ -24,6 +25,7 @@ SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("
 NOT_CLASSES = frozenset({"__MACOSX", "@eaDir"})  # what archivers and network drives leave behind
 
 
+@register("folder", "folder:PATH", ids="paths below the folder")
 def open_folder(
     path: str, split: str = "val", limit: int | None = None, skip_bad: bool = False, check: bool = True
 ) -> FileSet:

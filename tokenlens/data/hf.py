@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tokenlens.data.files import FileSet
 from tokenlens.data.folder import SPLITS
+from tokenlens.data.registry import register
 from tokenlens.data.selection import chosen, spread, unreadable
 from tokenlens.errors import BadInput, needed
 
@@ -37,6 +38,7 @@ class HubSet(FileSet):
         return found
 
 
+@register("hf", "hf:OWNER/NAME", labels="one or several", ids="stored file names, or digests of the images' bytes")
 def open_hf(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> HubSet:
     """Open a set of the hub, which is fetched once, or a folder.
 

@@ -15,6 +15,7 @@ import numpy as np
 from tokenlens.data.files import FileSet, root_of
 from tokenlens.data.folder import class_folders, class_of, image_files, split_folder, text
 from tokenlens.data.ilsvrc import flat_labels
+from tokenlens.data.registry import register
 from tokenlens.data.selection import chosen, unreadable
 from tokenlens.errors import BadInput
 
@@ -22,6 +23,7 @@ KAGGLE = "ILSVRC/Data/CLS-LOC"
 OWN_NAME = re.compile(r"n\d{8}_\d+|ILSVRC2012_(val|test)_\d{8}")
 
 
+@register("imagenet", "imagenet:PATH", ids="ILSVRC's image names, or paths below the folder")
 def open_imagenet(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> FileSet:
     """Open ImageNet, unpacked: `where` holds the folders train and val.
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenlens.data.files import FileSet
+from tokenlens.data.registry import register
 from tokenlens.data.selection import chosen, unreadable
 from tokenlens.data.shards import INFO, fetched, info_of, is_local, place_of, shards_of
 from tokenlens.data.tar import Sample, samples
@@ -45,6 +46,7 @@ class Shards(FileSet):
             return io.BytesIO(file.read(size))
 
 
+@register("wds", "wds:SHARDS.tar", ids="the samples' keys")
 def open_wds(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> Shards:
     """Open shards; images are read when they are asked for.
 

@@ -1,4 +1,4 @@
-"""What `tokenlens finetune` was asked for: a recipe with changes, and a place."""
+"""The options of a fine-tuning: a recipe with changes, and a place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .recipe import Recipe
 
 
 @dataclass
-class Asked:
+class Options:
     """The options of the command; None leaves what the recipe says."""
 
     recipe: str = "shapes"
@@ -39,7 +39,8 @@ class Asked:
     workers: int | None = None
     precision: str | None = None
     seed: int | None = None
-    words: Sequence[str] = ()
+    changes: Sequence[str] = ()
+    """anything in the recipe, as "section.key=value\""""
     device: str = "auto"
     trackers: Sequence[str] = ()
     out: Path | None = None
@@ -48,7 +49,7 @@ class Asked:
 
     def resolved(self) -> Recipe:
         """The recipe with all changes; a checkpoint of ours to start from says its model itself."""
-        changes: dict[str, Any] = {
+        values: dict[str, Any] = {
             "data.name": self.data,
             "reduction.method": self.method,
             "reduction.keep_rate": self.keep_rate,
@@ -67,12 +68,12 @@ class Asked:
             "train.precision": self.precision,
             "train.seed": self.seed,
         }
-        recipe = load_recipe(self.recipe, changes, self.words)
+        recipe = load_recipe(self.recipe, values, self.changes)
         chosen = method(recipe.reduction.method)
         if self.options:
-            changes["reduction.options"] = chosen.parse(self.options)
-        changes["model.name"] = self.model or (finetuned(recipe.model.weights) or {}).get("model")
-        recipe = load_recipe(self.recipe, changes, self.words)
+            values["reduction.options"] = chosen.parse(self.options)
+        values["model.name"] = self.model or (finetuned(recipe.model.weights) or {}).get("model")
+        recipe = load_recipe(self.recipe, values, self.changes)
         check_together(recipe, chosen)
         return recipe
 

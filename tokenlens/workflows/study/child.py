@@ -1,8 +1,9 @@
-"""Commands one after the other, each in a process of its own, forked from one that has imported what is slow to import.
+"""Tasks one after the other, each in a process of its own, forked from one that has imported what is slow to import.
 
-Importing torch and timm takes longer than many a task. Each line of standard input asks for one command: its words and
-the file that its output goes to, as JSON; a line with the exit code answers. A command ends when the process that asked
-for it does: one that was killed closes its end of the pipe, and its commands would go on writing beside the next one's.
+Importing torch and timm takes longer than many a task. Each line of standard input asks for one call: the function, its
+arguments and the file that its output goes to, as JSON; a line with the exit code answers. A task ends when the process
+that asked for it does: one that was killed closes its end of the pipe, and its tasks would go on writing beside the
+next one's.
 """
 
 from __future__ import annotations
@@ -12,43 +13,56 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
 from importlib import import_module
+from pkgutil import resolve_name
+from typing import Any
 
-SLOW = {"finetune": "tokenlens.training.finetune", "extract": "tokenlens.extraction.jobs"}
+from ...errors import BadInput
+
+Call = tuple[str, dict[str, Any]]
 
 
-def serve() -> bool:
-    """Answer what is asked for until nobody asks; True in the process of a command, which it is then to carry out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the commands
+def serve() -> Call | None:
+    """Answer what is asked for until nobody asks; in the process of a task, the call that it is then to make."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tasks
     while line := _line():
-        words, log = json.loads(line)
-        with suppress(ImportError):  # the command says better what to install
-            import_module(SLOW.get(words[0], "tokenlens"))
+        function, arguments, log = json.loads(line)
+        import_module(function.partition(":")[0])
         child = os.fork()
         if child == 0:
-            _become(words, log)
-            return True
+            _become(log)
+            return function, arguments
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-    return False
+    return None
+
+
+def call(function: str, arguments: dict[str, Any]) -> int:
+    """Call "module:function"; the exit code: 2 where what was given cannot be used, which is told in one sentence."""
+    try:
+        resolve_name(function)(**arguments)
+    except BadInput as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 def _line() -> bytes:
-    """The next line, byte by byte: nothing may be read ahead, for the command's process watches the same pipe."""
+    """The next line, byte by byte: nothing may be read ahead, for the task's process watches the same pipe."""
     found = b""
     while not found.endswith(b"\n") and (byte := os.read(0, 1)):
         found += byte
     return found
 
 
-def _become(words: list[str], log: str) -> None:
-    """Be the process of a command: its words, its output, and an end when nobody waits for it any longer."""
+def _become(log: str) -> None:
+    """Be the process of a task: its output, and an end when nobody waits for it any longer."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     os.dup2(output, 1)
     os.dup2(output, 2)
     threading.Thread(target=_watch, daemon=True).start()
-    sys.argv = ["tokenlens", *words]
 
 
 def _watch() -> None:
@@ -56,7 +70,5 @@ def _watch() -> None:
     os._exit(130)
 
 
-if __name__ == "__main__" and serve():
-    from ...cli import main
-
-    main()
+if __name__ == "__main__" and (asked := serve()):
+    sys.exit(call(*asked))

@@ -20,7 +20,7 @@ The backbone of one data set may start from that of another: `start: {embedded:b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -31,13 +31,22 @@ from typing import Any
 import yaml
 
 from ...errors import BadInput, UnknownName
+from ...extraction.reduced_models import PRECISIONS
 
 AXES = ("data", "models", "methods", "keep_rates", "seeds")
 KEYS = ("name", "axes", "also", "backbone", "finetune", "extract", "compare", "images", "remark")
-EXTRACT = ("split", "limit", "features", "batch_size", "precision", "workers")
-COMPARE = ("resamples", "chunk", "workers")
+Allowed = int | tuple[str, ...] | None  # a whole number from this up, one of these words, any word
+EXTRACT: dict[str, Allowed] = {
+    "split": None,
+    "limit": 1,
+    "features": ("float32", "float16"),
+    "batch_size": 1,
+    "precision": PRECISIONS,
+    "workers": 0,
+}
+COMPARE: dict[str, Allowed] = {"resamples": 1, "chunk": 1, "workers": 1}
 PARTS = ("train", "val")  # of a data set
-Plain = str | int | float | None  # one word for a command
+MOST = 2**63 - 1  # torch counts no further
 
 
 @dataclass(frozen=True, order=True)
@@ -114,13 +123,13 @@ def slug(words: str) -> str:
 
 
 def shipped(file: str) -> Path:
-    """A study file: a path, or the name of one in a package that the entry-point group `tokenlens.studies` names."""
+    """A study file: a path, or the name of one beside this file or in a package of the group `tokenlens.studies`."""
     path = Path(file)
     if path.is_file():
         return path
     known: dict[str, Path] = {}
-    for entry in entry_points(group="tokenlens.studies"):
-        folder = Path(str(files(entry.value)))
+    for package in (__package__, *(entry.value for entry in entry_points(group="tokenlens.studies"))):
+        folder = Path(str(files(package)))
         known |= {found.stem: found for found in sorted(folder.glob("*.yaml"))}
     if file not in known:
         raise UnknownName("study file", file, known)
@@ -154,32 +163,48 @@ def _study(said: Any, name: str) -> Study:
     finetune = _training(said, "finetune", "none")
     if finetune is not None:
         _known("method in this study", finetune.methods, tuple(dict.fromkeys(cell.method for cell in cells)))
-    extract, compare = (_mapping(said, key, Plain) for key in ("extract", "compare"))
-    _known("setting of extract", extract, EXTRACT)
-    _known("setting of compare", compare, COMPARE)
-    if extract.get("limit") is not None:
-        _whole("the limit of extract", extract["limit"])
     return Study(
         name=str(said.get("name", name)),
         cells=tuple(cells),
         backbone=_training(said, "backbone", "pretrained"),
         finetune=finetune,
-        extract=extract,
-        compare=compare,
+        extract=_settings(said, "extract", EXTRACT),
+        compare=_settings(said, "compare", COMPARE),
         images=_images(said),
         remark=" ".join(str(said.get("remark", "")).split()),
     )
 
 
-def _known(kind: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+def _settings(said: Mapping[str, Any], key: str, known: Mapping[str, Allowed]) -> dict[str, Any]:
+    """The settings of a step; what is null is left out, and so is what is false. `features: true` is float32."""
+    given = _mapping(said, key, str | int | float | None)
+    _known(f"setting of {key}", given, known)
+    found = {}
+    for name, value in given.items():
+        allowed = known[name]
+        if isinstance(allowed, tuple) and isinstance(value, bool):
+            value = allowed[0] if value else None
+        if value is None:
+            continue
+        if isinstance(allowed, int):
+            _check_whole(f"the {name} of {key}", value, allowed)
+        elif not isinstance(value, str):
+            raise BadInput(f"the {name} of {key} is {value!r}; give a word")
+        elif allowed is not None:
+            _known(f"{name} of {key}", [value], allowed)
+        found[name] = value
+    return found
+
+
+def _known(kind: str, given: Iterable[str], known: Iterable[str]) -> None:
     for key in given:
         if key not in known:
             raise UnknownName(kind, str(key), known)
 
 
-def _whole(what: str, value: Any) -> None:
-    if type(value) is not int or value < 0:  # True is an int for isinstance
-        raise BadInput(f"{what} is {value!r}; give a whole number of at least 0")
+def _check_whole(what: str, value: Any, least: int = 0) -> None:
+    if type(value) is not int or not least <= value <= MOST:  # True is an int for isinstance
+        raise BadInput(f"{what} is {value!r}; give a whole number of at least {least} and at most {MOST}")
 
 
 def _images(said: Mapping[str, Any]) -> dict[str, dict[str, int]]:
@@ -187,7 +212,7 @@ def _images(said: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     for data, parts in images.items():
         _known("part of images", parts, PARTS)
         for part, count in parts.items():
-            _whole(f"the number of {part} images of {data}", count)
+            _check_whole(f"the number of {part} images of {data}", count)
     return images
 
 
@@ -207,14 +232,14 @@ def _cells(axes: Any, also: Any) -> Iterator[Cell]:
         if not isinstance(axes, dict) or not isinstance(part, dict):
             raise BadInput(f"axes, and each entry of also, is a mapping of {', '.join(AXES)}")
         _known("axis", {**axes, **part}, AXES)
-        whole = {"seeds": [0], **axes, **part}
-        lacking = [name for name in AXES if not isinstance(whole.get(name), list) or not whole[name]]
+        complete = {"seeds": [0], **axes, **part}
+        lacking = [name for name in AXES if not isinstance(complete.get(name), list) or not complete[name]]
         if lacking:
             raise BadInput(f"{', '.join(lacking)} must each be a list with something in it")
-        for data, model, method, rate, seed in product(*(whole[name] for name in AXES)):
+        for data, model, method, rate, seed in product(*(complete[name] for name in AXES)):
             if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
                 raise BadInput(f"keep rate {rate} is outside (0, 1]; for example 0.5")
-            _whole("a seed", seed)
+            _check_whole("a seed", seed)
             # the un-reduced model keeps all tokens whatever the rate
             yield Cell(str(data), str(model), str(method), 1.0 if method == "none" else float(rate), seed)
 
