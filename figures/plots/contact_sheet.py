@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ..catalogue import Source, drawing, missing_where_bad
+from ..catalogue import PATTERNS, figure
 from ..parts.patch_painter import contact_sheet
 from ..select.runs import Sheet, choose_images, choose_runs, last_block, read_panel, read_pictures
+from ..source import Source, missing_where_bad
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,16 +54,6 @@ def contact_sheets(
         yield name, made.getvalue(), sheet.left_out
 
 
-@drawing
-def draw(
-    source: Source, *, figure: object = None, preset: str = "iccv", images: int = 4, keep_rate: float | None = None,
-    stage: int | None = None, where: Sequence[str] = (),
-) -> Figure:  # fmt: skip
-    """The first of the contact sheets, in a figure of its own: its cells are whole pixels, and fit no other."""
-    with missing_where_bad():
-        return _draw(choose_runs(source.runs, where, keep_rate, stage)[0], BytesIO(), images, stage)
-
-
 def numbers(source: Source) -> pd.DataFrame:
     """Tokens left in each column: dataset, model, keep_rate, method, stage, tokens_left, images."""
     import pandas as pd
@@ -76,6 +67,16 @@ def numbers(source: Source) -> pd.DataFrame:
                 "stage": last_block(run), "tokens_left": float(np.mean(left)), "images": len(left),
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+@figure("contact-sheet", "images by methods at one keep rate", numbers, needs=[PATTERNS], pages=contact_sheets)
+def draw(
+    source: Source, *, figure: object = None, preset: str = "iccv", images: int = 4, keep_rate: float | None = None,
+    stage: int | None = None, where: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """The first of the contact sheets, in a figure of its own: its cells are whole pixels, and fit no other."""
+    with missing_where_bad():
+        return _draw(choose_runs(source.runs, where, keep_rate, stage)[0], BytesIO(), images, stage)
 
 
 def _draw(sheet: Sheet, file: BytesIO, images: int, stage: int | None) -> Figure:

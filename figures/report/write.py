@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from tokenlens.errors import BadInput
 
-from ..catalogue import Missing, Source
 from ..select.where import matching
+from ..source import Missing, Source
+from ..theme.style import among
 from .data import CHUNK, PictureSet, describe_set, picture_sets
 from .images import chunks
 from .page import Folder, OneFile, Writer, static, text
@@ -58,7 +59,7 @@ def write_report(
         BadInput: neither runs nor tables, no run that fits `where`, or a place that cannot be written.
     """
     source, notes = _open(runs, results, where)
-    with (Folder if split else OneFile)(out) as writer:
+    with (Folder if split else OneFile)(out) as writer, among(source.looks()):
         shown = picture_sets(source.opened or [], images)
         _add_runs(writer, shown, progress)
         parts = {

@@ -12,6 +12,7 @@ import xarray as xr
 from PIL import Image
 
 from tokenlens.errors import BadInput
+from tokenlens.records.facts import facts_of
 
 from ..parts.patch_painter import Panel, Picture
 from ..theme.style import label, order_key
@@ -129,7 +130,7 @@ def read_panel(run: xr.Dataset, ids: Sequence[str], stage: int | None, tell_bloc
     detail = f"keep {_rate(run)}" + (f", block {block}" if tell_block else "")
     return Panel(
         f"{label(method)}\n{detail}", part["kept"].transpose("image", "patch").values.astype(bool),
-        part["group"].transpose("image", "patch").values, str(run.attrs["family"]),
+        part["group"].transpose("image", "patch").values, facts_of(run).merges,
         (int(rows_columns[0]), int(rows_columns[1])),
     )  # fmt: skip
 

@@ -318,6 +318,7 @@ def made_run(name: str, ids: str = "abcd", label: Any = None, **attrs: Any) -> x
     return xr.Dataset(held, {"image": list(ids), "stage": [3]}, {**known, **attrs})
 
 
+@pytest.mark.usefixtures("among_methods")
 def test_runs_are_told_apart_by_what_they_differ_in() -> None:
     runs = [
         made_run("topk"), made_run("topk", run="twin", seed=1), made_run("tome", keep_rate=None, keep=[9, 4]),
