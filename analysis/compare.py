@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tokenlens.errors import BadInput
 from tokenlens.records import tables as table
+from tokenlens.records.facts import facts_of
 
 from . import feature_sums, heat_maps, image_means, selection
 from .chunked_reader import Images, common, identities
@@ -114,7 +115,7 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
 
     rows = []
     for run in runs:
-        one, found = card(run), dict(run.attrs.get("metrics") or {})
+        one, facts, found = card(run), facts_of(run), dict(run.attrs.get("metrics") or {})
         measure = next((name for name in ("mAP", "top1") if name in found), next(iter(found), ""))
         rows.append({
             "run": one.run, "dataset": one.dataset, "split": one.split, "model": one.model, "capacity": one.capacity,
@@ -122,9 +123,8 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
             "keep_rate": np.nan if one.keep_rate is None else one.keep_rate,
             "complete": bool(run.attrs.get("complete", True)), "measure": measure,
             "accuracy": float(found.get(measure, np.nan)), "gflops": float(run.attrs.get("gflops", np.nan)),
-            "label": run.attrs.get("label") or one.method, "color": run.attrs.get("color", ""),
-            "marker": run.attrs.get("marker", ""), "order": run.attrs.get("order", table.LAST),
-            "keeps": one.keeps, "merges": one.merges,
+            "label": facts.label or one.method, "color": facts.color, "marker": facts.marker, "order": facts.order,
+            "keeps": facts.keeps, "merges": facts.merges,
         })  # fmt: skip
     return table.conform(pd.DataFrame(rows), "runs")
 

@@ -21,11 +21,10 @@ from typing import Any
 import xarray as xr
 
 from tokenlens.errors import BadInput, UnknownName
+from tokenlens.records.facts import facts_of
 from tokenlens.records.run import CAPACITIES
-from tokenlens.records.schema import KEEPING, MERGING
 
 AXES = ("method", "capacity", "keep_rate", "dataset", "seed")
-LOOKED_AT = 512  # images of an old run, which does not say all of its method, from which that is read
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def card(run: xr.Dataset) -> Card:
     options = dict(attrs.get("options") or {})
     rate = attrs.get("keep_rate")
     rates = tuple(round(float(r), 6) for r in attrs.get("keep_rates") or () if r is not None)
-    facts = {name: attrs[name] if name in attrs else told(run) for name, told in _TOLD_BY.items()}
+    facts = facts_of(run)
     return Card(
         run=str(attrs["run"]), dataset=str(attrs.get("dataset", "")), split=str(attrs.get("split", "")),
         model=str(attrs.get("model", "")), capacity=str(attrs.get("capacity", attrs.get("model", ""))),
@@ -83,36 +82,8 @@ def card(run: xr.Dataset) -> Card:
         keep_rate=None if rate is None else round(float(rate), 6), rates=rates,
         blocks=tuple(int(b) for b in attrs.get("blocks") or ()), seed=int(attrs.get("seed") or 0),
         options=json.dumps(options, sort_keys=True, default=str), grid=tuple(int(g) for g in attrs.get("grid") or ()),
-        keeps=bool(facts["keeps"]), merges=bool(facts["merges"]),
-        follows_rate=bool(facts["follows_rate"]) and (rate is not None or bool(rates)),
+        keeps=facts.keeps, merges=facts.merges, follows_rate=facts.follows_rate,
     )  # fmt: skip
-
-
-def _keeps(run: xr.Dataset) -> bool:
-    """By its family; a merger does where all tokens that it leaves are still patches, its centres."""
-    if run.attrs["family"] in KEEPING:
-        return True
-    if not _merges(run) or not {"kept", "tokens_left"} <= set(run.variables) or not run.sizes["image"]:
-        return False
-    kept, left = (run[name].isel(image=slice(LOOKED_AT)).values for name in ("kept", "tokens_left"))
-    return bool((kept.sum(axis=-1) == left).all())
-
-
-def _merges(run: xr.Dataset) -> bool:
-    return run.attrs["family"] in MERGING
-
-
-def _follows_rate(run: xr.Dataset) -> bool:
-    """Not where nothing is reduced, rings of all depths are kept, or images are left with different numbers."""
-    if run.attrs["family"] == "none" or run.attrs.get("adaptive") or (run.attrs.get("options") or {}).get("contiguous"):
-        return False
-    if "tokens_left" not in run or not run.sizes["image"]:
-        return True
-    left = run["tokens_left"].isel(image=slice(LOOKED_AT)).values
-    return bool((left == left[:1]).all())
-
-
-_TOLD_BY = {"keeps": _keeps, "merges": _merges, "follows_rate": _follows_rate}  # what runs of schema 1 do not say
 
 
 def pair(cards: Iterable[Card], axis: str) -> list[Pair]:

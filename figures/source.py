@@ -95,7 +95,8 @@ class Source:
         """How each method is drawn, by the table of runs and, with `of_runs` or without that table, the runs."""
         rows: list[dict[str, Any]] = []
         with suppress(BadInput):
-            rows += self.table("runs").reindex(columns=["method", *LOOK]).drop_duplicates().to_dict("records")
+            known = self.table("runs").reindex(columns=["method", *LOOK]).drop_duplicates()
+            rows += [dict(row) for _, row in known.iterrows()]
         if of_runs or not rows:
             with suppress(BadInput):
                 rows += [{name: run.attrs.get(name) for name in ("method", *LOOK)} for run in self.runs]

@@ -21,7 +21,7 @@ from matplotlib.markers import MarkerStyle
 from numpy.typing import NDArray
 
 from tokenlens.analysis.metrics.base import METRICS
-from tokenlens.records.facts import UNORDERED
+from tokenlens.core.families import UNORDERED
 from tokenlens.records.run import CAPACITIES
 
 

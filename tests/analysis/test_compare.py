@@ -12,9 +12,9 @@ from tokenlens.analysis import feature_sums, heat_maps, image_means
 from tokenlens.analysis.compare import compare
 from tokenlens.analysis.metrics import foreground, heatmap, overlap, partition
 from tokenlens.analysis.metrics.base import METRICS
+from tokenlens.core.families import UNORDERED
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records import store
-from tokenlens.records import tables as table
 from tokenlens.records.tables import ALL_STAGES
 
 MakeRun = Callable[..., xr.Dataset]
@@ -82,7 +82,7 @@ def test_the_runs_table_says_how_a_method_is_drawn(make_run: MakeRun) -> None:
     runs = compare([told, make_run("tome")], ["seed"], **QUICK).runs.set_index("method")
     look = ["label", "color", "marker", "order", "keeps", "merges"]
     assert runs.loc["topk", look].tolist() == ["Top-K", "#08306b", "o", 1, True, False]
-    assert runs.loc["tome", look].tolist() == ["tome", "", "", table.LAST, False, True]
+    assert runs.loc["tome", look].tolist() == ["tome", "", "", UNORDERED, False, True]
 
 
 def test_rates_are_compared_by_containment(make_run: MakeRun) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tokenlens.core.families import UNORDERED
 from tokenlens.errors import BadInput
-from tokenlens.records.facts import UNORDERED, Facts, facts_of
+from tokenlens.records.facts import Facts, facts_of
 
 
 def run(family: str, kept: Any = None, left: Any = None, **attrs: Any) -> xr.Dataset:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tokenlens.core.families import UNORDERED
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records import tables as table
 
@@ -50,7 +51,7 @@ def test_a_table_of_runs_from_before_is_filled_in(tmp_path: Path) -> None:
     for family, keeps, merges in (("pruning", True, False), ("soft", False, True)):
         pd.DataFrame(old | {"method": ["mine"], "family": [family]}).to_parquet(tmp_path / "runs.parquet")
         (found,) = table.read(tmp_path, "runs").to_dict("records")
-        assert (found["label"], found["color"], found["marker"], found["order"]) == ("mine", "", "", table.LAST)
+        assert (found["label"], found["color"], found["marker"], found["order"]) == ("mine", "", "", UNORDERED)
         assert (found["keeps"], found["merges"]) == (keeps, merges)
     with pytest.raises(BadInput, match="the runs table lacks method;"):
         table.conform(pd.DataFrame(old).drop(columns="method"), "runs")

@@ -11,9 +11,9 @@ from typing import Any
 
 import xarray as xr
 
+from tokenlens.core.families import KEEPING, MERGING, UNORDERED
 from tokenlens.errors import BadInput
 
-UNORDERED = 2**31 - 1  # the place of a method that names none: after all that do
 LOOKED_AT = 64  # images of a run that its patterns are judged by
 
 
@@ -37,6 +37,8 @@ class Facts:
     """as matplotlib takes it"""
     order: int = UNORDERED
     """its place among methods in tables and figures"""
+    follows_rate: bool = True
+    """its pattern follows the keep rate that is asked for"""
 
 
 def facts_of(run: xr.Dataset) -> Facts:
@@ -60,12 +62,15 @@ def facts_of(run: xr.Dataset) -> Facts:
             "set the attribute"
         )
     family = str(given["family"])
-    merges = bool(given["merges"]) if "merges" in given else family in ("merging", "soft")
+    adaptive = bool(given["adaptive"]) if "adaptive" in given else _adaptive(run)
+    free = family == "none" or adaptive or bool((given.get("options") or {}).get("contiguous"))
+    asked = given.get("keep_rate") is not None or bool(given.get("keep_rates"))
     return Facts(
         family=family,
         keeps=bool(given["keeps"]) if "keeps" in given else _keeps(run, family),
-        merges=merges,
-        adaptive=bool(given["adaptive"]) if "adaptive" in given else _adaptive(run),
+        merges=bool(given["merges"]) if "merges" in given else family in MERGING,
+        adaptive=adaptive,
+        follows_rate=asked and bool(given.get("follows_rate", not free)),
         label=str(given.get("label") or ""),
         color=str(given.get("color") or ""),
         marker=str(given.get("marker") or ""),
@@ -76,7 +81,7 @@ def facts_of(run: xr.Dataset) -> Facts:
 def _keeps(run: xr.Dataset, family: str) -> bool:
     """Whether kept patches are what a run's tokens are: by its family, or of a merger by its patterns."""
     if family != "merging":
-        return family in ("pruning", "radial", "random")
+        return family in KEEPING
     if not {"kept", "tokens_left"} <= set(run):
         return False
     first = _first(run)

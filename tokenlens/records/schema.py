@@ -27,8 +27,6 @@ import numpy as np
 
 SCHEMA = 1
 # what families of methods do, for runs and tables of before a method said so itself
-KEEPING = ("pruning", "radial", "random")  # their patterns are sets of kept patches
-MERGING = ("merging", "soft")  # their patterns are partitions
 DIMS = {
     "kept": ("stage", "patch"),
     "group": ("stage", "patch"),

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokenlens.core.families import KEEPING, MERGING, UNORDERED
 from tokenlens.errors import BadInput, UnknownName, disk_errors
 from tokenlens.records.atomic import whole
-from tokenlens.records.schema import KEEPING, MERGING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,12 +64,11 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 
-LAST = 2**31 - 1  # the place among methods of one whose place is not known
 # columns that tables of before did not have, and what they hold there
 ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
     "runs": {
         "label": lambda runs: runs["method"], "color": lambda runs: "", "marker": lambda runs: "",
-        "order": lambda runs: LAST, "keeps": lambda runs: runs["family"].isin(KEEPING),
+        "order": lambda runs: UNORDERED, "keeps": lambda runs: runs["family"].isin(KEEPING),
         "merges": lambda runs: runs["family"].isin(MERGING),
     },
 }  # fmt: skip

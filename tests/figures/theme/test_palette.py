@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from tokenlens.core.families import UNORDERED
 from tokenlens.figures.theme.palette import (
     FAMILIES,
     Look,
@@ -22,7 +23,6 @@ from tokenlens.figures.theme.palette import (
     rate_color,
 )
 from tokenlens.methods import methods
-from tokenlens.records.facts import UNORDERED
 
 FACTS = {name: one.facts() for name, one in methods().items() if one.reducer.__module__.startswith("tokenlens.")}
 OURS = looks({"method": name, **facts} for name, facts in FACTS.items())
