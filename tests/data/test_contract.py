@@ -155,3 +155,17 @@ def test_a_set_of_another_package_is_like_our_own(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs").is_dir()
     assert "did you mean greys:WHERE" in typed("extract", "--data", "grays:4").stderr
+
+
+def test_the_set_that_contributing_shows_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("_things", "_origin"):
+        monkeypatch.setattr(DATA_SETS, part, dict(getattr(DATA_SETS, part)))
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text().partition("## A data set in 20 lines")[2]
+    code = page.partition("```python\n")[2].partition("```")[0]
+    assert len(code.splitlines()) <= 20
+    exec(compile(code, "leaves.py", "exec"), {"__name__": "tokenlens.data.leaves", "__package__": "tokenlens.data"})
+    for number, part in enumerate(("train/oak", "train/elm", "val/oak", "val/elm")):
+        save(tmp_path / part / f"{number}.png", number)
+    train, val = (open_data(f"leaves:{tmp_path}", split) for split in DATA_SETS["leaves"].splits)
+    check_apart(train, val)
+    assert train.name.startswith("leaves:") and list(val.ids) == ["val/elm/3.png", "val/oak/2.png"]
