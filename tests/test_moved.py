@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import tokenlens
-from tokenlens._moved import MOVED
+from tokenlens._moved import LEFT, MOVED
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,14 @@ def test_old_lines_work_and_the_warning_points_at_them(line: str, count: int) ->
     with pytest.warns(DeprecationWarning) as told:
         exec(compile(line, "a script", "exec"), {})
     assert [one.filename for one in told] == ["a script"] * count
+
+
+@pytest.mark.parametrize(("package", "name"), [(package, name) for package in LEFT for name in LEFT[package]])
+def test_a_name_that_left_its_package_is_where_it_went(package: str, name: str) -> None:
+    old, new = (importlib.import_module(f"tokenlens.{module}") for module in (package, LEFT[package][name]))
+    with pytest.warns(DeprecationWarning, match=rf"tokenlens\.{package}\.{name} is {new.__name__}\.{name} now"):
+        assert getattr(old, name) is getattr(new, name)
+    assert not hasattr(old, "no_such_name")
 
 
 def test_no_old_name_stands_for_a_file_that_there_is() -> None:

@@ -6,13 +6,15 @@ before Python's own, which would find the modules of a package that has moved a 
 
 from __future__ import annotations
 
+import importlib
 import importlib.abc
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MOVED = {
     "attention": "core.attention",
@@ -96,6 +98,33 @@ MOVED = {
     "figures.where": "figures.select.where",
 }
 """Old name to new name, both below `tokenlens`."""
+LEFT = {
+    "hosts": {
+        "load": "extraction.pretrained",
+        "nano_reducers": "extraction.pretrained",
+        "open_host": "extraction.pretrained",
+        "pretrained": "hosts.loading",
+        "untrained": "hosts.loading",
+        "vit_for": "hosts.loading",
+        "input_of": "hosts.loading",
+    },
+}
+"""What was a module and is a package, with the names that it had and where they are now."""
+
+
+def left_names(package: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a package that names have left."""
+    homes = LEFT[package.partition(".")[2]]
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        new = f"{__package__}.{homes[name]}"
+        told = f"{package}.{name} is {new}.{name} now; the old name goes with the next release"
+        warnings.warn(told, DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module(new), name)
+
+    return get
 
 
 class Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -17,12 +17,12 @@ def run(family: str, kept: Any = None, left: Any = None, **attrs: Any) -> xr.Dat
         "kept": (("image", "stage", "patch"), np.array(kept, bool)[:, None]),
         "tokens_left": (("image", "stage"), np.array(left, np.int16)[:, None]),
     }  # fmt: skip
-    return xr.Dataset(held, attrs={"run": "one", "family": family, **attrs})
+    return xr.Dataset(held, attrs={"run": "one", "family": family, "keep_rate": 0.5, **attrs})
 
 
 def test_facts_are_what_the_run_says() -> None:
     said = {"keeps": True, "merges": False, "adaptive": True, "label": "Mine", "color": "#123456", "marker": "o",
-            "order": 3}  # fmt: skip
+            "order": 3, "follows_rate": False}  # fmt: skip
     assert facts_of(run("merging", **said)) == Facts(family="merging", **said)
 
 
@@ -31,7 +31,9 @@ def test_facts_are_what_the_run_says() -> None:
     ("soft", False, True), ("none", False, False), ("of another package", False, False),
 ])  # fmt: skip
 def test_a_family_says_what_its_patterns_are(family: str, keeps: bool, merges: bool) -> None:
-    assert facts_of(run(family)) == Facts(family, keeps, merges, adaptive=False, order=UNORDERED)
+    assert facts_of(run(family)) == Facts(
+        family, keeps, merges, adaptive=False, order=UNORDERED, follows_rate=family != "none"
+    )
 
 
 def test_a_merger_keeps_its_centres_where_every_token_is_a_kept_patch() -> None:
@@ -46,6 +48,9 @@ def test_a_merger_keeps_its_centres_where_every_token_is_a_kept_patch() -> None:
 def test_a_method_that_leaves_other_numbers_of_tokens_is_adaptive() -> None:
     kept = [[1, 0, 1, 0], [0, 1, 0, 0]]
     assert facts_of(run("pruning", kept, [2, 1])).adaptive
+    assert not facts_of(run("pruning", kept, [2, 1])).follows_rate
+    assert not facts_of(run("radial", options={"contiguous": True})).follows_rate
+    assert not facts_of(run("radial", keep_rate=None)).follows_rate
     assert not facts_of(run("pruning", kept, [2, 2])).adaptive
     assert not facts_of(run("pruning", np.zeros((0, 4)), [])).adaptive
 
