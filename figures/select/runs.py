@@ -139,9 +139,9 @@ def last_block(run: xr.Dataset) -> int:
     return int(run["stage"].values[-1])
 
 
-def read_pictures(run: xr.Dataset, ids: Sequence[str]) -> list[Picture]:
+def read_pictures(run: xr.Dataset, ids: Sequence[str], allow_remote: bool = False) -> list[Picture]:
     """Read the images `ids` of a run's data set, each as the model saw it, (H, W, 3) uint8."""
-    images = open_images(run)
+    images = open_images(run, allow_remote)
     place = {name: i for i, name in enumerate(images.ids)}
     gone = [i for i in ids if i not in place]
     if gone:
@@ -157,11 +157,17 @@ def read_pictures(run: xr.Dataset, ids: Sequence[str]) -> list[Picture]:
     return [as_seen(picture, (height, width), crop_pct, squash) for picture in pictures]
 
 
-def open_images(run: xr.Dataset) -> Any:
-    """Open the data set of a run's images, as `tokenlens.data.ImageSet`; BadInput where it is gone."""
+def open_images(run: xr.Dataset, allow_remote: bool = False) -> Any:
+    """Open the data set of a run's images, as `tokenlens.data.ImageSet`.
+
+    Raises:
+        BadInput: it is gone; or it would be fetched because the run says so, without `allow_remote`.
+    """
     from tokenlens.data import open_data
+    from tokenlens.data.remote import refuse_remote
 
     dataset, split = str(run.attrs["dataset"]), str(run.attrs.get("split", "val"))
+    refuse_remote(dataset, f"the run {run.attrs.get('run')}", allow_remote)
     kind, _, where = dataset.partition(":")
     if kind == "folder":  # not every image of a large folder need be decoded for the few that are shown
         from tokenlens.data.folder import open_folder

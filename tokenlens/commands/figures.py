@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
+
+from .options import allow_remote
 
 
 @click.command()
@@ -28,9 +31,11 @@ import click
     help="Figures of one setting, or of images: runs with these attributes only: dataset=embedded:shapes,model=nano; "
     "several values: method=topk|tome.",
 )
+@allow_remote
 def figures(
     names: tuple[str, ...], listed: bool, results: Path, runs: Path, out: Path, kinds: str, preset: str, tables: bool,
     images: int, keep_rate: float | None, stage: int | None, where: tuple[str, ...],
+    allow_remote: bool,
 ) -> None:  # fmt: skip
     """Draw the figures called NAME, all of them by default, of tables and runs.
 
@@ -49,7 +54,7 @@ def figures(
         return
     sheet = {"images": images, "keep_rate": keep_rate, "stage": stage}
     request = Request(out, kinds, preset, tables, sheet, where)
-    for path, note in draw_all(entries(names), Source.open(results, runs), request):
+    for path, note in draw_all(entries(names), replace(Source.open(results, runs), allow_remote=allow_remote), request):
         if path is not None:
             click.echo(str(path))
         if note:

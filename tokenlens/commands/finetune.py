@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import SEED, numbers
+from .options import SEED, allow_remote, numbers
 
 
 @click.command()
@@ -39,6 +39,7 @@ from .options import SEED, numbers
 @click.option(
     "--aside", is_flag=True, help="Move aside what was begun there otherwise, to NAME.old-1; else it is refused."
 )
+@allow_remote
 @click.option("--show", is_flag=True, help="Print the resolved recipe, with every key, and do nothing.")
 def finetune(**settings: Any) -> None:
     """Fine-tune a method; the same command goes on where it was stopped.

@@ -51,6 +51,9 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _AS_THEY_ARE = ("remove", "decreasing", "options", "model", "weights", "heads", "device", "seed")
+allow_remote = click.option(
+    "--allow-remote", is_flag=True, help="Fetch from the network what only a file names: a run, a header, a recipe."
+)
 SEED = click.IntRange(0, 2**63 - 1)  # torch counts no further
 _COUNT = click.IntRange(min=1)
 _WHERE = click.Choice(["auto", "cpu", "cuda"])

@@ -7,6 +7,8 @@ from click.core import ParameterSource
 
 from tokenlens.errors import BadInput
 
+from .options import allow_remote
+
 
 def _there(context: click.Context, option: click.Parameter, folder: str) -> str:
     """A folder that is named has to be there, or a good report would be replaced by one without what it held."""
@@ -30,7 +32,10 @@ def _there(context: click.Context, option: click.Parameter, folder: str) -> str:
     metavar="KEY=VALUE,...",
     help="Runs with these attributes only: method=topk,keep_rate=0.5; several values: method=topk|tome.",
 )
-def report(runs: str, results: str, out: str | None, split: bool, images: int, where: tuple[str, ...]) -> None:
+@allow_remote
+def report(
+    runs: str, results: str, out: str | None, split: bool, images: int, where: tuple[str, ...], allow_remote: bool
+) -> None:
     """Write one HTML page of runs, findings, figures and patterns, to look at and to send to a colleague.
 
     It needs no server and no network.
@@ -40,7 +45,7 @@ def report(runs: str, results: str, out: str | None, split: bool, images: int, w
     from tokenlens.figures.report.write import write_report
 
     place = Path(out or ("report" if split else "report.html"))
-    done = write_report(Path(runs), Path(results), place, split, images, where, progress=sys.stderr.isatty())
+    done = write_report(Path(runs), Path(results), place, split, images, where, sys.stderr.isatty(), allow_remote)
     for note in done.notes:
         click.echo(note, err=True)
     click.echo(f"{done.path} ({done.size / 1e6:.1f} MB)")

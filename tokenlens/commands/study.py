@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..errors import BadInput
-from .options import words
+from .options import allow_remote, words
 
 
 @click.command()
@@ -20,7 +20,10 @@ from .options import words
 @click.option("--list", "list_tasks", is_flag=True, help="With --dry-run: every command that is missing.")
 @click.option("--only", help="Tasks with one of these words in their names, between commas, and what they need.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time.  [default: one for each GPU, or core]")
-def study(file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: str | None, jobs: int | None) -> None:
+@allow_remote
+def study(
+    file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: str | None, jobs: int | None, allow_remote: bool,
+) -> None:  # fmt: skip
     """Train, extract, compare and draw the matrix that FILE declares, and go on where it was stopped.
 
     FILE is a YAML file, or the name of one that comes with the package: embedded, paper. What is there is never
@@ -40,7 +43,7 @@ def study(file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: st
     from ..workflows.study.runner import Notes, devices_here
     from ..workflows.study.tasks import check, conclusion
 
-    declared = read(shipped(file))
+    declared = read(shipped(file), allow_remote)
     out = out or Path(f"study-{declared.name}")
     devices = devices_here()
     jobs = jobs or len(devices) or os.cpu_count() or 1

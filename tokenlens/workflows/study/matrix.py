@@ -21,7 +21,7 @@ The backbone of one data set may start from that of another: `start: {embedded:b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from importlib.resources import files
 from itertools import product
@@ -30,6 +30,7 @@ from typing import Any
 
 import yaml
 
+from ...data.remote import refuse_remote
 from ...errors import BadInput, UnknownName
 
 AXES = ("data", "models", "methods", "keep_rates", "seeds")
@@ -106,6 +107,8 @@ class Study:
     images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """for each data set, how many images are trained on and looked at, where the set itself need not be at hand"""
     remark: str = ""
+    allow_remote: bool = False
+    """fetch what only the file, or a recipe that it names, calls for"""
 
 
 def slug(words: str) -> str:
@@ -127,8 +130,11 @@ def shipped(file: str) -> Path:
     return known[file]
 
 
-def read(path: Path) -> Study:
-    """Read a study file. Raises BadInput where it says something that cannot be meant, naming the file."""
+def read(path: Path, allow_remote: bool = False) -> Study:
+    """Read a study file. Raises BadInput where it says something that cannot be meant, naming the file.
+
+    Nor may it name data or weights that would have to be fetched, unless `allow_remote`.
+    """
     try:
         said = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
@@ -139,7 +145,10 @@ def read(path: Path) -> Study:
         reason = " ".join(str(error).split())
         raise BadInput(f"{path} is no YAML ({reason}); mend it there") from error
     try:
-        return _study(said, path.stem)
+        study = replace(_study(said, path.stem), allow_remote=allow_remote)
+        for spec in _sources(study):
+            refuse_remote(spec, "the study", allow_remote)
+        return study
     except UnknownName as error:
         raise BadInput(f"{path}: {error}") from error
     except BadInput as error:
@@ -169,6 +178,16 @@ def _study(said: Any, name: str) -> Study:
         images=_images(said),
         remark=" ".join(str(said.get("remark", "")).split()),
     )
+
+
+def _sources(study: Study) -> Iterator[Any]:
+    """All that a study names and that data or weights could be read from."""
+    for cell in study.cells:
+        yield cell.data
+    for training in (study.backbone, study.finetune):
+        if training is not None:
+            yield from (value for values in (training.set, *training.methods.values()) for value in values.values())
+            yield from training.start.values()
 
 
 def _known(kind: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:

@@ -93,6 +93,11 @@ def _changes(training: Training, cell: Cell) -> list[str]:
     return [f"{key}={_plain(value)}" for key, value in training.values(cell.method).items()]
 
 
+def _allowed(study: Study) -> list[str]:
+    """What a training may fetch that its recipe names."""
+    return ["--allow-remote"] * study.allow_remote
+
+
 def _flags(settings: Mapping[str, Any]) -> list[str]:
     """Settings of a command as its words; a switch that is on is its name alone, and what is null is left out."""
     said: list[str] = []
@@ -126,7 +131,7 @@ def _backbone(study: Study, cell: Cell, out: Path) -> Iterator[Task]:
         start = "random" if before is None else str(before.makes[0])
         before = Task(
             name=f"backbone/{slug(data)}/{slug(cell.model)}",
-            words=(*words, "--method", "none", "--weights", start, "--seed", "0"),
+            words=(*words, "--method", "none", "--weights", start, "--seed", "0", *_allowed(study)),
             needs=() if before is None else (before.name,),
             makes=(folder / "best.safetensors",),
             cost=_training_cost(study, study.backbone, here, 1.0),
@@ -142,7 +147,7 @@ def _finetune(study: Study, cell: Cell, out: Path, before: Sequence[Task]) -> It
     start = [word for task in before for word in ("--weights", str(task.makes[0]))]
     yield Task(
         name=f"finetune/{cell.name}",
-        words=(*_training_words(study.finetune, cell, folder), *_reduction(cell), *start),
+        words=(*_training_words(study.finetune, cell, folder), *_reduction(cell), *start, *_allowed(study)),
         needs=tuple(task.name for task in before),
         makes=(folder / "best.safetensors",),
         cost=_training_cost(study, study.finetune, cell, cell.keep_rate),
