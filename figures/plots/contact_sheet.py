@@ -61,7 +61,9 @@ def draw(
 ) -> Figure:  # fmt: skip
     """The first of the contact sheets, in a figure of its own: its cells are whole pixels, and fit no other."""
     with missing_where_bad():
-        return _draw(choose_runs(source.runs, where, keep_rate, stage)[0], BytesIO(), images, stage, source.allow_remote)
+        return _draw(
+            choose_runs(source.runs, where, keep_rate, stage)[0], BytesIO(), images, stage, source.allow_remote
+        )
 
 
 def numbers(source: Source) -> pd.DataFrame:

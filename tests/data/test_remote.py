@@ -2,10 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
+import xarray as xr
 
 from tokenlens.data import open_data
 from tokenlens.data.remote import is_remote, refuse_remote
@@ -24,7 +24,10 @@ finetune: {{recipe: shapes, set: {{loss.teacher: "{}"}}}}
 """
 
 
-@pytest.mark.parametrize("way", ["pipe:touch {}", "here.tar::pipe:touch {}", "https://example.org/{{{{a,b}}}}.tar::pipe:touch {}", "ftp://{}"])
+@pytest.mark.parametrize(
+    "way",
+    ["pipe:touch {}", "here.tar::pipe:touch {}", "https://example.org/{{{{a,b}}}}.tar::pipe:touch {}", "ftp://{}"],
+)
 def test_a_command_is_never_run_whoever_names_it(tmp_path: Path, way: str) -> None:
     mark = tmp_path / "ran"
     with pytest.raises(BadInput, match=r"is no place of a shard: .*commands are never run") as told:
@@ -48,20 +51,16 @@ class TestWhatAFileNames:
         said = {"format": 1, "data": spec, "model": "nano", "reduction": {"method": "topk", "keep_rate": 0.5}}
         said["reduction"] |= {"blocks": [3, 6, 9], "options": {}}  # type: ignore[operator]
         path = tmp_path / "w.safetensors"
-        safetensors.torch.save_file(
-            safetensors.torch.load_file(nano_path()), path, {"tokenlens": json.dumps(said)}
-        )
+        safetensors.torch.save_file(safetensors.torch.load_file(nano_path()), path, {"tokenlens": json.dumps(said)})
         with pytest.raises(BadInput, match=r"the header of .*w\.safetensors names .* allow it with --allow-remote"):
             next(Job(weights=str(path)).run())
         assert Job(weights=str(path), allow_remote=True).completed().data == spec
         assert Job(weights=str(path), data=spec).completed().data == spec
 
     def test_a_run(self, spec: str) -> None:
-        class Run:
-            attrs: dict[str, Any] = {"dataset": spec, "run": "a-run"}
-
+        run = xr.Dataset(attrs={"dataset": spec, "run": "a-run"})
         with pytest.raises(BadInput, match=r"the run a-run names .*--allow-remote"):
-            open_images(Run())  # type: ignore[arg-type]
+            open_images(run)
 
     def test_a_recipe(self, tmp_path: Path, spec: str) -> None:
         path = tmp_path / "mine.yaml"

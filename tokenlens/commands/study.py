@@ -22,7 +22,8 @@ from .options import allow_remote, words
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time.  [default: one for each GPU, or core]")
 @allow_remote
 def study(
-    file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: str | None, jobs: int | None, allow_remote: bool,
+    file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: str | None, jobs: int | None,
+    allow_remote: bool,
 ) -> None:  # fmt: skip
     """Train, extract, compare and draw the matrix that FILE declares, and go on where it was stopped.
 

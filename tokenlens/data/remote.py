@@ -1,7 +1,8 @@
 """What is fetched from the network, and on whose word: files describe, commands decide.
 
-A command, or a call from Python, may name whatever can be fetched. A run, the header of a checkpoint, a recipe or a study
-file comes from somebody else as often as not: what it names is opened without a question only where it is on this machine.
+A command, or a call from Python, may name whatever can be fetched. A run, the header of a checkpoint, a recipe or a
+study file comes from somebody else as often as not: what it names is opened only where it is on this machine, unless
+the user allows more.
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 
 A sample is an image (`key.jpg`, png, webp...) with its class beside it: `key.cls`, or `label` in `key.json`; without
 either it is -1. Braces list shards, `{split}` stands for the split; shards behind https://, s3:// or gs:// are fetched
-once, into WDS_CACHE or ~/.cache/tokenlens/shards. Image ids are the samples' keys, after `split/` where the split chooses the
-shards; images are in the order of the shards. timm's own reader streams shards and does not hand on the keys, which
-is why it is not used.
+once, into WDS_CACHE or ~/.cache/tokenlens/shards. Image ids are the samples' keys, after `split/` where the split
+chooses the shards; images are in the order of the shards. timm's own reader streams shards and does not hand on the
+keys, which is why it is not used.
 
 The classes are the list `classes` of _info.json. Shards themselves have no names: without that list the classes are
 called by their numbers, up to the highest label of the split and of the shards of train that are on this machine.

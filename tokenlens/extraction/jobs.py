@@ -14,7 +14,7 @@ from ..data import ImageSet, content_of, left_out, open_data
 from ..data.loading import Loading
 from ..data.remote import refuse_remote
 from ..errors import BadInput
-from ..hosts.checkpoints import finetuned
+from ..hosts.header import finetuned
 from ..hosts.loading import input_of
 from ..methods import method
 from ..records.run import Run

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from ..errors import BadInput
 from ..data.remote import refuse_remote
-from ..hosts.checkpoints import finetuned
+from ..errors import BadInput
+from ..hosts.header import finetuned
 from ..methods import Method, method
 from .load_recipe import load_recipe
 from .recipe import Recipe
@@ -77,8 +77,14 @@ class Asked:
         changes["model.name"] = self.model or (finetuned(recipe.model.weights) or {}).get("model")
         recipe = load_recipe(self.recipe, changes, self.words)
         check_together(recipe, chosen)
-        said = {key for key, value in changes.items() if value} | {word.partition("=")[0].strip() for word in self.words}
-        named = {"data.name": recipe.data.name, "model.weights": recipe.model.weights, "loss.teacher": recipe.loss.teacher}
+        said = {key for key, value in changes.items() if value} | {
+            word.partition("=")[0].strip() for word in self.words
+        }
+        named = {
+            "data.name": recipe.data.name,
+            "model.weights": recipe.model.weights,
+            "loss.teacher": recipe.loss.teacher,
+        }
         for key, spec in named.items():
             refuse_remote(spec, f"the recipe {self.recipe}", self.allow_remote or key in said)
         return recipe
