@@ -112,6 +112,17 @@ def test_labels_in_json_and_none_at_all(tmp_path: Path, shard: Any, encoded: Any
     assert data.ids == ("a/x", "b") and [data.label(0), data.label(1)] == [7, -1]
 
 
+@pytest.mark.parametrize(
+    ("ending", "content"),
+    [("CLS", b"3\n"), ("cls", b"3.0"), ("cls", b" 3 "), ("json", b'{"label": 3.0}'), ("JSON", b'{"label": "3"}')],
+)
+def test_a_class_is_read_however_it_is_written(
+    tmp_path: Path, shard: Any, encoded: Any, ending: str, content: bytes
+) -> None:
+    data = open_data(f"wds:{shard(tmp_path / 'a.tar', [('x.png', encoded(9)), (f'x.{ending}', content)])}")
+    assert data.label(0) == 3
+
+
 def test_what_lies_behind_an_address_is_fetched_once(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: Any
 ) -> None:
@@ -135,8 +146,14 @@ def test_what_lies_behind_an_address_is_fetched_once(
         ([("a.png", b""), ("a.json", b"{")], "w:", r"a\.json in .*x\.tar tells no class"),
         ([("a.png", b""), ("a.json", b"[]")], "w:", r"a\.json in .*x\.tar tells no class"),
         ([("a.png", b""), ("a.json", b"[" * 100_000)], "w:", r"a\.json in .*x\.tar tells no class"),
-        ([("a.png", b""), ("a.cls", b"-2")], "w:", r"a\.cls in .*x\.tar tells no class \(it is not below 1000000\)"),
-        ([("a.png", b""), ("a.cls", b"9999999999")], "w:", r"a\.cls in .*x\.tar tells no class \(it is not below"),
+        ([("a.png", b""), ("a.cls", b"-2")], "w:", r"a\.cls in .*x\.tar tells no class \(.* not below 1000000\)"),
+        ([("a.png", b""), ("a.cls", b"9999999999")], "w:", r"a\.cls in .*x\.tar tells no class \(.* not below"),
+        ([("a.png", b""), ("a.cls", b"1.5")], "w:", r"a\.cls in .*x\.tar tells no class \(it is '1\.5'\)"),
+        ([("a.png", b""), ("a.cls", b"nan")], "w:", r"a\.cls in .*x\.tar tells no class"),
+        ([("a.png", b""), ("a.CLS", b"dog")], "w:", r"a\.CLS in .*x\.tar tells no class"),
+        ([("a.png", b""), ("a.json", b'{"label": "dog"}')], "w:", r"a\.json in .*x\.tar tells no class"),
+        ([("a.png", b""), ("a.json", b'{"label": [1]}')], "w:", r"a\.json in .*x\.tar tells no class \(it is \[1\]\)"),
+        ([("a.png", b""), ("a.json", b'{"label": true}')], "w:", r"a\.json in .*x\.tar tells no class \(it is True"),
         ([("a.png", b"")], "w:gz", r"cannot be read as a tar archive .*: unpack it with gunzip"),
         ([], "w:", "hold no samples: give other shards"),
     ],
