@@ -98,12 +98,13 @@ def open_data(spec: str, split: str = "val", limit: int | None = None, skip_bad:
 
 
 def left_out(data: ImageSet) -> str:
-    """What to tell of the files that were passed over; "" where there are none."""
+    """What to tell of how the set was understood and of files that were passed over; "" where there is nothing."""
+    told: list[str] = list(getattr(data, "notes", ()))
     bad: list[tuple[str, str]] = getattr(data, "bad", [])
-    if not bad:
-        return ""
-    named = ", ".join(f"{name} ({reason})" for name, reason in bad[:5])
-    return f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}"
+    if bad:
+        named = ", ".join(f"{name} ({reason})" for name, reason in bad[:5])
+        told.append(f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}")
+    return "\n".join(told)
 
 
 def content_of(data: ImageSet) -> str:

@@ -42,6 +42,8 @@ class FileSet:
     files: tuple[str, ...] = field(repr=False)
     labels: NDArray[Any] = field(repr=False)
     bad: list[tuple[str, str]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    """what was understood, or passed over, a sentence each"""
 
     arrays: ClassVar[tuple[str, ...]] = ("labels",)  # those with a row for each image
 

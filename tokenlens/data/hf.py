@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenlens.data.files import FileSet
-from tokenlens.data.folder import SPLITS
+from tokenlens.data.names import SPLITS
 from tokenlens.data.selection import chosen, spread, unreadable
 from tokenlens.errors import BadInput, needed
 

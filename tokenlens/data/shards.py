@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenlens.data.folder import SPLITS
+from tokenlens.data.names import SPLITS
 from tokenlens.data.remote import check_address, is_local
 from tokenlens.errors import BadInput
 

@@ -5,7 +5,7 @@ import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenlens.data.folder import EXTENSIONS
+from tokenlens.data.names import EXTENSIONS
 from tokenlens.errors import BadInput
 
 MOST = 1_000_000  # classes; a label beyond is a number of something else
