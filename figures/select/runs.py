@@ -146,7 +146,7 @@ def read_pictures(run: xr.Dataset, ids: Sequence[str], allow_remote: bool = Fals
     gone = [i for i in ids if i not in place]
     if gone:
         raise BadInput(
-            f"{len(gone)} of {len(ids)} images of {run.attrs['run']} are no longer in {run.attrs['dataset']} "
+            f"{len(gone)} of {len(ids)} images of {run.attrs['run']} are no longer in {place_of(run)} "
             f"({gone[0]}, ...): put them back, or extract again"
         )
     height, width = (int(n) for n in run.attrs["input_size"])
@@ -166,14 +166,19 @@ def open_images(run: xr.Dataset, allow_remote: bool = False) -> Any:
     from tokenlens.data import open_data
     from tokenlens.data.remote import refuse_remote
 
-    dataset, split = str(run.attrs["dataset"]), str(run.attrs.get("split", "val"))
-    refuse_remote(dataset, f"the run {run.attrs.get('run')}", allow_remote)
-    kind, _, where = dataset.partition(":")
+    place, split = place_of(run), str(run.attrs.get("split", "val"))
+    refuse_remote(place, f"the run {run.attrs.get('run')}", allow_remote)
+    kind, _, where = place.partition(":")
     if kind == "folder":  # not every image of a large folder need be decoded for the few that are shown
         from tokenlens.data.folder import open_folder
 
         return open_folder(where, split, check=False)
-    return open_data(dataset, split)
+    return open_data(place, split)
+
+
+def place_of(run: xr.Dataset) -> str:
+    """Where a run's images were when it was made, as `open_data` takes it; older runs had it as their dataset."""
+    return str(run.attrs.get("place", run.attrs["dataset"]))
 
 
 def as_seen(image: Image.Image, size: tuple[int, int], crop_pct: float, squash: bool = False) -> Picture:

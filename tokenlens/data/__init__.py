@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Label = int | NDArray[np.bool_]
 
-__all__ = ["KINDS", "ImageSet", "check_apart", "content_of", "left_out", "open_data"]
+__all__ = ["KINDS", "ImageSet", "check_apart", "content_of", "dataset_of", "left_out", "open_data"]
 
 
 class ImageSet(Protocol):
@@ -105,6 +105,11 @@ def left_out(data: ImageSet) -> str:
         named = ", ".join(f"{name} ({reason})" for name, reason in bad[:5])
         told.append(f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}")
     return "\n".join(told)
+
+
+def dataset_of(data: ImageSet) -> str:
+    """What runs call a set: of files, what they are and not where they lie; of others, the words it was opened with."""
+    return str(getattr(data, "dataset", data.name))
 
 
 def content_of(data: ImageSet) -> str:

@@ -11,6 +11,7 @@ called by their numbers, up to the highest label of the split and of the shards 
 """
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -37,6 +38,10 @@ class Shards(FileSet):
     """(images, 3): the image's shard, and where in it its bytes begin and how many there are"""
 
     arrays: ClassVar[tuple[str, ...]] = ("labels", "spans")
+
+    def byte_counts(self) -> Iterator[int]:
+        """The bytes of each image."""
+        yield from self.spans[:, 2].tolist()
 
     def opened(self, index: int) -> BinaryIO:
         """The bytes of one image."""

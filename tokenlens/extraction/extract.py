@@ -150,6 +150,7 @@ def extract_run(
         BadInput: the disk is full or the folder holds another run; images that cannot be read; NaN logits.
     """
     attributes = {**attributes_of(model), **loading.attributes(), "capacity": capacity_of(run.model)}
+    attributes["place"] = data.name
     if run.features:
         attributes["layers"] = layers_of(model)
     writer = RunWriter(out, run, attributes, data.ids, loading.batch_size)

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 
 from ..core.walk import ReducedViT
-from ..data import ImageSet, content_of, left_out, open_data
+from ..data import ImageSet, content_of, dataset_of, left_out, open_data
 from ..data.loading import Loading
 from ..data.remote import refuse_remote
 from ..errors import BadInput
@@ -95,7 +95,7 @@ class Job(Models):
         self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
     ) -> Run:
         return Run(
-            dataset=data.name,
+            dataset=dataset_of(data),
             split=data.split,
             images=len(data),
             content=content_of(data),
