@@ -10,6 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
+from .compiled import find_place
+
+find_place()
 try:
     __version__ = version("tokenlens-vit")
 except PackageNotFoundError:  # a source tree that was never installed
