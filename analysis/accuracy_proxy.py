@@ -71,6 +71,10 @@ def read(path: str | Path) -> dict[str, float]:
     if number.isna().any():
         bad = frame["run"][number.isna()].iloc[0]
         raise BadInput(f"{path} gives run {bad!r} no number as accuracy; give percent, such as 79.8")
+    outside = ~number.between(0, 100)
+    if outside.any():
+        bad, value = frame["run"][outside].iloc[0], number[outside].iloc[0]
+        raise BadInput(f"{path} gives run {bad!r} the accuracy {value:g}; give percent, from 0 to 100")
     if frame["run"].duplicated().any():
         twice = frame["run"][frame["run"].duplicated()].iloc[0]
         raise BadInput(f"{path} names run {twice!r} twice; keep one line a run")

@@ -5,7 +5,7 @@ method     the same data set, split, model, blocks, keep rate and seed; another 
            compared with every rate, as in the study.
 capacity   the same method, options, data set, blocks, rate and seed.
 keep_rate  the same method, options, data set, model, blocks and seed; run a has the higher rate.
-dataset    the same method, options, capacity, blocks, rate and seed: only global patterns can be compared.
+dataset    the same split, method, options, capacity, blocks, rate and seed: only global patterns can be compared.
 seed       all the same but the seed.
 """
 
@@ -127,7 +127,8 @@ def _rate(one: Card) -> tuple[float, ...]:
 
 def _belong(a: Card, b: Card, axis: str) -> bool:
     variant = a.method == b.method and a.options == b.options
-    data = a.dataset == b.dataset and a.split == b.split
+    split = a.split == b.split
+    data = a.dataset == b.dataset and split
     rate = _rate(a) == _rate(b)
     if axis == "method":
         other = a.method != b.method
@@ -146,6 +147,6 @@ def _belong(a: Card, b: Card, axis: str) -> bool:
     return {
         "capacity": a.capacity != b.capacity and data and rate and a.seed == b.seed,
         "keep_rate": not rate and _height(a) != _height(b) and data and a.model == b.model and a.seed == b.seed,
-        "dataset": a.dataset != b.dataset and a.capacity == b.capacity and rate and a.seed == b.seed,
+        "dataset": a.dataset != b.dataset and split and a.capacity == b.capacity and rate and a.seed == b.seed,
         "seed": a.seed != b.seed and data and a.model == b.model and a.capacity == b.capacity and rate,
     }[axis]

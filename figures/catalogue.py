@@ -50,7 +50,8 @@ class Entry:
     layout: Layout | None = None
     """how its numbers become a printed table; None where they are one as they are"""
     pages: Pages | None = None
-    """(runs, ...) -> name, PNG file and runs without a place, of a figure that fills pages of its own, each a file"""
+    """(runs, *, allow_remote, ...) -> name, PNG file and runs without a place, of a figure that fills pages of its own,
+    each a file; `allow_remote` as in `Source`"""
 
     def looks(self, source: Source) -> dict[str, Look]:
         """How each method of a source is drawn in this figure."""

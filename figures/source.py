@@ -53,6 +53,8 @@ class Source:
     given: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     opened: Sequence[xr.Dataset] | None = None
     where: Sequence[str] = ()
+    allow_remote: bool = False
+    """fetch images from where the runs say they are"""
     _read: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

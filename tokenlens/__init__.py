@@ -11,7 +11,9 @@ from types import ModuleType
 from typing import Any
 
 from ._moved import Moved
+from .compiled import find_place
 
+find_place()
 try:
     __version__ = version("tokenlens-vit")
 except PackageNotFoundError:  # a source tree that was never installed

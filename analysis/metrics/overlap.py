@@ -27,7 +27,10 @@ Floats = NDArray[np.float64]
 
 def pack(kept: ArrayLike) -> NDArray[np.uint64]:
     """Pack bool (..., P) into uint64 (..., W), 64 patches a word, the last word filled with zeros."""
-    kept = np.ascontiguousarray(kept, dtype=bool)
+    given = np.asarray(kept)
+    if given.dtype != bool and not ((given == 0) | (given == 1)).all():
+        raise BadInput("a pattern is a mask of 0 and 1, one a patch; make one of a list of kept tokens, or of scores")
+    kept = np.ascontiguousarray(given, dtype=bool)
     patches, words = kept.shape[-1], -(-kept.shape[-1] // 64)
     packed = np.empty((math.prod(kept.shape[:-1]), words), dtype=np.uint64)
     _pack(kept.view(np.uint8).reshape(len(packed), patches), packed)

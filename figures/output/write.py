@@ -82,7 +82,7 @@ def _settings(source: Source) -> int:
 def _made(entry: Entry, source: Source, request: Request, kinds: list[str]) -> Iterator[tuple[str, bytes | str, str]]:
     """The files of a figure: name, content, and what found no place."""
     if entry.pages is not None:
-        for name, content, left_out in entry.pages(source.runs, **request.sheet):
+        for name, content, left_out in entry.pages(source.runs, allow_remote=source.allow_remote, **request.sheet):
             names = ", ".join(left_out)
             yield f"{name}.png", content, f"not shown, being further runs of the same methods: {names}" if names else ""
     else:

@@ -89,7 +89,7 @@ def draw(
         ids = ids[:1]
         banks, cell = layout(len(sheet.runs), len(stages), 1, preset)
     with missing_where_bad():
-        pictures = read_pictures(sheet.runs[0], ids)
+        pictures = read_pictures(sheet.runs[0], ids, source.allow_remote)
     across, letters = ceil(len(sheet.runs) / banks), style.preset(preset).size
     made = canvas(figure, preset, "page", len(ids) * banks * (cell * len(stages) + HEAD) + FOOT)
     for i, ax in enumerate(made.subplots(banks * len(ids), 1, squeeze=False)[:, 0]):

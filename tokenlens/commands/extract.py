@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import examples, model_options
+from .options import examples, model_options, remote_option
 
 EXAMPLES = examples(
     "tokenlens extract --method topk,tome,random --keep-rate 0.25,0.5",
@@ -23,6 +23,7 @@ EXAMPLES = examples(
 @click.option("--split", default="val", show_default=True, help="Part of the data: train, val or test.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many images.  [default: 1000 of an embedded set]")
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be read, instead of refusing.")
+@remote_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at a time.")
 @click.option(
     "--precision",

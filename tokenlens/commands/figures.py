@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from .listing import Row, listing_options, show
-from .options import examples, list_option, where_option
+from .options import examples, list_option, remote_option, where_option
 
 EXAMPLES = examples(
     "tokenlens figures                          all that there is to draw",
@@ -33,10 +34,11 @@ EXAMPLES = examples(
 @click.option("--keep-rate", type=float, help="Contact sheet: keep rate.  [default: 0.5, or else the most frequent]")
 @click.option("--stage", type=int, metavar="BLOCK", help="Contact sheet: the stage.  [default: the last]")
 @where_option("Figures of one setting, or of images: runs")
+@remote_option
 def figures(
     names: tuple[str, ...], as_json: bool, listed: bool, results: Path, runs: Path, out: Path,
     formats: tuple[str, ...], preset: str, tables: bool, images: int, keep_rate: float | None, stage: int | None,
-    where: tuple[str, ...],
+    where: tuple[str, ...], allow_remote: bool,
 ) -> None:  # fmt: skip
     """Draw the figures called NAME, all of them by default, of tables and runs."""
     from tokenlens.figures.catalogue import FIGURES, Source, entries
@@ -51,7 +53,8 @@ def figures(
         return
     sheet = {"images": images, "keep_rate": keep_rate, "stage": stage}
     request = Request(out, ",".join(formats), preset, tables, sheet, where)
-    for path, note in draw_all(entries(names), Source.open(results, runs), request):
+    source = replace(Source.open(results, runs), allow_remote=allow_remote)
+    for path, note in draw_all(entries(names), source, request):
         if path is not None:
             click.echo(str(path))
         if note:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import DEVICE, SEED, blocks_of, examples, list_option, pairs_option, rate_of
+from .options import DEVICE, SEED, blocks_of, examples, list_option, pairs_option, rate_of, remote_option
 
 EXAMPLES = examples(
     "tokenlens finetune --method sit --keep-rate 0.25",
@@ -45,6 +45,7 @@ EXAMPLES = examples(
 @click.option(
     "--aside", is_flag=True, help="Move aside what was begun there otherwise, to NAME.old-1; else it is refused."
 )
+@remote_option
 @click.option("--show", is_flag=True, help="Print the resolved recipe, with every key, and do nothing.")
 def finetune(keep_rate: str | None, blocks: tuple[str, ...], **settings: Any) -> None:
     """Fine-tune a method; the same command goes on where it was stopped.

@@ -55,6 +55,12 @@ def where_option(what: str = "Runs") -> Callable[[Command], Command]:
     return click.option("--where", multiple=True, metavar="KEY=VALUE,...", help=help)
 
 
+def remote_option(command: Command) -> Command:
+    """`--allow-remote`; the command gets it as `allow_remote`."""
+    help = "Fetch from the network what only a file names: a run, a header, a recipe."
+    return click.option("--allow-remote", is_flag=True, help=help)(command)
+
+
 def examples(*lines: str) -> str:
     """The end of a command's help, as it is."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

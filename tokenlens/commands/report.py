@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import examples, runs_argument, there, where_option
+from .options import examples, remote_option, runs_argument, there, where_option
 
 EXAMPLES = examples(
     "tokenlens report",
@@ -27,9 +27,11 @@ EXAMPLES = examples(
 @click.option("--split", is_flag=True, help="Write a folder that loads piece by piece: for many images.")
 @click.option("--images", default=500, show_default=True, type=click.IntRange(min=1), help="Images of each data set.")
 @where_option()
+@remote_option
 def report(
-    runs: Path | None, results: Path | None, out: Path | None, split: bool, images: int, where: tuple[str, ...]
-) -> None:
+    runs: Path | None, results: Path | None, out: Path | None, split: bool, images: int, where: tuple[str, ...],
+    allow_remote: bool,
+) -> None:  # fmt: skip
     """Write one HTML page of RUNS (default: runs), findings, figures and patterns.
 
     It is to look at and to send to a colleague, and needs no server and no network.
@@ -39,7 +41,7 @@ def report(
     from tokenlens.figures.report.write import write_report
 
     place = out or Path("report" if split else "report.html")
-    done = write_report(runs, results, place, split, images, where, progress=sys.stderr.isatty())
+    done = write_report(runs, results, place, split, images, where, sys.stderr.isatty(), allow_remote)
     for note in done.notes:
         click.echo(note, err=True)
     click.echo(f"{done.path} ({done.size / 1e6:.1f} MB)")

@@ -12,7 +12,7 @@ import click
 
 from ..cli import tokenlens
 from ..errors import BadInput
-from .options import examples, list_option
+from .options import examples, list_option, remote_option
 
 if TYPE_CHECKING:
     from ..workflows.study.runner import Task
@@ -31,9 +31,11 @@ EXAMPLES = examples(
 @click.option("--list", "list_tasks", is_flag=True, help="With --dry-run: every command that is missing.")
 @list_option("--only", metavar="WORD,...", help="Tasks with one of these in their names, and what they need.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time.  [default: one for each GPU, or core]")
+@remote_option
 def study(
-    file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: tuple[str, ...], jobs: int | None
-) -> None:
+    file: str, out: Path | None, dry_run: bool, list_tasks: bool, only: tuple[str, ...], jobs: int | None,
+    allow_remote: bool,
+) -> None:  # fmt: skip
     """Train, extract, compare and draw the matrix that FILE declares, and go on where it was stopped.
 
     FILE is a YAML file, or the name of one that comes with the package: embedded, paper. What is there is never
@@ -45,7 +47,7 @@ def study(
     from ..workflows.study.matrix import read, shipped
     from ..workflows.study.runner import Notes, devices_here
 
-    declared = read(shipped(file))
+    declared = read(shipped(file), allow_remote)
     out = out or Path(f"study-{declared.name}")
     devices = devices_here()
     jobs = jobs or len(devices) or os.cpu_count() or 1

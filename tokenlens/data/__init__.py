@@ -23,16 +23,32 @@ from . import (  # noqa: F401  importing registers; the order is that of lists
 from ..errors import BadInput
 from .registry import DATA_SETS, DataSet, ImageSet, open_data, register
 
-__all__ = ["DATA_SETS", "DataSet", "ImageSet", "check_apart", "content_of", "left_out", "open_data", "register"]
+__all__ = [
+    "DATA_SETS",
+    "DataSet",
+    "ImageSet",
+    "check_apart",
+    "content_of",
+    "dataset_of",
+    "left_out",
+    "open_data",
+    "register",
+]
 
 
 def left_out(data: ImageSet) -> str:
-    """What to tell of the files that were passed over; "" where there are none."""
+    """What to tell of how the set was understood and of files that were passed over; "" where there is nothing."""
+    told: list[str] = list(getattr(data, "notes", ()))
     bad: list[tuple[str, str]] = getattr(data, "bad", [])
-    if not bad:
-        return ""
-    named = ", ".join(f"{name} ({reason})" for name, reason in bad[:5])
-    return f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}"
+    if bad:
+        named = ", ".join(f"{name} ({reason})" for name, reason in bad[:5])
+        told.append(f"left out {len(bad)} files that cannot be read: {named}{', ...' if len(bad) > 5 else ''}")
+    return "\n".join(told)
+
+
+def dataset_of(data: ImageSet) -> str:
+    """What runs call a set: of files, what they are and not where they lie; of others, the words it was opened with."""
+    return str(getattr(data, "dataset", data.name))
 
 
 def content_of(data: ImageSet) -> str:

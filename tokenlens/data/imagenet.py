@@ -34,8 +34,8 @@ def open_imagenet(where: str, split: str = "val", limit: int | None = None, skip
     """
     root = root_of(where, "imagenet")
     base = root / KAGGLE if (root / KAGGLE).is_dir() else root
-    top = split_folder(base, split)
-    files = image_files(top)
+    top, said = split_folder(base, split)
+    files, missed = image_files(top)
     folders = [class_of(top, file) for file in files]
     known = base / "train" if (base / "train").is_dir() else top
     classes = class_folders(known) or _thousand()
@@ -61,6 +61,7 @@ def open_imagenet(where: str, split: str = "val", limit: int | None = None, skip
         tuple(ids[index] for index in order),
         tuple(str(files[index]) for index in order),
         np.array([labels[index] for index in order], np.int32),
+        notes=tuple(note for note in (said, missed) if note),
     )
     return chosen(found, root, limit, skip_bad, unreadable if skip_bad else None)
 

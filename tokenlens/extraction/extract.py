@@ -25,7 +25,7 @@ from ..records.accuracy import summary
 from ..records.run import Run, capacity_of
 from ..records.schema import SCHEMA, coordinates, dims_of
 from ..records.store import RunWriter, open_run
-from .batch import attributes_of, ids_by_content, layers_of, record
+from .batch import attributes_of, ids_by_content, layers_of, read_batch, record
 from .flops import gflops, mean_gflops
 
 
@@ -54,23 +54,30 @@ def extract(
         BadInput: there are no images, they are of another size than the model's, ids are too few or too many, logits
             are NaN or infinite, or features of no type that is stored.
     """
+    if not isinstance(model, ReducedViT):
+        kind = type(model).__name__
+        raise BadInput(f"the model is a {kind}; give what tokenlens.reduce returns, as in reduce(model, 'topk')")
+    if isinstance(loader, Tensor):
+        raise BadInput(f"the loader is one tensor {tuple(loader.shape)}; give a list of batches, as in [images]")
     model.eval()
     device = next(model.parameters()).device
-    known = ids if ids is not None else _ids_of(loader)
+    known = [str(name) for name in ids] if ids is not None else _ids_of(loader)
     names: list[str] = []
     seen: dict[str, int] = {}
     batches = []
     for batch in loader:
-        images, labels, objects = (*(batch if isinstance(batch, list | tuple) else (batch,)), None, None)[:3]
+        images, labels, objects = read_batch(batch, model.host.image[0])
+        if not len(images):
+            continue
         _check_size(images, model.host)
         arrays = record(model, images.to(device), labels, features, soft)
         if objects is not None:
             arrays["object"] = objects.cpu().numpy()
         batches.append(arrays)
         names += known[len(names) : len(names) + len(images)] if known is not None else ids_by_content(images, seen)
-    if not batches:
-        raise BadInput("the loader gave no images; check the data set behind it")
     images_seen = sum(len(part["kept"]) for part in batches)
+    if not images_seen:
+        raise BadInput("the loader gave no images; check the data set behind it")
     if len(names) != images_seen or (known is not None and len(known) != images_seen):
         raise BadInput(f"there are {len(known or ())} ids for {images_seen} images; give one for each, in their order")
     whole = {name: np.concatenate([part[name] for part in batches]) for name in batches[0]}
@@ -150,6 +157,7 @@ def extract_run(
         BadInput: the disk is full or the folder holds another run; images that cannot be read; NaN logits.
     """
     attributes = {**attributes_of(model), **loading.attributes(), "capacity": capacity_of(run.model)}
+    attributes["place"] = data.name
     if run.features:
         attributes["layers"] = layers_of(model)
     writer = RunWriter(out, run, attributes, data.ids, loading.batch_size)

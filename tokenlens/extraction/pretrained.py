@@ -14,7 +14,7 @@ from ..core.host import host_of
 from ..core.schedule import STUDY_BLOCKS
 from ..core.walk import ReducedViT
 from ..errors import BadInput
-from ..hosts.checkpoints import Weights, digest_of, read
+from ..hosts.checkpoints import Weights, check_numbers, digest_of, read
 from ..hosts.loading import pretrained, untrained, vit_for
 from ..hosts.published_checkpoints import trained_with
 from ..hosts.timm_vit import TimmViT
@@ -125,6 +125,7 @@ def load_reducers(model: ReducedViT, weights: Weights, source: str) -> None:
                     f"{name} of stage {stage} is {tuple(there[name].shape)} in {source}, and {tuple(own[name].shape)} "
                     "is asked for; use the keep rate that it was trained with"
                 )
+            check_numbers(name, own[name], there[name], source)
         reducer.load_state_dict(there)
 
 

@@ -17,6 +17,7 @@ class Run:
     """The identity of a run. Two runs with the same identity hold the same patterns."""
 
     dataset: str
+    """which images, and never where they lie; the attribute `place`, which is none of the identity, says that"""
     split: str
     images: int
     """how many images the run is to have"""

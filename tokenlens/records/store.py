@@ -8,6 +8,7 @@ and not read as zeros. The variables are in `tokenlens.records.schema`. Nothing 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,12 @@ class StoreError(BadInput):
 
 def check_out(folder: Path) -> None:
     """Refuse to write runs into something that is not a folder of runs."""
+    if "://" in str(folder) or re.match(r"[a-z0-9]{2,}:/", str(folder)):  # Path makes one slash of two
+        raise BadInput(
+            f"runs are written to folders, and {folder} is an address; give a folder of this machine with --out"
+        )
+    if (folder / "zarr.json").is_file():
+        raise BadInput(f"{folder} is one run; give the folder that it lies in with --out, {folder.parent}")
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file, not a folder of runs; give a new folder with --out")
     with disk_errors(folder):
@@ -219,7 +226,7 @@ def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Datase
     """All runs in a folder, by name.
 
     Args:
-        path: a folder of runs, as `tokenlens extract` writes them.
+        path: a folder of runs, as `tokenlens extract` writes them; or one run, which is taken alone.
         strict: refuse a run that cannot be read, instead of naming it in a warning and going on.
 
     Returns:
@@ -232,6 +239,8 @@ def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Datase
     path = Path(path)
     if not path.is_dir():
         raise BadInput(f"there is no folder of runs {path}; make one with `tokenlens extract`")
+    if (path / "zarr.json").is_file():
+        return [open_run(path)]
     runs = []
     for folder in sorted(path.iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
+from ..data.remote import refuse_remote
 from ..errors import BadInput
-from ..hosts.checkpoints import finetuned
+from ..hosts.header import finetuned
 from ..methods import Method, method
 from .load_recipe import load_recipe
 from .recipe import Recipe
@@ -45,6 +46,8 @@ class Options:
     trackers: Sequence[str] = ()
     out: Path | None = None
     aside: bool = False
+    allow_remote: bool = False
+    """fetch data and weights that only the recipe names"""
     show: bool = False
 
     def resolved(self) -> Recipe:
@@ -75,6 +78,15 @@ class Options:
         values["model.name"] = self.model or (finetuned(recipe.model.weights) or {}).get("model")
         recipe = load_recipe(self.recipe, values, self.changes)
         check_together(recipe, chosen)
+        said = {key for key, value in values.items() if value}
+        said |= {word.partition("=")[0].strip() for word in self.changes}
+        named = {
+            "data.name": recipe.data.name,
+            "model.weights": recipe.model.weights,
+            "loss.teacher": recipe.loss.teacher,
+        }
+        for key, spec in named.items():
+            refuse_remote(spec, f"the recipe {self.recipe}", self.allow_remote or key in said)
         return recipe
 
     def run(self) -> Iterator[str]:

@@ -16,7 +16,8 @@ from ..core.walk import ReducedViT
 from ..data import ImageSet, check_apart, open_data
 from ..errors import BadInput
 from ..extraction.pretrained import Pretrained, open_host
-from ..hosts.checkpoints import FORMAT, digest_of
+from ..hosts.checkpoints import digest_of
+from ..hosts.header import FORMAT
 from ..hosts.loading import input_of
 from ..hosts.timm_vit import TimmViT
 from ..methods import method

@@ -156,7 +156,7 @@ def test_a_class_of_any_name_is_only_text(study: Any, tmp_path: Path, monkeypatc
     class Images:
         classes = (evil, "cat")
 
-    monkeypatch.setattr(report_images, "open_images", lambda run: Images())
+    monkeypatch.setattr(report_images, "open_images", lambda run, allow_remote: Images())
     write_report(study.runs, study.results, tmp_path / "r.html")
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert json.loads(unpacked(Page(html).data["index"]))["sets"][0]["classes"] == [evil, "cat"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,19 @@ def compare(runs: str, out: str, **settings: Any) -> None:
         print(line)
 
 
-def figures(runs: str, results: str, out: str) -> None:
+def figures(runs: str, results: str, out: str, allow_remote: bool = False) -> None:
     """Draw all that runs and tables allow."""
-    for path, note in draw_all(entries(), Source.open(results, runs), Request(Path(out))):
+    source = replace(Source.open(results, runs), allow_remote=allow_remote)
+    for path, note in draw_all(entries(), source, Request(Path(out))):
         if path is not None:
             print(path)
         if note:
             print(note, file=sys.stderr)
 
 
-def report(runs: str, results: str, out: str) -> None:
+def report(runs: str, results: str, out: str, allow_remote: bool = False) -> None:
     """Write the page."""
-    page = write_report(Path(runs), Path(results), Path(out))
+    page = write_report(Path(runs), Path(results), Path(out), allow_remote=allow_remote)
     for note in page.notes:
         print(note, file=sys.stderr)
     print(page.path)

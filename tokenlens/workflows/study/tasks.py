@@ -51,7 +51,7 @@ def runs(study: Study, out: Path) -> list[Task]:
 def conclusion(study: Study, out: Path) -> list[Task]:
     """Compare, draw and report: these look at whatever runs there are, so they are done anew when there are more."""
     runs, results, figures = (str(out / name) for name in ("runs", "results", "figures"))
-    shown, page = {"runs": runs, "results": results}, out / "report.html"
+    shown, page = {"runs": runs, "results": results, **_allowed(study)}, out / "report.html"
     compared = {"runs": runs, "out": results, "findings": True, **study.compare}
     return [
         Task("compare", f"{STEPS}:compare", compared, (), (out / "results",)),
@@ -65,7 +65,7 @@ def _recipe(training: Training, cell: Cell) -> Recipe:
     return load_recipe(training.recipe_for(cell.data), changes, _changes(training, cell))
 
 
-def _training(training: Training, cell: Cell, out: Path) -> dict[str, Any]:
+def _training(study: Study, training: Training, cell: Cell, out: Path) -> dict[str, Any]:
     """What a training is given, but for its method."""
     return {
         "recipe": training.recipe_for(cell.data),
@@ -74,12 +74,18 @@ def _training(training: Training, cell: Cell, out: Path) -> dict[str, Any]:
         "out": str(out),
         "aside": True,  # what was begun there before the study file was changed is kept
         "changes": _changes(training, cell),
+        **_allowed(study),
     }
 
 
 def _changes(training: Training, cell: Cell) -> list[str]:
     """What differs from the recipe, as `load_recipe` takes it."""
     return [f"{key}={_plain(value)}" for key, value in training.values(cell.method).items()]
+
+
+def _allowed(study: Study) -> dict[str, Any]:
+    """Whether what is only named in a file may be fetched."""
+    return {"allow_remote": True} if study.allow_remote else {}
 
 
 def _reduction(cell: Cell) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def _backbone(study: Study, cell: Cell, out: Path) -> Iterator[Task]:
         before = Task(
             name=f"backbone/{slug(data)}/{slug(cell.model)}",
             call=f"{STEPS}:finetune",
-            arguments={**_training(study.backbone, here, folder), "method": "none", "weights": start, "seed": 0},
+            arguments={**_training(study, study.backbone, here, folder), "method": "none", "weights": start, "seed": 0},
             needs=() if before is None else (before.name,),
             makes=(folder / "best.safetensors",),
             cost=_training_cost(study, study.backbone, here, 1.0),
@@ -122,7 +128,7 @@ def _finetune(study: Study, cell: Cell, out: Path, before: Sequence[Task]) -> It
     yield Task(
         name=f"finetune/{cell.name}",
         call=f"{STEPS}:finetune",
-        arguments={**_training(study.finetune, cell, folder), **_reduction(cell), **start},
+        arguments={**_training(study, study.finetune, cell, folder), **_reduction(cell), **start},
         needs=tuple(task.name for task in before),
         makes=(folder / "best.safetensors",),
         cost=_training_cost(study, study.finetune, cell, cell.keep_rate),
