@@ -136,7 +136,7 @@ class RunWriter:
             group = self._created(whole)
             for name, values in whole.items():
                 group[name][self.written : end] = values  # type: ignore[index]
-            group.attrs["written"] = end
+            _describe(group, {"written": end})
         self.written = end
 
     def _created(self, first: Batch) -> zarr.Group:
@@ -170,7 +170,7 @@ class RunWriter:
             "coordinates": "row column",
             "arrays": sorted(group.array_keys()),
         }
-        group.attrs.update({**self.attributes, **started})
+        _describe(group, {**self.attributes, **started})
         making.rename(self.folder)
         self.group = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
         return self.group
@@ -185,7 +185,15 @@ class RunWriter:
         """Add to the attributes of a run that is there."""
         assert self.group is not None
         with disk_errors(self.folder):
-            self.group.attrs.update(attributes)
+            _describe(self.group, attributes)
+
+
+def _describe(group: zarr.Group, attributes: Mapping[str, Any]) -> None:
+    """Add to the attributes of a run, and tell all its metadata in one place, where plain `xr.open_zarr` looks first."""
+    group.attrs.update(attributes)
+    with warnings.catch_warnings():  # every reader of Zarr 3 takes it, though the specification does not have it yet
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        zarr.consolidate_metadata(group.store_path.store, path=group.path or None)
 
 
 def open_run(folder: Path) -> xr.Dataset:
