@@ -189,7 +189,7 @@ class RunWriter:
 
 
 def _describe(group: zarr.Group, attributes: Mapping[str, Any]) -> None:
-    """Add to the attributes of a run, and tell all its metadata in one place, where plain `xr.open_zarr` looks first."""
+    """Add to the attributes of a run, and tell all its metadata in one place, where plain `xr.open_zarr` looks."""
     group.attrs.update(attributes)
     with warnings.catch_warnings():  # every reader of Zarr 3 takes it, though the specification does not have it yet
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
