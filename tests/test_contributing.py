@@ -58,7 +58,7 @@ def test_a_page_passes_the_contract_tests_of_its_kind(group: str, environment: d
     done = subprocess.run([*command, "-k", wanted], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     passed = re.search(r"(\d+) passed", done.stdout)
-    assert passed and int(passed[1]) >= 2 * len(POINTS[group]), done.stdout[-1000:]  # a drawn set lies in no two places
+    assert passed and int(passed[1]) >= 2 * len(POINTS[group]), done.stdout[-1000:]
 
 
 @pytest.mark.parametrize(("group", "name"), names())
