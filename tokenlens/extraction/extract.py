@@ -16,7 +16,7 @@ from torch.utils.data import SequentialSampler
 from tqdm import tqdm
 
 from ..core.host import Host
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..data import ImageSet
 from ..data.loading import Loading, batches
 from ..errors import BadInput
