@@ -68,6 +68,9 @@ WINGS = {"tokenlens.analysis", "tokenlens.figures", "analysis", "figures"}
 ON_TOP = {"tokenlens.workflows", "tokenlens.commands", "tokenlens.cli", "tokenlens.__main__"}
 # what a room may not reach, beyond what holds for all below the top: design.md, section 3
 CLOSED = {
+    "tokenlens.kernels": {
+        f"tokenlens.{other}" for other in ("core", "hosts", "methods", "data", "records", "extraction", "reduce")
+    },
     "tokenlens.core": {
         f"tokenlens.{other}" for other in ("hosts", "methods", "data", "records", "extraction", "reduce")
     },

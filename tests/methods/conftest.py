@@ -32,7 +32,10 @@ def make_view() -> MakeView:
         def rows(which: slice) -> Tensor:
             return (queries[:, :, which] @ keys.transpose(-2, -1)).softmax(-1)
 
-        attended = SimpleNamespace(keys=keys[:, :, prefix:], values=values[:, :, prefix:], rows=rows)
+        keys_of_patches, values_of_patches = keys[:, :, prefix:], values[:, :, prefix:]
+        attended = SimpleNamespace(
+            keys=keys_of_patches, mean_keys=keys_of_patches.mean(1), values=values_of_patches, rows=rows
+        )
         patch = torch.arange(count).expand(3, -1)
         seeds = keys_of_draws(torch.arange(3), seed, 0)
         return View(tokens, patch, mass, (5, 6), keep, count, prefix, cast(Any, attended), lambda: seeds)

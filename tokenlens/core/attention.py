@@ -59,6 +59,12 @@ class Attended:
         return widen(self.qkv.keys[:, :, self.prefix :])
 
     @property
+    def mean_keys(self) -> Tensor:
+        """(B, N, D) of the patch tokens, the mean over heads; no head is copied to be widened."""
+        narrow = self.qkv.keys[:, :, self.prefix :]
+        return narrow.mean(1, dtype=torch.promote_types(narrow.dtype, torch.float32))
+
+    @property
     def values(self) -> Tensor:
         """(B, H, N, D) of the patch tokens."""
         return widen(self.qkv.values[:, :, self.prefix :])

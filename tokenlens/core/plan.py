@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
+from ..kernels.merge import merged
+
 if TYPE_CHECKING:
     from .view import View
 
@@ -58,15 +60,14 @@ class Plan:
         if self.weights is None and self.share is None:  # one gather, of prefix and survivors
             ahead = positions(x.shape[0], prefix, x.device)
             return gather(x, torch.cat([ahead, self.origin + prefix], 1) if prefix else self.origin)
-        if prefix:
-            return torch.cat([x[:, :prefix], self.carry(x[:, prefix:])], 1)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32)).reshape(*x.shape[:2], -1)
+        flat = x.reshape(*x.shape[:2], -1)
         if self.share is not None:
-            share = torch.where(self.group >= 0, self.share, 0.0).to(wide.dtype).unsqueeze(-1)
-            new = sum_by_group(wide * share, self.group.clamp(min=0), self.count)
+            new = merged(flat, self.share, self.group, self.count, prefix)
         else:
-            new = self.weights.to(wide.dtype) @ wide  # type: ignore[union-attr]
-        return new.reshape(x.shape[0], self.count, *x.shape[2:]).to(x.dtype)
+            wide = flat[:, prefix:].to(torch.promote_types(x.dtype, torch.float32))
+            new = (self.weights.to(wide.dtype) @ wide).to(x.dtype)  # type: ignore[union-attr]
+            new = torch.cat([flat[:, :prefix], new], 1) if prefix else new
+        return new.reshape(x.shape[0], prefix + self.count, *x.shape[2:])
 
     def spread(self, y: Shaped[Tensor, "b k ..."]) -> Shaped[Tensor, "b n ..."]:
         """Un-merge: every old token gets what its new one has, dropped ones get 0."""
@@ -98,15 +99,6 @@ def gather(values: Tensor, index: Tensor) -> Tensor:
         return values.gather(1, index)
     image = torch.arange(values.shape[0], device=values.device).unsqueeze(1)  # `len` would fix the batch in ONNX
     return values[image, index]  # half the time of `gather` with an expanded index, forward and backward
-
-
-def sum_by_group(values: Tensor, group: Tensor, count: int) -> Tensor:
-    """Sum the members of each group: (B, N, C) by (B, N) int64 in [0, count) -> (B, count, C)."""
-    batch = values.shape[0]
-    # one flat index_add is the fastest of the ways to sum by group
-    flat = (group + count * torch.arange(batch, device=group.device).unsqueeze(1)).flatten()
-    summed = values.new_zeros(batch * count, values.shape[-1]).index_add(0, flat, values.flatten(0, 1))
-    return summed.view(batch, count, -1)
 
 
 def positions(rows: int, columns: int, device: torch.device) -> Tensor:

@@ -51,6 +51,11 @@ class View:
         return self._attended.keys
 
     @property
+    def mean_keys(self) -> Tensor:
+        """(B, N, D): the mean over heads."""
+        return self._attended.mean_keys
+
+    @property
     def values(self) -> Tensor:
         """(B, H, N, D)."""
         return self._attended.values

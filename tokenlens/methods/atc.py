@@ -55,6 +55,6 @@ class ATC(Reducer):
         count = view.tokens.shape[1]
         keep = count - (view.planned - view.keep) + 1 if self.compat and view.prefix else view.keep
         # what is not a number has no place in a tree; the logits tell of it, and name the image
-        keys = functional.normalize(view.keys.mean(1), dim=-1).nan_to_num()
+        keys = functional.normalize(view.mean_keys, dim=-1).nan_to_num()
         group = clusters(keys.detach(), min(keep, count), self.linkage)
         return merge(view, group, min(keep, count), sizes=self.proportional)

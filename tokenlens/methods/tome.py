@@ -26,17 +26,16 @@ class ToMe(Reducer):
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape
         removed = min(max(view.planned - view.keep, 0), count // 2)  # a plan may rise again
-        keys = functional.normalize(view.keys.mean(1), dim=-1)
+        keys = functional.normalize(view.mean_keys, dim=-1)
         # prefix tokens count in the alternation but are never merged
         first = view.prefix % 2
-        odd = positions(1, count, keys.device)[0, 1 - first :: 2]
-        even = positions(1, count, keys.device)[0, first::2]
+        even, odd = slice(first, None, 2), slice(1 - first, None, 2)
         best, partner = (keys[:, even] @ keys[:, odd].transpose(1, 2)).max(-1)
         order = best.argsort(descending=True)
         source = order[:, :removed]
         stays = order[:, removed:].sort().values  # those not merged keep their order, then come the partners
         group = torch.empty(batch, count, dtype=torch.int64, device=keys.device)
-        group[:, odd] = stays.shape[1] + positions(batch, len(odd), keys.device)
+        group[:, odd] = stays.shape[1] + positions(batch, count - best.shape[1], keys.device)
         into = stays.shape[1] + partner
         into = into.scatter(1, stays, positions(batch, stays.shape[1], keys.device))
         group[:, even] = into
