@@ -20,6 +20,7 @@ from .extraction.reduced_models import Models
 from .hosts.loading import input_of
 from .methods import methods
 from .records.atomic import whole
+from .records.out import check_file
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -42,6 +43,7 @@ class Export(Models):
             raise BadInput(f"{len(planned)} models were asked for and a file holds one; give one method and keep rate")
         ((name, amount),) = planned
         check_portable(name)
+        check_file(asked.out, "models")
         host = asked.host()
         model = asked.build(host, name, amount)
         differs = export_onnx(model, asked.out, asked.opset, _told(model, name, host.model))

@@ -12,6 +12,7 @@ import click
 
 from ..cli import tokenlens
 from ..errors import BadInput
+from ..records.out import check_folder
 from .options import examples, list_option, remote_option
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def study(
 
     declared = read(shipped(file), allow_remote)
     out = out or Path(f"study-{declared.name}")
+    check_folder(out, "studies")
     devices = devices_here()
     jobs = jobs or len(devices) or os.cpu_count() or 1
     todo = select_tasks(declared, out, only)

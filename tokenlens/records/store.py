@@ -8,7 +8,6 @@ and not read as zeros. The variables are in `tokenlens.records.schema`. Nothing 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ import zarr
 from zarr.codecs import BloscCodec, TransposeCodec
 
 from ..errors import BadInput, disk_errors
+from .out import check_folder
 from .run import Run
 from .schema import DIMS, SCHEMA, coordinates, dims_of
 
@@ -36,14 +36,9 @@ class StoreError(BadInput):
 
 def check_out(folder: Path) -> None:
     """Refuse to write runs into something that is not a folder of runs."""
-    if "://" in str(folder) or re.match(r"[a-z0-9]{2,}:/", str(folder)):  # Path makes one slash of two
-        raise BadInput(
-            f"runs are written to folders, and {folder} is an address; give a folder of this machine with --out"
-        )
+    check_folder(folder, "runs")
     if (folder / "zarr.json").is_file():
         raise BadInput(f"{folder} is one run; give the folder that it lies in with --out, {folder.parent}")
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file, not a folder of runs; give a new folder with --out")
     with disk_errors(folder):
         strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
     runs = [name for name in strangers if (folder / name / "zarr.json").is_file()]

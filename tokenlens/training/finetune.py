@@ -28,6 +28,7 @@ from .losses import Criterion, Student
 from .optimizer import make_optimizer
 from .patch_dropout import Dropping
 from .progress import EVERY, Meter
+from ..records.out import check_folder
 from .recipe import Recipe
 from .saving import IMAGES_A_STEP, BegunOtherwise, Folder, move_aside
 from .setup import labels_of, open_sets, start
@@ -71,6 +72,7 @@ def finetune(
         BadInput: settings that do not go together, images or weights that cannot be used, a full disk, a loss that is
             not finite.
     """
+    check_folder(out, "checkpoints")
     try:
         training = Training(recipe, out, device, trackers, progress)
     except BegunOtherwise:

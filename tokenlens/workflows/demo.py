@@ -17,6 +17,7 @@ from tokenlens.figures.report.write import write_report
 from ..extraction.jobs import Job
 from ..methods import methods
 from ..records import tables as table
+from ..records.out import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,7 @@ def demo(out: Path, images: int = 256, device: str = "auto") -> Iterator[str]:
         images: how many held-out images of the embedded set.
         device: auto, cpu or cuda.
     """
+    check_folder(out, "demonstrations")
     names = own_methods()
     job = Job(
         methods=names, keep_rates=RATES, split="test", limit=images, device=device, features="float32",

@@ -91,7 +91,9 @@ def test_a_name_that_does_not_exist_is_told_before_anything_is_drawn(words: list
 
 def test_a_folder_that_is_a_file_is_told_before_anything_is_drawn(results: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(BadInput, match="out is a file and not a folder: give another folder with --out"):
+    with pytest.raises(
+        BadInput, match="out is a file, not a folder, so no figures can be written there; give a folder with --out"
+    ):
         run("accuracy", "--results", results, "--out", tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 
