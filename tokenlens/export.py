@@ -78,6 +78,9 @@ def export_onnx(model: ReducedViT, path: Path, opset: int = OPSET, told: dict[st
             than 1e-4, or the file cannot be written.
     """
     _check_packages()
+    newest = importlib.import_module("onnx").defs.onnx_opset_version()
+    if opset > newest:
+        raise BadInput(f"the onnx that is installed knows opsets up to {newest}, not {opset}; give one with --opset")
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if size > LARGEST:
         raise BadInput(f"the model has {size / 1e9:.1f} GB of weights and an ONNX file holds 2; take a smaller model")

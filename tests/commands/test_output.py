@@ -1,4 +1,4 @@
-"""What a command prints may go nowhere: that is one sentence and an exit code, and a closed pipe is no matter at all."""
+"""What a command prints may go nowhere: that is one sentence and an exit code, and a closed pipe is no matter."""
 
 import os
 import sys
@@ -13,8 +13,8 @@ from tokenlens.cli import main, tokenlens
 FULL = Path("/dev/full")
 COMMANDS = tokenlens.list_commands(None)  # type: ignore[arg-type]
 PRINTED = [
-    "--help", "--version", *(f"{name} --help" for name in COMMANDS), "methods", "methods topk", "metrics --json", "data",
-    "hosts", "figures --list", "figures --json", "finetune --show",
+    "--help", "--version", *(f"{name} --help" for name in COMMANDS), "methods", "methods topk", "metrics --json",
+    "data", "hosts", "figures --list", "figures --json", "finetune --show",
 ]  # fmt: skip
 
 

@@ -41,5 +41,6 @@ def check_file(file: Path, of: str, otherwise: str = "") -> None:
 def _check_here(place: Path, of: str) -> None:
     if _ADDRESS.match(str(place)):
         raise BadInput(
-            f"{of} are written to this machine, and {place} is an address; give a place here with --out, and copy from it"
+            f"{of} are written to this machine, and {place} is an address; give a place here with --out, and copy "
+            "from it"
         )

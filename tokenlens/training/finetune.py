@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ..data import content_of, left_out
 from ..data.loading import Loading
 from ..errors import disk_errors
+from ..records.out import check_folder
 from .distribution import flat, make_accelerator, tell_ddp
 from .draws import BATCH, Order, Parts, seed_with
 from .evaluation import evaluate, measure_of
@@ -28,7 +29,6 @@ from .losses import Criterion, Student
 from .optimizer import make_optimizer
 from .patch_dropout import Dropping
 from .progress import EVERY, Meter
-from ..records.out import check_folder
 from .recipe import Recipe
 from .saving import IMAGES_A_STEP, BegunOtherwise, Folder, move_aside
 from .setup import labels_of, open_sets, start

@@ -57,6 +57,7 @@ AT_MOST = {
     ("loss", "smoothing"): 0.9,
     ("loss", "alpha"): 1,
     ("optimizer", "layer_decay"): 1,
+    ("schedule", "epochs"): 1_000_000,
     ("train", "ema_decay"): 1,
     ("train", "seed"): 2**63 - 1,  # torch counts no further
 }
