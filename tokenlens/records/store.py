@@ -20,6 +20,7 @@ import zarr
 from zarr.codecs import BloscCodec, TransposeCodec
 
 from ..errors import BadInput, disk_errors
+from .facts import say_which_are_gone
 from .out import check_folder
 from .run import Run
 from .schema import DIMS, SCHEMA, coordinates, dims_of
@@ -254,4 +255,5 @@ def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Datase
             if strict:
                 raise
             warnings.warn(str(error), UserWarning, stacklevel=2)
+    say_which_are_gone(runs)
     return runs
