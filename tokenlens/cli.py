@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections import Counter
 from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import Any, NoReturn
@@ -61,20 +62,53 @@ def tokenlens() -> None:
     """
 
 
+LONGEST = 1000  # letters of a sentence; click repeats all the words that it did not expect, and there may be 100,000
+
+
+class Warnings:
+    """Shows warnings as a user reads them: without a line of ours, and of many of one kind three and their number."""
+
+    SHOWN = 3
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[type[Warning], str, int]] = Counter()
+
+    def __call__(self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+        """Take one, in the place of `warnings.showwarning`; a kind is what one line of code says."""
+        self.counts[category, filename, lineno] += 1
+        if self.counts[category, filename, lineno] <= self.SHOWN:
+            self._say(f"{message}")
+
+    def close(self) -> None:
+        """Say how many were not shown."""
+        for count in self.counts.values():
+            if count > self.SHOWN:
+                self._say(f"{count - self.SHOWN:,} more of this kind, {count:,} in all")
+        self.counts.clear()
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError):
+            click.echo(f"Warning: {text}", err=True)
+
+
 def main() -> None:
     """Run a command; what a user did wrong, or the machine lacks, is one sentence and exit code 2, no traceback."""
-    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # to a user, no line of ours matters
+    warnings.showwarning = told = Warnings()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files are any bytes, and terminals not all UTF-8
     try:
-        tokenlens(standalone_mode=False)
+        try:
+            tokenlens(standalone_mode=False)
+        finally:
+            told.close()
     except BadInput as error:
         _end(f"Error: {error}", 2)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        _end(f"Error: {error.format_message()}", error.exit_code)
+        said = error.format_message()
+        _end(f"Error: {said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _end("Stopped. What was written is kept; the same command goes on from there.", 130)
     except MemoryError as error:

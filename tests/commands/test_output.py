@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -9,6 +10,8 @@ from typing import TextIO
 import pytest
 
 from tokenlens.cli import main, tokenlens
+
+from .conftest import Call
 
 FULL = Path("/dev/full")
 COMMANDS = tokenlens.list_commands(None)  # type: ignore[arg-type]
@@ -79,3 +82,30 @@ def test_what_a_machine_refuses_is_one_sentence(
         assert ended(monkeypatch, "data", sys.stdout) == 2
         told = capsys.readouterr().err
         assert told.startswith(said) and told.count("\n") == 1
+
+
+def test_many_warnings_of_a_kind_are_three_and_a_number(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def show(*_: object) -> None:
+        for number in range(5000):
+            warnings.warn(f"file {number} is damaged", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+
+    monkeypatch.setattr("tokenlens.commands.listing.show", show)
+    said = [f"file {number} is damaged" for number in range(3)] + ["another", "4,997 more of this kind, 5,000 in all"]
+    assert call("data").err.splitlines() == [f"Warning: {line}" for line in said]
+
+
+def test_a_folder_of_very_many_folders_is_one_line(call: Call, here: Path) -> None:
+    (here / "many").mkdir()
+    for number in range(2000):
+        (here / "many" / f"{number:04}").mkdir()
+    ended = call("compare", "many")
+    fact = "2000 folders in many cannot be read as runs, having no zarr.json, and are left out: 0000, 0001, 0002, ..."
+    assert ended.err.splitlines()[0] == f"Warning: {fact}" and "many holds no run that can be read" in ended.sentence
+    assert len(ended.err.splitlines()) == 2
+
+
+def test_very_many_words_are_not_repeated(call: Call) -> None:
+    words = [f"folder-{number}" for number in range(5000)]
+    sentence = call("compare", *words).sentence
+    assert sentence.startswith("Got unexpected extra arguments (folder-1 folder-2 ") and len(sentence) < 1010

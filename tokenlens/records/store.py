@@ -245,9 +245,12 @@ def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Datase
         raise BadInput(f"there is no folder of runs {path}; make one with `tokenlens extract`")
     if (path / "zarr.json").is_file():
         return [open_run(path)]
-    runs = []
+    runs, strangers = [], []
     for folder in sorted(path.iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):
+            continue
+        if not strict and not (folder / "zarr.json").is_file():  # there may be very many, and no need to try each
+            strangers.append(folder.name)
             continue
         try:
             runs.append(open_run(folder))
@@ -255,5 +258,14 @@ def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Datase
             if strict:
                 raise
             warnings.warn(str(error), UserWarning, stacklevel=2)
+    if strangers:
+        folders, are = ("folder", "is") if len(strangers) == 1 else ("folders", "are")
+        more = ", ..." if len(strangers) > 3 else ""
+        warnings.warn(
+            f"{len(strangers)} {folders} in {path} cannot be read as runs, having no zarr.json, and {are} left out: "
+            f"{', '.join(strangers[:3])}{more}",
+            UserWarning,
+            stacklevel=2,
+        )
     say_which_are_gone(runs)
     return runs
