@@ -54,9 +54,10 @@ def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Seq
         )
     blank = found[found["value"].isna() & found["metric"].isin([one.name for one in asked if one.of == "feature"])]
     if len(blank):
+        names = ", ".join(dict.fromkeys(blank["metric"]))
         warnings.warn(
-            f"{blank['n'].min()} images do not determine {', '.join(dict.fromkeys(blank['metric']))} of their "
-            f"features, so {len(blank)} values are NaN: that takes more images than both runs' features have directions; "
+            f"{blank['n'].min()} images do not determine {names} of their features, so {len(blank)} values are NaN: "
+            "that takes more images than the features of both runs have directions; "
             "extract more images, and of what there is of so few see the column chance, to which it lies close",
             stacklevel=3,
         )

@@ -23,7 +23,7 @@ from ..errors import BadInput, disk_errors
 from .facts import say_which_are_gone
 from .out import check_folder
 from .run import Run
-from .schema import DIMS, SCHEMA, coordinates, dims_of
+from .schema import DIMS, SCHEMA, coordinates, dims_of, malformed
 
 CHUNK = 1024
 AGAIN = "move it away to have it extracted again"
@@ -205,6 +205,8 @@ def open_run(folder: Path) -> xr.Dataset:
         raise StoreError(f"{folder} cannot be read as a run ({reason}); {AGAIN}") from error
     if schema != SCHEMA:
         raise StoreError(f"{folder} has schema {schema}, this tokenlens reads {SCHEMA}; update tokenlens, or {AGAIN}")
+    if wrong := malformed(dataset.attrs):
+        raise StoreError(f"{folder} cannot be read as a run (its {wrong} is {dataset.attrs[wrong]!r}); {AGAIN}")
     lost = _lost(folder, dataset, written)
     if lost:
         raise StoreError(f"{folder} cannot be read as a run (it has lost {lost}); {AGAIN}")

@@ -113,6 +113,6 @@ def test_pages_of_others_hear_whether_the_network_may_be_asked(allowed: bool, tm
         yield "page", b"", ()
 
     entry = replace(entries(["contact-sheet"])[0], pages=pages)
-    source = Source(tmp_path, tmp_path, opened=[xr.Dataset()], allow_remote=allowed)
+    source = Source(tmp_path, tmp_path, opened=[xr.Dataset({"label": ("image", [0])})], allow_remote=allowed)
     list(draw_all([entry], source, Request(tmp_path / "out", "png")))
     assert heard == [allowed]
