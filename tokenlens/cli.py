@@ -13,7 +13,7 @@ import warnings
 from collections import Counter
 from contextlib import suppress
 from importlib.metadata import entry_points
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -73,7 +73,10 @@ class Warnings:
     def __init__(self) -> None:
         self.counts: Counter[tuple[type[Warning], str, int]] = Counter()
 
-    def __call__(self, message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+    def __call__(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
         """Take one, in the place of `warnings.showwarning`; a kind is what one line of code says."""
         self.counts[category, filename, lineno] += 1
         if self.counts[category, filename, lineno] <= self.SHOWN:
