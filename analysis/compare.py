@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from tokenlens.errors import BadInput
+from tokenlens.errors import BadInput, check_memory
 from tokenlens.records import tables as table
 from tokenlens.records.facts import facts_of
 
@@ -30,6 +30,8 @@ from .streaming import Options, Row, Source, stream
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_WORKERS = 1024  # threads
 
 
 class Comparison(NamedTuple):
@@ -55,6 +57,16 @@ class _Work(NamedTuple):
     def of(self, images: Images) -> Source:
         """The runs, walked over these images."""
         return Source(self.runs, self.ids, images)
+
+    def check_memory(self) -> None:
+        """Refuse more resamples than could be held: how often each draws an image, and its heat map of each run."""
+        images = max(map(len, self.images.values()))
+        patches = max(run.sizes.get("patch", 0) for run in self.runs.values())
+        drawn, maps = 8 * min(self.options.chunk, images), 8 * patches * min(len(self.runs), heat_maps.RUNS_AT_ONCE)
+        check_memory(
+            f"{self.options.resamples} resamples of {images} images", self.options.resamples * (drawn + maps),
+            "give fewer --resamples; 1000 are usual, and beyond 10000 an interval hardly moves",
+        )  # fmt: skip
 
 
 def compare(
@@ -103,7 +115,10 @@ def compare(
         raise BadInput("there is no run with images to compare; write some with `tokenlens extract`")
     if chunk < 1 or workers < 1 or resamples < 1:
         raise BadInput("chunk, workers and resamples must be at least 1; leave them out for what is usual")
+    if workers > MOST_WORKERS:
+        raise BadInput(f"{workers} threads are too many, {MOST_WORKERS} are the most; as many as cores are enough")
     work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed))
+    work.check_memory()
     found = _carry_out(work, "radial" in chosen, progress)
     selection.say_what_is_missing(found.comparison, asked, chosen, by_name=bool(metrics))
     return found

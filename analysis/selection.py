@@ -42,11 +42,23 @@ def metrics(given: Iterable[str | Metric | Callable[..., Any]] | None) -> tuple[
 
 
 def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Sequence[str], by_name: bool) -> None:
-    """Warn of metrics without a chance level; and, where they were asked for `by_name`, of those without any row."""
+    """Warn of metrics without a chance level, of features of too few images, and of metrics without any row.
+
+    Of the last only where they were asked for `by_name`.
+    """
     there = set(found["metric"])
     if unknown := [one.name for one in asked if one.chance is None and one.name in there]:
         warnings.warn(
             f"what chance gives is not known of {', '.join(unknown)}, so it is NaN there; say it with @metric(chance=)",
+            stacklevel=3,
+        )
+    blank = found[found["value"].isna() & found["metric"].isin([one.name for one in asked if one.of == "feature"])]
+    if len(blank):
+        names = ", ".join(dict.fromkeys(blank["metric"]))
+        warnings.warn(
+            f"{blank['n'].min()} images do not determine {names} of their features, so {len(blank)} values are NaN: "
+            "that takes more images than the features of both runs have directions; "
+            "extract more images, and of what there is of so few see the column chance, to which it lies close",
             stacklevel=3,
         )
     for one in asked if by_name else ():

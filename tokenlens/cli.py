@@ -5,10 +5,15 @@ A command parses words and calls one function. Nothing heavy is imported before 
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+import traceback
 import warnings
+from collections import Counter
+from contextlib import suppress
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -57,20 +62,80 @@ def tokenlens() -> None:
     """
 
 
+LONGEST = 1000  # letters of a sentence; click repeats all the words that it did not expect, and there may be 100,000
+
+
+class Warnings:
+    """Shows warnings as a user reads them: without a line of ours, and of many of one kind three and their number."""
+
+    SHOWN = 3
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[type[Warning], str, int]] = Counter()
+
+    def __call__(
+        self, message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
+        """Take one, in the place of `warnings.showwarning`; a kind is what one line of code says."""
+        self.counts[category, filename, lineno] += 1
+        if self.counts[category, filename, lineno] <= self.SHOWN:
+            self._say(f"{message}")
+
+    def close(self) -> None:
+        """Say how many were not shown."""
+        for count in self.counts.values():
+            if count > self.SHOWN:
+                self._say(f"{count - self.SHOWN:,} more of this kind, {count:,} in all")
+        self.counts.clear()
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError):
+            click.echo(f"Warning: {text}", err=True)
+
+
 def main() -> None:
-    """Run a command; what a user did wrong is one sentence and exit code 2, without a traceback."""
-    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # to a user, no line of ours matters
+    """Run a command; what a user did wrong, or the machine lacks, is one sentence and exit code 2, no traceback."""
+    warnings.showwarning = told = Warnings()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files are any bytes, and terminals not all UTF-8
     try:
-        tokenlens(standalone_mode=False)
+        try:
+            tokenlens(standalone_mode=False)
+        finally:
+            told.close()
     except BadInput as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        _end(f"Error: {error}", 2)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
+        said = error.format_message()
+        _end(f"Error: {said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped. What was written is kept; the same command goes on from there.", err=True)
-        sys.exit(130)
+        _end("Stopped. What was written is kept; the same command goes on from there.", 130)
+    except MemoryError as error:
+        _end(f"Error: the memory does not suffice ({error}); give fewer images at a time, or leave more of it free", 2)
+    except OSError as error:
+        _end(f"Error: {_lost_output(error) or _refused(error)}", 2)
+
+
+def _end(said: str, code: int) -> NoReturn:
+    with suppress(OSError):  # nowhere to say it; the code says that something is wrong
+        click.echo(said, err=True)
+    sys.exit(code)
+
+
+def _lost_output(error: OSError) -> str:
+    """What is wrong with standard output, where printing failed; what could not be written is then let go."""
+    *_, (frame, _line) = traceback.walk_tb(error.__traceback__)
+    if frame.f_code is not click.echo.__code__:
+        return ""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try the rest again at its end
+    return f"standard output cannot be written ({error.strerror}); what was made is kept, send the words elsewhere"
+
+
+def _refused(error: OSError) -> str:
+    """A file, folder or address that the machine refuses, where nobody nearer to it had a word for it."""
+    what = f"{error.filename} cannot be used" if error.filename else "the machine refuses"
+    return f"{what} ({error.strerror or error}); look at what lies there and at its permissions"

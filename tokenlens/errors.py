@@ -5,8 +5,10 @@ A message is one sentence: the fact, the situation, the way out. The command lin
 
 import difflib
 import errno
+import os
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -52,3 +54,25 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise BadInput(
             f"{folder} cannot be written ({error.strerror or error}); choose another folder with --out"
         ) from error
+
+
+PROCESS = 300_000_000  # bytes that a process takes which has read torch
+
+
+def memory() -> int:
+    """Bytes of memory of this machine, or of the container that this process is in; `sys.maxsize` where none tells."""
+    found = sys.maxsize
+    with suppress(AttributeError, ValueError, OSError):  # not on every system
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(ValueError, OSError):  # no such file, or the word "max" in it
+        found = min(found, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return found
+
+
+def check_memory(what: str, needed: int, way_out: str) -> None:
+    """Refuse, before it begins, what takes more than all memory; `what` is a plural, `needed` bytes at least."""
+    most = memory()
+    if needed > most:
+        raise BadInput(
+            f"{what} take {needed / 1e9:,.1f} GB of memory or more, and there are {most / 1e9:,.1f} GB; {way_out}"
+        )

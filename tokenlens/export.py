@@ -20,6 +20,7 @@ from .extraction.reduced_models import Models
 from .hosts.loading import input_of
 from .methods import methods
 from .records.atomic import whole
+from .records.out import check_file
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -42,6 +43,7 @@ class Export(Models):
             raise BadInput(f"{len(planned)} models were asked for and a file holds one; give one method and keep rate")
         ((name, amount),) = planned
         check_portable(name)
+        check_file(asked.out, "models")
         host = asked.host()
         model = asked.build(host, name, amount)
         differs = export_onnx(model, asked.out, asked.opset, _told(model, name, host.model))
@@ -76,6 +78,9 @@ def export_onnx(model: ReducedViT, path: Path, opset: int = OPSET, told: dict[st
             than 1e-4, or the file cannot be written.
     """
     _check_packages()
+    newest = importlib.import_module("onnx").defs.onnx_opset_version()
+    if opset > newest:
+        raise BadInput(f"the onnx that is installed knows opsets up to {newest}, not {opset}; give one with --opset")
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     if size > LARGEST:
         raise BadInput(f"the model has {size / 1e9:.1f} GB of weights and an ONNX file holds 2; take a smaller model")

@@ -45,7 +45,8 @@ def pwcca(sums: Gram) -> Values:
     """Projection-weighted CCA distance, 0 (equal up to a linear map) .. 1; not symmetric: weighted by features of `a`.
 
     One minus the canonical correlations weighted by how much of A each canonical direction carries. Where A has more
-    features than B, directions without a partner count with correlation 0, as published.
+    features than B, directions without a partner count with correlation 0, as published. NaN
+    where the images are too few, as in `Gram`.
     """
     return sums.pwcca()
 
@@ -61,7 +62,7 @@ def pwcca_reverse(sums: Gram) -> Values:
 
 @metric("mean_cca", label="mean CCA", interval=Chunk.mean_cca, chance=lambda sums: sums.by_chance.mean_cca(), **SUMS)
 def mean_cca(sums: Gram) -> Values:
-    """Mean canonical correlation, 0 .. 1 (equal up to a linear map)."""
+    """Mean canonical correlation, 0 .. 1 (equal up to a linear map); NaN where the images are too few, as in `Gram`."""
     return sums.mean_cca()
 
 
@@ -70,7 +71,7 @@ def mean_cca(sums: Gram) -> Values:
     chance=Gram.expected_mean_squared_cca, **SUMS,
 )  # fmt: skip
 def mean_squared_cca(sums: Gram) -> Values:
-    """Mean squared canonical correlation, 0 .. 1 (equal up to a linear map)."""
+    """Mean squared canonical correlation, 0 .. 1 (equal up to a linear map); NaN as `mean_cca` is."""
     return sums.mean_squared_cca()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tokenlens.errors import BadInput
 
@@ -42,7 +42,11 @@ def gram(a: ArrayLike, b: ArrayLike) -> Gram:
 
 @dataclass(frozen=True)
 class Gram:
-    """Sums over n images of centred features: aa (..., F, F), bb (..., G, G), ab (..., F, G), float64."""
+    """Sums over n images of centred features: aa (..., F, F), bb (..., G, G), ab (..., F, G), float64.
+
+    What the images do not determine is NaN: everything of one image; and what rests on canonical correlations where the
+    ranks of a and b together exceed n - 1, so that some of these are 1 whatever the features are.
+    """
 
     aa: Square
     bb: Square
@@ -74,13 +78,13 @@ class Gram:
         """Squared Procrustes distance, (...)."""
         one = self.scaled()
         norms = np.trace(one.aa, axis1=-2, axis2=-1) + np.trace(one.bb, axis1=-2, axis2=-1)
-        return np.asarray(norms - 2 * np.linalg.svdvals(one.ab).sum(axis=-1))
+        return _where(self.n > 1, norms - 2 * np.linalg.svdvals(one.ab).sum(axis=-1))
 
     def cka(self) -> Values:
         """Linear CKA distance, (...); 1 where one of the two never varies."""
         one = self.scaled()
         a, b, ab = (np.linalg.norm(x, axis=(-2, -1)) for x in (one.aa, one.bb, one.ab))
-        return np.asarray(1 - ab**2 / np.where(a * b > 0, a * b, 1))
+        return _where(self.n > 1, 1 - ab**2 / np.where(a * b > 0, a * b, 1))
 
     @cached_property
     def canonical(self) -> tuple[Spectrum, tuple[Square, Root], tuple[Square, Root]]:
@@ -89,6 +93,20 @@ class Gram:
         (white_a, root_a), (white_b, root_b) = whitening(one.aa), whitening(one.bb)
         left, rho, right = np.linalg.svd(white_a @ one.ab @ white_b)
         return np.minimum(rho, 1), (left.mT, root_a), (right, root_b)
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int64]:
+        """In how many directions the features of a, and those of b, vary: (2, ...)."""
+        _, *sides = self.canonical
+        return np.asarray([(root > 0).sum(axis=(-2, -1)) for _, (_, root) in sides])
+
+    @property
+    def directions(self) -> NDArray[np.int64]:
+        """How many canonical directions there are, (...); 1, of correlation 0, where one of the two never varies."""
+        return np.asarray(np.maximum(self.ranks.min(axis=0), 1))
+
+    def _determined(self, values: Values) -> Values:
+        return _where((self.ranks.sum(axis=0) < self.n) & (self.n > 1), values)
 
     def correlations(self) -> Spectrum:
         """Canonical correlations, largest first, (..., min(F, G)), never above 1."""
@@ -105,26 +123,30 @@ class Gram:
 
     def pwcca(self, reverse: bool = False) -> Values:
         """PWCCA distance weighted by the features of a, or of b in `reverse`, (...)."""
-        return np.asarray(1 - (self.weights(reverse) * self.correlations()).sum(axis=-1))
+        return self._determined(1 - (self.weights(reverse) * self.correlations()).sum(axis=-1))
 
     def mean_cca(self) -> Values:
-        """Mean canonical correlation, (...)."""
-        return np.asarray(self.correlations().mean(axis=-1))
+        """Mean canonical correlation over the directions that there are, (...)."""
+        return self._determined(self.correlations().sum(axis=-1) / self.directions)
 
     def mean_squared_cca(self) -> Values:
-        """Mean squared canonical correlation, (...)."""
-        return np.asarray((self.correlations() ** 2).mean(axis=-1))
+        """Mean squared canonical correlation over the directions that there are, (...)."""
+        return self._determined((self.correlations() ** 2).sum(axis=-1) / self.directions)
 
     def expected_cka(self) -> Values:
         """Mean CKA distance over shuffles of images, (...), in closed form; 1 where one of the two never varies."""
         one = self.scaled()
         norms = (self.n - 1) * np.linalg.norm(one.aa, axis=(-2, -1)) * np.linalg.norm(one.bb, axis=(-2, -1))
-        return np.asarray(1 - np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0))
+        return _where(self.n > 1, 1 - np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0))
 
     def expected_mean_squared_cca(self) -> Values:
         """Mean over shuffled images of the mean squared correlation, (...), in closed form."""
-        ranks = np.asarray([np.linalg.matrix_rank(x, hermitian=True) for x in (self.aa, self.bb)])
-        return np.minimum(1.0, ranks.prod(axis=0) / max(self.n - 1, 1) / min(self.ab.shape[-2:]))
+        return self._determined(np.asarray(self.ranks.prod(axis=0) / self.directions / max(self.n - 1, 1)))
+
+
+def _where(known: bool | NDArray[np.bool_], values: Values) -> Values:
+    """The values that are known, (...); NaN for the others."""
+    return np.where(known, values, np.nan)
 
 
 def whitening(symmetric: Square) -> tuple[Square, Root]:

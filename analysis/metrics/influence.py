@@ -42,9 +42,9 @@ class Geometry:
     def mixes(self) -> Between:
         """How each canonical correlation moves PWCCA, its reverse, mean and mean squared CCA: (K, 4)."""
         rho = self.canonical[2]
-        width = len(rho)
-        return np.stack([-self.sums.weights(), -self.sums.weights(reverse=True), np.full(width, 1 / width),
-                         2 * rho / width], axis=1)  # fmt: skip
+        count = self.sums.directions
+        return np.stack([-self.sums.weights(), -self.sums.weights(reverse=True), np.full(len(rho), 1 / count),
+                         2 * rho / count], axis=1)  # fmt: skip
 
 
 class Chunk:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -39,9 +38,3 @@ def image(figure: Figure, kind: str, preset: str) -> bytes:
         FigureCanvasAgg(figure)  # no window, no global state
         figure.savefig(made, format=kind, metadata=_DATELESS[kind])
     return made.getvalue()
-
-
-def check_out(folder: Path) -> None:
-    """Refuse a folder that is a file, before anything is drawn."""
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file and not a folder: give another folder with --out")

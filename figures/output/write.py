@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 
 from tokenlens.errors import BadInput
 from tokenlens.records.atomic import write
+from tokenlens.records.out import check_folder
 
 from ..catalogue import Entry
 from ..select.setting import rows_of, settings
 from ..source import Source
 from ..theme import style
 from . import latex_markdown
-from .formats import check_out, formats, image
+from .formats import formats, image
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
     """
     kinds = formats(request.formats)
     style.preset(request.preset)
-    check_out(request.out)
+    check_folder(request.out, "figures")
     lacking: dict[str, list[str]] = {}
     single: list[str] = []
     some = source.only(request.where)

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from tokenlens.errors import BadInput
+
 from ..theme.style import shortened
 
 Picture = NDArray[np.uint8]
@@ -34,6 +36,7 @@ PIXELS = 1_000_000  # of all cells: keeps a sheet of photographs below about 1.5
 SMALLEST, LARGEST = 112, 224  # pixels of a cell's longer side, about
 LUMA = np.array([0.299, 0.587, 0.114])
 GAP, DPI = 3, 100
+MOST = 2**16 - 1  # pixels a side that matplotlib can draw
 LEAST = 0.7  # of a title's size, to which long titles may shrink all of them
 SOURCE = "image"  # title of the first column
 
@@ -69,6 +72,7 @@ def contact_sheet(
 
     Raises:
         ValueError: a panel whose arrays do not fit its grid or the images.
+        BadInput: a sheet with more pixels a side than a picture can have.
     """
     for panel in panels:
         _check(panel, len(images))
@@ -78,6 +82,11 @@ def contact_sheet(
     note_px = round(0.14 * width) if note else 0
     full_w = (width + GAP) * len(titles) + GAP
     full_h = (height + GAP) * len(images) + title_px + note_px + GAP
+    if max(full_w, full_h) > MOST:
+        raise BadInput(
+            f"{len(images)} images of {len(panels)} runs make a sheet of {full_w} x {full_h} pixels, and {MOST} are "
+            "the most a side; give fewer --images, or fewer runs with --where"
+        )
     figure = Figure(figsize=(full_w / DPI, full_h / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)  # no window, no global state
     for i, image in enumerate(images):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tokenlens.errors import BadInput, disk_errors
 from tokenlens.records.atomic import write
+from tokenlens.records.out import check_file, check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,8 +104,7 @@ class OneFile:
     split = False
 
     def __init__(self, out: Path) -> None:
-        if out.is_dir():
-            raise BadInput(f"{out} is a folder, and a report is one file: name a file with --out, or give --split")
+        check_file(out, "reports", otherwise=", or give --split")
         self.out, self.data = out, dict[str, str]()
 
     def __enter__(self) -> OneFile:
@@ -131,6 +131,7 @@ class Folder:
     split = True
 
     def __init__(self, out: Path) -> None:
+        check_folder(out, "reports")
         if out.exists() and not _replaceable(out):
             raise BadInput(f"{out} holds more than a report, so it is not replaced: give another folder with --out")
         self.out = out

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tokenlens.errors import BadInput
-from tokenlens.methods import Reducer, method, register
+from tokenlens.methods import Method, Reducer, method, register
 
 MODULE = '''"""Checkerboard: keep every n-th token.
 
@@ -78,3 +78,12 @@ def test_a_third_party_cannot_take_a_name_of_ours() -> None:
     with pytest.raises(BadInput, match=r"elsewhere\.Other registers a method 'topk', and .*TopK has that name"):
         register("topk")(type("Other", (Reducer,), {"__module__": "elsewhere"}))
     assert method("topk").reducer.__module__ == "tokenlens.methods.topk"
+
+
+def test_a_subclass_is_not_called_or_drawn_as_its_parent() -> None:
+    class Mine(method("topk").reducer):  # type: ignore[misc,name-defined]
+        pass
+
+    facts = Method("mine", Mine).facts()
+    assert (facts["label"], facts["color"], facts["marker"]) == ("mine", "", "")
+    assert facts["family"] == method("topk").facts()["family"] and method("topk").facts()["label"] == "Top-K"

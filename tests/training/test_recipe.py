@@ -88,7 +88,7 @@ def test_numbers_as_people_write_them(text: str, value: float) -> None:
 )
 def test_what_makes_no_sense_is_refused(word: str, says: str) -> None:
     with pytest.raises(tokenlens.BadInput, match=says):
-        load_recipe("shapes", words=[word])
+        load_recipe("shapes", overrides=[word])
 
 
 @pytest.mark.parametrize(

@@ -246,5 +246,5 @@ def test_another_recipe_or_other_steps_need_another_folder(small: Any, tmp_path:
     (tmp_path / "other" / "thesis.txt").touch()
     with pytest.raises(tokenlens.BadInput, match="holds something else; give a new or empty folder"):
         finetune(small(), tmp_path / "other", device="cpu", progress=False)
-    with pytest.raises(tokenlens.BadInput, match="is a file, not a folder of checkpoints"):
+    with pytest.raises(tokenlens.BadInput, match="is a file, not a folder, so no checkpoints can be written there"):
         finetune(small(), tmp_path / "other" / "thesis.txt", device="cpu", progress=False)

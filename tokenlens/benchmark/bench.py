@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from ..core.reduced_vit import ReducedViT
 from ..data import open_data
 from ..data.loading import Loading, batches
-from ..errors import BadInput
+from ..errors import BadInput, check_memory
 from ..extraction.flops import gflops, mean_gflops
 from ..extraction.pretrained import Pretrained
 from ..extraction.reduced_models import Models, device_of, precision_on
@@ -94,6 +95,8 @@ class Bench(Models):
     def images(self, host: Pretrained) -> Tensor:
         """(images, 3, H, W) float32: enough for the biggest batch."""
         most, config = max(self.batch_sizes), input_of(host.vit)
+        size = 4 * math.prod(config["input_size"])
+        check_memory(f"batches of {most} images", most * size, "give a smaller --batch-size")
         if self.data is None:
             return torch.randn(most, *config["input_size"], generator=torch.Generator().manual_seed(self.seed))
         data = open_data(self.data, self.split, self.limit or max(IMAGES, most), self.skip_bad)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..cli import tokenlens
-from ..errors import BadInput
+from ..errors import PROCESS, BadInput, check_memory
+from ..records.out import check_folder
 from .options import examples, list_option, remote_option
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def study(
 
     declared = read(shipped(file), allow_remote)
     out = out or Path(f"study-{declared.name}")
+    check_folder(out, "studies")
+    check_memory(f"{jobs or 0} processes at a time", (jobs or 0) * PROCESS, "give fewer --jobs")
     devices = devices_here()
     jobs = jobs or len(devices) or os.cpu_count() or 1
     todo = select_tasks(declared, out, only)

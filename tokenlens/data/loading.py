@@ -13,7 +13,7 @@ from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
-from ..errors import BadInput
+from ..errors import PROCESS, BadInput, check_memory
 from . import ImageSet
 
 Item = tuple[Tensor, Any, Tensor | None]
@@ -33,6 +33,10 @@ class Loading:
     squash: bool = False
     batch_size: int = 32
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses more processes that read images than there is memory for."""
+        check_memory(f"{self.workers} processes that read images", self.workers * PROCESS, "give fewer --workers")
 
     @classmethod
     def of(cls, config: dict[str, Any], data: ImageSet, batch_size: int, workers: int) -> Loading:

@@ -72,7 +72,8 @@ class Method:
 
     def facts(self) -> dict[str, Any]:
         """What a run remembers of the method, so that whoever reads the run need not know it."""
-        look, reducer = self.look or self.reducer.look, self.reducer
+        reducer = self.reducer
+        look = self.look or vars(reducer).get("look", Look())  # a subclass is another method, and not called its parent
         return {
             "family": reducer.family,
             "keeps": reducer.keeps,

@@ -21,7 +21,7 @@ On disk also its `arrays`, of which every chunk is a file; and `resumed`, where 
 began with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,3 +62,44 @@ def coordinates(blocks: Sequence[int], grid: Sequence[int], layers: Sequence[int
     if layers:
         found["layer"] = ("layer", np.asarray(layers, np.int32))
     return found
+
+
+def malformed(attributes: Mapping[str, Any]) -> str | None:
+    """The first attribute of a run that is not of the kind that its readers take it for; None where all are."""
+    for name, fits in _KINDS.items():
+        value = attributes.get(name)
+        if value is not None and not fits(value):
+            return name
+    return None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list | tuple) and all(fits(one) for one in value)
+
+
+def _map_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, Mapping) and all(fits(one) for one in value.values())
+
+
+def _word(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("run", "dataset", "split", "model", "capacity", "method", "family"), _word),
+    **dict.fromkeys(("blocks", "keep", "grid"), _list_of(_whole)),
+    "keep_rate": _number,
+    "keep_rates": _list_of(lambda one: one is None or _number(one)),
+    "seed": _whole,
+    "options": lambda value: isinstance(value, Mapping),
+    "metrics": _map_of(_number),
+    "gflops": _number,
+}

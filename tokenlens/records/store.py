@@ -8,7 +8,6 @@ and not read as zeros. The variables are in `tokenlens.records.schema`. Nothing 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,8 +21,9 @@ from zarr.codecs import BloscCodec, TransposeCodec
 
 from ..errors import BadInput, disk_errors
 from .facts import say_which_are_gone
+from .out import check_folder
 from .run import Run
-from .schema import DIMS, SCHEMA, coordinates, dims_of
+from .schema import DIMS, SCHEMA, coordinates, dims_of, malformed
 
 CHUNK = 1024
 AGAIN = "move it away to have it extracted again"
@@ -37,14 +37,9 @@ class StoreError(BadInput):
 
 def check_out(folder: Path) -> None:
     """Refuse to write runs into something that is not a folder of runs."""
-    if "://" in str(folder) or re.match(r"[a-z0-9]{2,}:/", str(folder)):  # Path makes one slash of two
-        raise BadInput(
-            f"runs are written to folders, and {folder} is an address; give a folder of this machine with --out"
-        )
+    check_folder(folder, "runs")
     if (folder / "zarr.json").is_file():
         raise BadInput(f"{folder} is one run; give the folder that it lies in with --out, {folder.parent}")
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file, not a folder of runs; give a new folder with --out")
     with disk_errors(folder):
         strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
     runs = [name for name in strangers if (folder / name / "zarr.json").is_file()]
@@ -210,6 +205,8 @@ def open_run(folder: Path) -> xr.Dataset:
         raise StoreError(f"{folder} cannot be read as a run ({reason}); {AGAIN}") from error
     if schema != SCHEMA:
         raise StoreError(f"{folder} has schema {schema}, this tokenlens reads {SCHEMA}; update tokenlens, or {AGAIN}")
+    if wrong := malformed(dataset.attrs):
+        raise StoreError(f"{folder} cannot be read as a run (its {wrong} is {dataset.attrs[wrong]!r}); {AGAIN}")
     lost = _lost(folder, dataset, written)
     if lost:
         raise StoreError(f"{folder} cannot be read as a run (it has lost {lost}); {AGAIN}")
@@ -250,9 +247,12 @@ def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Datase
         raise BadInput(f"there is no folder of runs {path}; make one with `tokenlens extract`")
     if (path / "zarr.json").is_file():
         return [open_run(path)]
-    runs = []
+    runs, strangers = [], []
     for folder in sorted(path.iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):
+            continue
+        if not strict and not (folder / "zarr.json").is_file():  # there may be very many, and no need to try each
+            strangers.append(folder.name)
             continue
         try:
             runs.append(open_run(folder))
@@ -260,5 +260,14 @@ def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Datase
             if strict:
                 raise
             warnings.warn(str(error), UserWarning, stacklevel=2)
+    if strangers:
+        folders, are = ("folder", "is") if len(strangers) == 1 else ("folders", "are")
+        more = ", ..." if len(strangers) > 3 else ""
+        warnings.warn(
+            f"{len(strangers)} {folders} in {path} cannot be read as runs, having no zarr.json, and {are} left out: "
+            f"{', '.join(strangers[:3])}{more}",
+            UserWarning,
+            stacklevel=2,
+        )
     say_which_are_gone(runs)
     return runs

@@ -6,7 +6,6 @@ is of the whole run. Wings write and read tables through this file and never kno
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tokenlens.core.families import KEEPING, MERGING, UNORDERED
 from tokenlens.errors import BadInput, UnknownName, disk_errors
 from tokenlens.records.atomic import whole
+from tokenlens.records.out import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,12 +93,7 @@ def conform(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def check_out(folder: str | Path) -> None:
     """Refuse a folder for tables, before anything is computed, that is a file or that nothing can be written into."""
-    folder = Path(folder)
-    there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
-    if not there.is_dir():
-        raise BadInput(f"{there} is a file, not a folder, so no tables can be written there; give a folder with --out")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise BadInput(f"{there} cannot be written, being read-only for you; choose another folder with --out")
+    check_folder(Path(folder), "tables")
 
 
 def write(frame: pd.DataFrame, folder: str | Path, name: str, csv: bool = False) -> Path:

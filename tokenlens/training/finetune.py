@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ..data import content_of, left_out
 from ..data.loading import Loading
 from ..errors import disk_errors
+from ..records.out import check_folder
 from .distribution import flat, make_accelerator, tell_ddp
 from .draws import BATCH, Order, Parts, seed_with
 from .evaluation import evaluate, measure_of
@@ -71,6 +72,7 @@ def finetune(
         BadInput: settings that do not go together, images or weights that cannot be used, a full disk, a loss that is
             not finite.
     """
+    check_folder(out, "checkpoints")
     try:
         training = Training(recipe, out, device, trackers, progress)
     except BegunOtherwise:

@@ -57,6 +57,7 @@ AT_MOST = {
     ("loss", "smoothing"): 0.9,
     ("loss", "alpha"): 1,
     ("optimizer", "layer_decay"): 1,
+    ("schedule", "epochs"): 1_000_000,
     ("train", "ema_decay"): 1,
     ("train", "seed"): 2**63 - 1,  # torch counts no further
 }
@@ -67,20 +68,20 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in PLACE.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name: str, changes: Mapping[str, Any] | None = None, words: Iterable[str] = ()) -> Recipe:
+def load_recipe(name: str, changes: Mapping[str, Any] | None = None, overrides: Iterable[str] = ()) -> Recipe:
     """Resolve a recipe.
 
     Args:
         name: of a recipe that comes with the package, or a path to a YAML file.
         changes: `section.key` to value; None leaves what the recipe says.
-        words: `section.key=value`, the value written as in YAML; they win.
+        overrides: `section.key=value`, the value written as in YAML; they win.
 
     Raises:
         BadInput: no such recipe or key, or a value of the wrong kind.
     """
     values = _read(name, ())
     said = {key: value for key, value in (changes or {}).items() if value is not None}
-    for word in words:
+    for word in overrides:
         key, equals, text = word.partition("=")
         if not equals:
             raise BadInput(f"--set {word!r} says no value; write section.key=value, as in optimizer.lr=1e-4")

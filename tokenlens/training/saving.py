@@ -51,8 +51,6 @@ class Folder:
         self.out, self.recipe, self.card = out, recipe, dict(card)
         there = out / "recipe.json"
         with disk_errors(out):
-            if out.exists() and not out.is_dir():
-                raise BadInput(f"{out} is a file, not a folder of checkpoints; give a new folder with --out")
             if out.is_dir() and not there.is_file() and any(not p.name.startswith(".") for p in out.iterdir()):
                 raise BadInput(f"{out} holds something else; give a new or empty folder with --out")
             text = there.read_bytes() if there.is_file() else b"null"

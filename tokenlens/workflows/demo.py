@@ -14,9 +14,12 @@ from tokenlens.figures.catalogue import Source, entries
 from tokenlens.figures.output.write import Request, draw_all
 from tokenlens.figures.report.write import write_report
 
+from ..data.embedded.open import SIZES
+from ..errors import BadInput
 from ..extraction.jobs import Job
 from ..methods import methods
 from ..records import tables as table
+from ..records.out import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +48,11 @@ def demo(out: Path, images: int = 256, device: str = "auto") -> Iterator[str]:
         images: how many held-out images of the embedded set.
         device: auto, cpu or cuda.
     """
+    check_folder(out, "demonstrations")
+    if images > SIZES["test"]:
+        raise BadInput(
+            f"there are {SIZES['test']} held-out images and not {images}; give --images {SIZES['test']} or fewer"
+        )
     names = own_methods()
     job = Job(
         methods=names, keep_rates=RATES, split="test", limit=images, device=device, features="float32",

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenlens.analysis.metrics import features
+from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.errors import BadInput
 
 DISTANCES = (features.procrustes, features.cka, features.pwcca)
@@ -94,3 +95,32 @@ def test_single_precision_is_close() -> None:
 def test_other_images_are_refused() -> None:
     with pytest.raises(BadInput, match="not of the same images"):
         features.procrustes(np.ones((4, 20)), np.ones((4, 21)))
+
+
+CANONICAL = (features.pwcca, features.mean_cca, features.mean_squared_cca)
+
+
+def test_canonical_correlations_of_too_few_images_are_no_number() -> None:
+    """17 directions in all: of 17 images at least one correlation is 1 for any features, of 18 none has to be."""
+    a, b = np.random.default_rng(5).normal(size=(8, 18)), np.random.default_rng(6).normal(size=(9, 18))
+    assert features.canonical_correlations(a[:, :17], b[:, :17])[0] == pytest.approx(1)
+    assert features.canonical_correlations(a, b)[0] < 1 - 1e-6
+    few = features.gram(a[:, :17], b[:, :17])
+    for measure in CANONICAL:
+        assert np.isnan(measure(a[:, :17], b[:, :17])) and np.isnan(METRICS[measure.__name__].expected(few))
+        assert 0 < measure(a, b) < 1
+
+
+def test_one_image_determines_nothing() -> None:
+    a, b = np.random.default_rng(7).normal(size=(2, 5, 1))
+    sums = features.gram(a, b)
+    for measure in ALL:
+        assert np.isnan(measure(a, b)) and np.isnan(METRICS[measure.__name__].expected(sums))
+
+
+def test_directions_that_are_none_do_not_count() -> None:
+    """Features of lower rank than channels are as like themselves as can be."""
+    low = np.concatenate([np.random.default_rng(8).normal(size=(3, 50))] * 4)
+    assert features.mean_cca(low, low) == pytest.approx(1) and features.mean_squared_cca(low, low) == pytest.approx(1)
+    sums = features.gram(low, np.random.default_rng(9).normal(size=(12, 50)))
+    assert sums.ranks.tolist() == [3, 12] and sums.expected_mean_squared_cca() == pytest.approx(12 / 49)

@@ -1,12 +1,10 @@
 """Files of figures: text as text, the same figure the same file."""
 
-from pathlib import Path
-
 import pytest
 from matplotlib.figure import Figure
 
 from tokenlens.errors import BadInput, UnknownName
-from tokenlens.figures.output.formats import check_out, formats, image
+from tokenlens.figures.output.formats import formats, image
 from tokenlens.figures.theme import style
 
 
@@ -30,12 +28,6 @@ def test_text_stays_text_and_fonts_are_embedded() -> None:
 def test_the_same_figure_is_the_same_file(kind: str) -> None:
     first = image(made(), kind, "iccv")
     assert first == image(made(), kind, "iccv") != image(style.new_figure("iccv"), kind, "iccv")
-
-
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("")
-    with pytest.raises(BadInput, match="out is a file and not a folder: give another folder with --out"):
-        check_out(tmp_path / "out")
 
 
 def test_formats_are_read_once_each() -> None:

@@ -1,6 +1,7 @@
 """What `tokenlens figures` writes and says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -91,7 +92,9 @@ def test_a_name_that_does_not_exist_is_told_before_anything_is_drawn(words: list
 
 def test_a_folder_that_is_a_file_is_told_before_anything_is_drawn(results: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(BadInput, match="out is a file and not a folder: give another folder with --out"):
+    with pytest.raises(
+        BadInput, match="out is a file, not a folder, so no figures can be written there; give a folder with --out"
+    ):
         run("accuracy", "--results", results, "--out", tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
 
@@ -99,3 +102,17 @@ def test_a_folder_that_is_a_file_is_told_before_anything_is_drawn(results: Path,
 def test_the_list_names_every_figure() -> None:
     said, _ = run("--list")
     assert [line.split()[0] for line in said if not line.startswith(" ")] == list(FIGURES)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_pages_of_others_hear_whether_the_network_may_be_asked(allowed: bool, tmp_path: Path) -> None:
+    heard: list[bool] = []
+
+    def pages(runs: object, *, allow_remote: bool) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
+        heard.append(allow_remote)
+        yield "page", b"", ()
+
+    entry = replace(entries(["contact-sheet"])[0], pages=pages)
+    source = Source(tmp_path, tmp_path, opened=[xr.Dataset({"label": ("image", [0])})], allow_remote=allowed)
+    list(draw_all([entry], source, Request(tmp_path / "out", "png")))
+    assert heard == [allowed]

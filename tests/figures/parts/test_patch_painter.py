@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tokenlens.errors import BadInput
 from tokenlens.figures.parts.patch_painter import GAP, PIXELS, Panel, cell_size, contact_sheet, paint
 
 GRID, SIZE = (2, 3), (32, 48)  # patches of 16 x 16
@@ -137,3 +138,9 @@ def test_importing_the_figures_imports_neither_torch_nor_for_help_matplotlib() -
         "import tokenlens.figures.plots; assert not {'torch', 'tokenlens.analysis.compare'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_sheet_is_no_larger_than_a_picture_can_be(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"700 images of 0 runs make a sheet of \d+ x \d+ pixels, and 65535 are"):
+        contact_sheet([np.zeros((8, 8, 3), np.uint8)] * 700, [], tmp_path / "sheet.png")
+    assert not list(tmp_path.iterdir())

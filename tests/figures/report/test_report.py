@@ -196,7 +196,9 @@ def test_a_folder_that_is_no_report_is_not_replaced(study: Any, tmp_path: Path) 
     (report / "notes.txt").write_text("mine")  # beside a report
     with pytest.raises(BadInput, match="report holds more than a report, so it is not replaced"):
         write_report(study.runs, study.results, report, split=True)
-    with pytest.raises(BadInput, match="site is a folder, and a report is one file"):
+    with pytest.raises(
+        BadInput, match="site is a folder, where a file is to be written; name a file with --out, or give --split"
+    ):
         write_report(study.runs, study.results, tmp_path / "site")
 
 

@@ -1,0 +1,46 @@
+"""Where a user wants results, looked at before anything is computed: a place of this machine that can be written."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ..errors import BadInput, disk_errors
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # s3://, file://, of which Path leaves one slash; not C:/
+
+
+def check_folder(folder: Path, of: str) -> None:
+    """Refuse a place for a folder `of` tables, runs, ..., where it is an address, a file, below one, or read-only."""
+    _check_here(folder, of)
+    with disk_errors(folder):
+        there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
+        is_folder = there.is_dir()
+    if not is_folder:
+        raise BadInput(f"{there} is a file, not a folder, so no {of} can be written there; give a folder with --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BadInput(f"{there} cannot be written, being read-only for you; choose another folder with --out")
+
+
+def check_file(file: Path, of: str, otherwise: str = "") -> None:
+    """Refuse a place for a file, as `check_folder` does one for a folder; nor is a device or a pipe written over.
+
+    `otherwise` is what else may be done where it is a folder.
+    """
+    _check_here(file, of)
+    check_folder(file.parent, of)
+    with disk_errors(file):
+        there, regular, folder = file.exists() or file.is_symlink(), file.is_file(), file.is_dir()
+    if folder:
+        raise BadInput(f"{file} is a folder, where a file is to be written; name a file with --out{otherwise}")
+    if there and not regular:
+        raise BadInput(f"{file} is no regular file, and is not written over; name another file with --out")
+
+
+def _check_here(place: Path, of: str) -> None:
+    if _ADDRESS.match(str(place)):
+        raise BadInput(
+            f"{of} are written to this machine, and {place} is an address; give a place here with --out, and copy "
+            "from it"
+        )
