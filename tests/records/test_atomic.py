@@ -130,7 +130,7 @@ def test_who_writes_is_told_and_waited_for(tmp_path: Path, monkeypatch: pytest.M
     with pytest.warns(UserWarning, match=rf"process {process.pid} on \S+ is writing results; waiting until") as told:
         thread = threading.Thread(target=enter)
         thread.start()
-        time.sleep(0.3)
+        time.sleep(atomic.BRIEF + 0.3)
         assert not entered
         left = time.monotonic()
         process.communicate()

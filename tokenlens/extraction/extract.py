@@ -22,9 +22,10 @@ from ..errors import BadInput
 from ..hosts.attention import TimmViT
 from ..hosts.timm_vit import name_of
 from ..records.accuracy import summary
+from ..records.atomic import lock
 from ..records.run import Run, capacity_of
 from ..records.schema import SCHEMA, coordinates, dims_of
-from ..records.store import RunWriter, open_run
+from ..records.store import LOCKS, RunWriter, open_run
 from .batch import attributes_of, ids_by_content, layers_of, record
 from .flops import gflops, mean_gflops
 
@@ -146,17 +147,21 @@ def extract_run(
 ) -> Extracted:
     """Extract into `out / run.name`, chunk by chunk; a run that was stopped goes on, a finished one is left alone.
 
+    Where another process writes the same run, this one says so, waits, and takes what it wrote.
+
     Raises:
         BadInput: the disk is full or the folder holds another run; images that cannot be read; NaN logits.
     """
     attributes = {**attributes_of(model), **loading.attributes(), "capacity": capacity_of(run.model)}
     if run.features:
         attributes["layers"] = layers_of(model)
-    writer = RunWriter(out, run, attributes, data.ids, loading.batch_size)
-    speed = None
-    if not writer.complete:
-        speed = _fill(writer, model.to(device).eval(), data, loading, device, progress)
-    return _result(model, writer, speed)
+    begun = RunWriter(out, run, attributes, data.ids, loading.batch_size)
+    if begun.complete:
+        return _result(model, begun, None)
+    with lock(out / LOCKS / run.name, str(begun.folder)):
+        writer = RunWriter(out, run, attributes, data.ids, loading.batch_size)  # another may have gone on meanwhile
+        speed = None if writer.complete else _fill(writer, model.to(device).eval(), data, loading, device, progress)
+        return _result(model, writer, speed)
 
 
 def _fill(

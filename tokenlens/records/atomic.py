@@ -25,6 +25,7 @@ if sys.platform != "win32":
     import fcntl
 
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.partial")
+BRIEF = 1.0  # seconds that one waits for another writer without a word
 KINDS = ((stat.S_ISLNK, "a link"), (stat.S_ISDIR, "a folder"))
 
 
@@ -71,7 +72,7 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def scratch(path: Path, folder: bool = False) -> Iterator[Path]:
-    """Make an empty file (or a folder) beside `path` that is this writer's alone; what is left of it goes at the end."""
+    """Make an empty file (or a folder) beside `path` that is this writer's alone, and remove it at the end."""
     clean(path.parent)
     while True:
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
@@ -125,7 +126,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
     with disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            held.acquire(timeout=0)
+            held.acquire(timeout=BRIEF)
         except Timeout:
             with suppress(OSError):
                 who = path.read_text() or "another process"

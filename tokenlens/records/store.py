@@ -2,30 +2,32 @@
 
 A chunk's arrays are written first and then counted in the attribute `written`; a reader never looks beyond it, and a
 run that was killed continues there. Chunks of nothing but zeros are written too, so that one which has gone is missed
-and not read as zeros. The variables are in `tokenlens.records.schema`. Nothing here needs torch.
+and not read as zeros. The run's own `zarr.json` holds all metadata, so that it is read, and changes, in one piece. The
+variables are in `tokenlens.records.schema`. Nothing here needs torch.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec, TransposeCodec
 
 from ..errors import BadInput, disk_errors
+from .atomic import scratch, sync
+from .layout import ROOT, Layout, create
 from .run import Run
-from .schema import DIMS, SCHEMA, coordinates, dims_of
+from .schema import DIMS, READABLE, SCHEMA, coordinates
 
 CHUNK = 1024
+LOCKS = ".locks"  # below a folder of runs: a file for each run that is, or was, being written
 AGAIN = "move it away to have it extracted again"
-ALWAYS = ("kept", "group", "tokens_left", "image")  # also in runs that do not say which arrays they have
 Batch = Mapping[str, np.ndarray]
 
 
@@ -39,29 +41,15 @@ def check_out(folder: Path) -> None:
         raise BadInput(f"{folder} is a file, not a folder of runs; give a new folder with --out")
     with disk_errors(folder):
         strangers = [p.name for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
-    runs = [name for name in strangers if (folder / name / "zarr.json").is_file()]
+    runs = [name for name in strangers if (folder / name / ROOT).is_file()]
     strangers = sorted(set(strangers) - set(runs))
     for name in strangers:
-        if any((folder / name / array / "zarr.json").is_file() for array in DIMS):
-            raise BadInput(f"{folder / name} is a run that has lost its zarr.json; {AGAIN}")
+        if any((folder / name / array / ROOT).is_file() for array in DIMS):
+            raise BadInput(f"{folder / name} is a run that has lost its {ROOT}; {AGAIN}")
     if strangers and not runs:
         raise BadInput(
             f"{folder} is not a folder of runs: it holds {strangers[0]}; give a new or empty folder with --out"
         )
-
-
-def codecs(values: np.ndarray, chunk: int) -> dict[str, Any]:
-    """How a variable is packed, in arguments of zarr's `create_array`.
-
-    The stage goes first and has blocks of its own: the fewer tokens are left, the narrower the labels, and the smaller
-    their code. Of what is yes or no, images go last, so that a patch's answers lie together. A fifth smaller than the
-    plain order.
-    """
-    yes_or_no = values.dtype == bool
-    block = min(values.dtype.itemsize * chunk * values.shape[-1], 1 << 24) if values.ndim > 1 else 0
-    packed = BloscCodec(cname="zstd", clevel=9, shuffle="bitshuffle" if yes_or_no else "shuffle", blocksize=block)
-    order = [TransposeCodec(order=(1, 2, 0) if yes_or_no else (1, 0, 2))] if values.ndim == 3 else []
-    return {"compressors": [packed], "filters": order}
 
 
 class RunWriter:
@@ -73,8 +61,8 @@ class RunWriter:
         self.attributes = {**attributes, **run.attributes(), "run": run.name, "schema": SCHEMA}
         self._buffer: list[Batch] = []
         with disk_errors(self.folder):
-            self.group = self._opened()
-        found: dict[str, Any] = dict(self.group.attrs.asdict()) if self.group is not None else {}
+            self._layout = self._opened()
+        found: dict[str, Any] = self._layout.attributes if self._layout is not None else {}
         self.batch_size = int(found.get("batch_size", batch_size))  # other batches would round differently
         self.written = int(found.get("written", 0))
         self.complete = bool(found.get("complete", False))
@@ -83,8 +71,8 @@ class RunWriter:
         # a chunk holds whole batches, so that a resumed run goes on with the same batches
         self.chunk = self.batch_size * max(1, CHUNK // self.batch_size)
 
-    def _opened(self) -> zarr.Group | None:
-        if not (self.folder / "zarr.json").is_file():
+    def _opened(self) -> Layout | None:
+        if not (self.folder / ROOT).is_file():
             return None
         there = open_run(self.folder).attrs  # refuses what is damaged or of another schema, before it is touched
         for name, value in self.run.attributes().items():
@@ -95,7 +83,7 @@ class RunWriter:
                 )
         for left in self.folder.rglob("*.partial"):  # what zarr was writing when the run was killed
             left.unlink(missing_ok=True)
-        return zarr.open_group(self.folder, mode="r+", use_consolidated=False)
+        return Layout.read(self.folder)
 
     def _check_versions(self, found: Mapping[str, Any]) -> None:
         """Refuse to go on with what another tokenlens began; say and write down where other packages changed."""
@@ -124,49 +112,30 @@ class RunWriter:
     def _flush(self) -> None:
         whole = {name: np.concatenate([part[name] for part in self._buffer]) for name in self._buffer[0]}
         self._buffer.clear()
-        end = self.written + len(whole["kept"])
+        start, self.written = self.written, self.written + len(whole["kept"])
         with disk_errors(self.folder), zarr.config.set({"array.write_empty_chunks": True}):
-            group = self._created(whole)
+            if self._layout is None:
+                self._create(whole)
+            self._check_place()
+            group = zarr.open_group(self.folder, mode="r+")
             for name, values in whole.items():
-                group[name][self.written : end] = values  # type: ignore[index]
-            group.attrs["written"] = end
-        self.written = end
+                group[name][start : self.written] = values  # type: ignore[index]
+        self.note(written=self.written)
 
-    def _created(self, first: Batch) -> zarr.Group:
-        """The group, made under another name and moved, so that nobody sees a half-made one."""
-        if self.group is not None:
-            return self.group
-        making = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
-        making.parent.mkdir(parents=True, exist_ok=True)
-        for left in making.parent.glob(f".{self.folder.name}.*"):  # by runs that were killed here
-            shutil.rmtree(left, ignore_errors=True)
-        group = zarr.create_group(making, zarr_format=3)
-        chunk = min(self.chunk, len(self.ids))
-        for name, values in first.items():
-            group.create_array(
-                name,
-                shape=(len(self.ids), *values.shape[1:]),
-                chunks=(chunk, *values.shape[1:]),
-                dtype=values.dtype,
-                dimension_names=dims_of(name, values.ndim),
-                **codecs(values, chunk),
-            )
-        layers = self.attributes.get("layers", ()) if "feature" in first else ()
-        for name, (dim, values) in coordinates(self.run.blocks, self.attributes["grid"], layers).items():
-            group.create_array(name, data=values, dimension_names=(dim,))
-        ids = np.asarray(self.ids, dtype=np.dtypes.StringDType())
-        group.create_array("image", data=ids, dimension_names=("image",))
-        started: dict[str, Any] = {
-            "batch_size": self.batch_size,
-            "written": 0,
-            "complete": False,
-            "coordinates": "row column",
-            "arrays": sorted(group.array_keys()),
-        }
-        group.attrs.update({**self.attributes, **started})
-        making.rename(self.folder)
-        self.group = zarr.open_group(self.folder, mode="r+", use_consolidated=False)
-        return self.group
+    def _create(self, first: Batch) -> None:
+        """Make the group, under another name, and move it, so that nobody sees a half-made one."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(self.folder, folder=True) as making:
+            layers = self.attributes.get("layers", ()) if "feature" in first else ()
+            ids = np.asarray(self.ids, dtype=np.dtypes.StringDType())
+            fixed = coordinates(self.run.blocks, self.attributes["grid"], layers) | {"image": ("image", ids)}
+            started = {"batch_size": self.batch_size, "written": 0, "complete": False}
+            create(making, first, fixed, {**self.attributes, **started}, min(self.chunk, len(self.ids)))
+            for file in making.rglob("*"):
+                sync(file)
+            making.rename(self.folder)
+        sync(self.folder.parent)
+        self._layout = Layout.read(self.folder)
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Mark the run as complete, with what it amounts to."""
@@ -175,52 +144,95 @@ class RunWriter:
         self.complete = True
 
     def note(self, **attributes: Any) -> None:
-        """Add to the attributes of a run that is there."""
-        assert self.group is not None
+        """Add to the attributes of a run that is there, once its newest chunks are on disk."""
+        assert self._layout is not None
+        before = self._layout.written
+        self._layout = replace(self._layout, attributes={**self._layout.attributes, **attributes})
         with disk_errors(self.folder):
-            self.group.attrs.update(attributes)
+            self._check_place()
+            for name in self._layout.arrays:
+                for first, file in self._layout.chunks(name):
+                    if first >= before < self._layout.written:
+                        sync(self.folder / file)
+            self._layout.write()
+
+    def _check_place(self) -> None:
+        """Refuse to go on in a folder that has gone; what zarr has made in its place since goes too."""
+        if not (self.folder / ROOT).is_file():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise BadInput(f"{self.folder} was removed while it was being written; give the same command again")
 
 
-def open_run(folder: Path) -> xr.Dataset:
-    """One run, lazily, cut to the images that are written."""
+def open_run(folder: Path, check: Iterable[str] | None = ()) -> xr.Dataset:
+    """One run, lazily, cut to the images that are written.
+
+    Args:
+        folder: of the run.
+        check: the arrays whose every chunk is read and held against its checksum; None: all. Coordinates always are.
+
+    Raises:
+        StoreError: it is no run, is damaged, or is of a schema that is not known here.
+    """
+    try:
+        layout = Layout.read(folder)
+        schema, written = layout.attributes["schema"], layout.written
+        lost = layout.lost()
+    except Exception as error:  # what is no JSON, or JSON of something else, fails in many ways
+        raise _unreadable(folder, error) from error
+    if layout.sealed is False or (layout.sealed is None and schema == SCHEMA):
+        raise _unreadable(folder, f"its {ROOT} does not match its digest")
+    if schema not in READABLE:
+        raise StoreError(f"{folder} has schema {schema}, this tokenlens reads {SCHEMA}; update tokenlens, or {AGAIN}")
+    if lost:
+        raise _unreadable(folder, f"it has lost {lost}")
     try:
         with warnings.catch_warnings():
-            # a file that is being replaced, or that a killed run left half-written, lies beside the arrays for a while
+            # in runs of schema 1 a file that a killed run left half-written lies beside the arrays
             warnings.filterwarnings("ignore", message="Object at .*partial is not recognized")
-            dataset = xr.open_zarr(folder, consolidated=False, chunks=None)
-        schema, written = dataset.attrs["schema"], int(dataset.attrs["written"])
-    except Exception as error:  # a damaged store fails in zarr, numcodecs, json or xarray, each in its own way
-        reason = (str(error) or type(error).__name__).split("\n")[0]
-        raise StoreError(f"{folder} cannot be read as a run ({reason}); {AGAIN}") from error
-    if schema != SCHEMA:
-        raise StoreError(f"{folder} has schema {schema}, this tokenlens reads {SCHEMA}; update tokenlens, or {AGAIN}")
-    lost = _lost(folder, dataset, written)
-    if lost:
-        raise StoreError(f"{folder} cannot be read as a run (it has lost {lost}); {AGAIN}")
-    return dataset.isel(image=slice(0, written))
+            dataset = xr.open_zarr(folder, consolidated=layout.consolidated, chunks=None)
+        for name in dataset.coords:
+            dataset[name].load()
+    except Exception as error:  # a damaged store fails in zarr, numcodecs or xarray, each in its own way
+        raise _unreadable(folder, error) from error
+    dataset.attrs = {name: value for name, value in layout.attributes.items() if name != "coordinates"}
+    dataset = dataset.isel(image=slice(0, written))
+    for name in dataset.data_vars if check is None else [name for name in check if name in dataset]:
+        if damaged := _damaged(layout, dataset[name]):
+            raise _unreadable(folder, f"{damaged} is damaged")
+    return dataset
 
 
-def _lost(folder: Path, dataset: xr.Dataset, written: int) -> str | None:
-    """An array, or the file of a chunk, that a run should have and has not."""
-    gone = [name for name in dataset.attrs.get("arrays", ALWAYS) if name not in dataset.variables]
-    if gone:
-        return str(gone[0])
-    for name in dataset.attrs.get("arrays", ()):  # of runs from before they were listed zarr left chunks of zeros out
-        array = dataset.variables[name]
-        rows = written if name in dataset.data_vars else len(array)
-        for chunk in range(-(-rows // array.encoding["chunks"][0])):
-            file = Path(name, "c", str(chunk), *["0"] * (array.ndim - 1))  # only images are cut into chunks
-            if not (folder / file).is_file():
-                return str(file)
+def _unreadable(folder: Path, why: str | Exception) -> StoreError:
+    reason = (str(why) or type(why).__name__).split("\n")[0]
+    return StoreError(f"{folder} cannot be read as a run ({reason}); {AGAIN}")
+
+
+def _damaged(layout: Layout, array: xr.DataArray) -> str | None:
+    """The first file of an array that is damaged; one without a checksum, where it cannot be unpacked."""
+    name = str(array.name)
+    if layout.checked(name):
+        return layout.damaged(name)
+    for first, file in layout.chunks(name):
+        try:
+            array[first : first + 1].load()
+        except Exception:  # zarr and numcodecs fail in many ways
+            return str(file)
     return None
 
 
-def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Dataset]:
+def content(run: xr.Dataset) -> str:
+    """A digest of all that lies on disk of a run as `open_run` gives it: 16 hexadecimal digits."""
+    there = Layout.read(Path(run.encoding["source"]))
+    return replace(there, attributes=run.attrs).content()  # as it was opened: it may have grown since
+
+
+def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[str] | None = ()) -> list[xr.Dataset]:
     """All runs in a folder, by name.
 
     Args:
         path: a folder of runs, as `tokenlens extract` writes them.
         strict: refuse a run that cannot be read, instead of naming it in a warning and going on.
+        check: the arrays of which every chunk is held against its checksum; None: all. See `open_run`.
 
     Returns:
         One lazy dataset for each run, cut to the images that are written so far (`attrs["complete"]` tells).
@@ -237,7 +249,7 @@ def open_runs(path: str | Path = "runs", strict: bool = False) -> list[xr.Datase
         if not folder.is_dir() or folder.name.startswith("."):
             continue
         try:
-            runs.append(open_run(folder))
+            runs.append(open_run(folder, check))
         except StoreError as error:
             if strict:
                 raise
