@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from tokenlens.errors import BadInput
 from tokenlens.records.atomic import write
+from tokenlens.records.manifest import notices
 
 from ..catalogue import CONTACT_SHEET, Entry, Source
 from ..select.setting import rows_of, settings
@@ -48,6 +49,7 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
     lacking: dict[str, list[str]] = {}
     single: list[str] = []
     some = source.only(request.where)
+    yield from ((None, note) for note in notices(source.results, source.folder))
     for entry in chosen:
         try:
             made = list(_made(entry, some if entry.of_one_setting else source, request, kinds))
