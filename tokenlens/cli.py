@@ -14,6 +14,7 @@ import click
 
 from . import __version__
 from .errors import BadInput
+from .signals import INTERRUPTED, STOPPED, TERMINATED, Terminated, prompt_interrupt
 
 
 class Commands(click.Group):
@@ -57,7 +58,8 @@ def main() -> None:
     """Run a command; what a user did wrong is one sentence and exit code 2, without a traceback."""
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # to a user, no line of ours matters
     try:
-        tokenlens(standalone_mode=False)
+        with prompt_interrupt():
+            tokenlens(standalone_mode=False)
     except BadInput as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
@@ -68,5 +70,8 @@ def main() -> None:
         click.echo(f"Error: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped. What was written is kept; the same command goes on from there.", err=True)
-        sys.exit(130)
+        click.echo(STOPPED, err=True)
+        sys.exit(INTERRUPTED)
+    except Terminated:
+        click.echo(STOPPED, err=True)
+        sys.exit(TERMINATED)

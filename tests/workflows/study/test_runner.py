@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tokenlens.errors import BadInput
+from tokenlens.signals import Request, Terminated
 from tokenlens.workflows.study.matrix import Study
 from tokenlens.workflows.study.runner import Note, Notes, Task, Worker, carry_out, lock
 from tokenlens.workflows.study.tasks import check, conclusion, runs
@@ -22,8 +24,24 @@ GOOD, BAD = ("--version",), ("extract", "--no-such-option")
 def carried(tasks: list[Task], out: Path, jobs: int = 2) -> tuple[list[str], list[tuple[str, int]]]:
     """Names of what is unfinished, and (name, code) of what ended, in order."""
     ended: list[tuple[str, int]] = []
-    unfinished = carry_out(tasks, out, jobs, [], lambda task, note: ended.append((task.name, note.code)))
+    unfinished = carry_out(tasks, out, jobs, [], lambda task, note: ended.append((task.name, note.code)),
+                           Request())  # fmt: skip
     return [task.name for task in unfinished], ended
+
+
+def test_a_request_to_end_reaches_the_commands_and_leaves_no_note(tmp_path: Path) -> None:
+    task = Task("a", ("extract", "--limit", "100000", "--out", str(tmp_path / "runs")))
+    request, notes = Request(), Notes(tmp_path)
+
+    def come() -> None:
+        while not (tmp_path / "runs").is_dir():  # it has begun
+            time.sleep(0.05)
+        request.came = True
+
+    threading.Thread(target=come, daemon=True).start()
+    with pytest.raises(Terminated):
+        list(carry_out([task], tmp_path, 1, [], lambda *_: None, request))
+    assert notes.read(task) is None
 
 
 def test_a_failure_is_noted_the_rest_goes_on_and_the_next_call_tries_again(tmp_path: Path) -> None:

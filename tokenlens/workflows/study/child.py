@@ -15,12 +15,23 @@ import threading
 from contextlib import suppress
 from importlib import import_module
 
+from ...signals import ENDINGS
+
 SLOW = {"finetune": "tokenlens.training.finetune", "extract": "tokenlens.extraction.jobs"}
 
 
 def serve() -> bool:
     """Answer what is asked for until nobody asks; True in the process of a command, which it is then to carry out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the commands
+    running: list[int] = []
+
+    def hand_on(number: int, _: object) -> None:
+        for child in running:
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
+
+    for number in ENDINGS:
+        signal.signal(number, hand_on)
     while line := _line():
         words, log = json.loads(line)
         with suppress(ImportError):  # the command says better what to install
@@ -29,7 +40,10 @@ def serve() -> bool:
         if child == 0:
             _become(words, log)
             return True
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        running.append(child)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        running.clear()
+        print(code, flush=True)
     return False
 
 
@@ -44,6 +58,8 @@ def _line() -> bytes:
 def _become(words: list[str], log: str) -> None:
     """Be the process of a command: its words, its output, and an end when nobody waits for it any longer."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_DFL)
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...errors import BadInput
+from ...signals import endings
 from .matrix import Study
 from .runner import Note, Notes, Task, carry_out, lock
 from .tasks import conclusion, runs
@@ -118,7 +119,8 @@ def carry(
             if note.code:
                 tell(f"{task.name} failed ({note.last}); its output is in {notes.log(task)}")
 
-        unfinished = [task for part in (todo, last) for task in carry_out(part, out, jobs, devices, ended)]
+        with endings() as request:
+            unfinished = [task for part in (todo, last) for task in carry_out(part, out, jobs, devices, ended, request)]
     waiting = {task.name for task in unfinished}
     for task in unfinished:
         if notes.read(task) is None:
