@@ -22,16 +22,15 @@ from tokenlens.errors import BadInput
 from tokenlens.records import tables as table
 
 from .metrics import ranks
+from .metrics.base import METRICS
 from .metrics.bootstrap import percentiles
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ANCHORS = ("best", "topk", "none")
+BASELINE, UNREDUCED = "topk", "none"  # the methods that the study's claims are about
+ANCHORS = ("best", BASELINE, UNREDUCED)
 STATISTICS: dict[str, Callable[[Any, Any], Any]] = {"spearman": ranks.spearman, "kendall": ranks.kendall}
-# seen from the other side, these measures trade places; all others are symmetric
-SWAPPED = {"homogeneity": "completeness", "completeness": "homogeneity", "kl": "kl_reverse", "kl_reverse": "kl",
-           "pwcca": "pwcca_reverse", "pwcca_reverse": "pwcca"}  # fmt: skip
 FEWEST = 3  # others below which a rank correlation says nothing
 SETTING = ["dataset", "split", "model", "capacity", "seed"]
 
@@ -72,6 +71,10 @@ def read(path: str | Path) -> dict[str, float]:
     if number.isna().any():
         bad = frame["run"][number.isna()].iloc[0]
         raise BadInput(f"{path} gives run {bad!r} no number as accuracy; give percent, such as 79.8")
+    outside = ~number.between(0, 100)
+    if outside.any():
+        bad, value = frame["run"][outside].iloc[0], number[outside].iloc[0]
+        raise BadInput(f"{path} gives run {bad!r} the accuracy {value:g}; give percent, from 0 to 100")
     if frame["run"].duplicated().any():
         twice = frame["run"][frame["run"].duplicated()].iloc[0]
         raise BadInput(f"{path} names run {twice!r} twice; keep one line a run")
@@ -155,28 +158,29 @@ def _both(difference: ArrayLike, similarity: ArrayLike) -> tuple[NDArray[np.floa
 
 
 def _mirrored(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Every pair seen from both sides."""
+    """Every pair seen from both sides; a metric that is none seen from the other side is left out there."""
     import pandas as pd
 
     turned = comparison.rename(columns={"run_a": "run_b", "run_b": "run_a"})
-    turned = turned.assign(metric=turned["metric"].map(lambda name: SWAPPED.get(name, name)))
-    return pd.concat([comparison, turned], ignore_index=True)
+    names = {name: METRICS[name].swap if name in METRICS else "" for name in turned["metric"].unique()}
+    turned = turned.assign(metric=turned["metric"].map({name: swap or name for name, swap in names.items()}))
+    return pd.concat([comparison, turned[comparison["metric"].map(names).notna()]], ignore_index=True)
 
 
 def _settings(runs: pd.DataFrame, anchors: Iterable[str]) -> Iterable[tuple[str, Any, float, list[str]]]:
     """Each anchor in each setting: (anchor, its row, keep rate, the other runs)."""
     scored = runs[runs["accuracy"].notna()]
     for _, group in scored.groupby(SETTING, sort=True):
-        for _, members in group[group["keep_rate"].notna() & (group["method"] != "none")].groupby("keep_rate"):
+        for _, members in group[group["keep_rate"].notna() & (group["method"] != UNREDUCED)].groupby("keep_rate"):
             rate = float(members["keep_rate"].iloc[0])
             for anchor in anchors:
-                pool = members if anchor in ("best", "topk") else group
+                pool = members if anchor in ("best", BASELINE) else group
                 if anchor == "best":
                     found = members.sort_values(["accuracy", "run"], ascending=[False, True])
                 else:
                     found = pool[(pool["method"] == anchor) if anchor in ANCHORS else (pool["run"] == anchor)]
                     found = found[
-                        found["keep_rate"].isna() | (found["keep_rate"] == rate) | (found["method"] == "none")
+                        found["keep_rate"].isna() | (found["keep_rate"] == rate) | (found["method"] == UNREDUCED)
                     ]
                 if len(found):
                     one = found.iloc[0]

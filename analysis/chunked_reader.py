@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -19,10 +19,36 @@ from numpy.typing import NDArray
 
 from tokenlens.errors import BadInput
 
-from .metrics import overlap
+from .metrics import heatmap, overlap
 
 Array = NDArray[Any]
+Need = tuple[str, str]  # a run, and a form of what it holds
 BUDGET = 192 * 2**20  # bytes of arrays of all runs that are in memory at once
+
+
+def _packed(_: xr.Dataset, patterns: Array) -> overlap.Packed:
+    bits = overlap.Packed.of(patterns)
+    bits.size  # noqa: B018  # counted once, and not by every pair
+    return bits
+
+
+def _depth(run: xr.Dataset, kept: Array) -> Array:
+    return heatmap.depth(kept, run["stage"].values, int(run.attrs.get("depth", 12)))
+
+
+class Form(NamedTuple):
+    """How arrays of a run are handed over: of which variable, made how, and how much wider than it while in use."""
+
+    variable: str
+    make: Callable[[xr.Dataset, Array], Any] | None = None
+    width: int = 1
+
+
+FORMS = {
+    "kept": Form("kept"), "packed kept": Form("kept", _packed), "depth": Form("kept", _depth, 3),
+    "object": Form("object"), "packed object": Form("object", _packed), "group": Form("group"),
+    "feature": Form("feature", width=3),
+}  # fmt: skip
 
 
 class Images:
@@ -77,10 +103,7 @@ def stored(array: xr.DataArray, first: int, end: int, run: str) -> Array:
 class Reader:
     """Reads arrays of several runs over the same images, in the same order, chunk by chunk."""
 
-    def __init__(
-        self, runs: Mapping[str, xr.Dataset], images: Images, ids: Mapping[str, Array], chunk: int, *, pack: bool = True
-    ) -> None:
-        self.pack = pack
+    def __init__(self, runs: Mapping[str, xr.Dataset], images: Images, ids: Mapping[str, Array], chunk: int) -> None:
         self.runs = runs
         self.images = images
         self.rows = {name: images.rows(ids[name]) for name in runs}
@@ -101,17 +124,18 @@ class Reader:
         n = len(self.images)
         return [(start, min(start + self.chunk, n)) for start in range(0, n, self.chunk)]
 
-    def read(
-        self, wanted: Iterable[tuple[str, str]], span: tuple[int, int], pool: Executor
-    ) -> dict[tuple[str, str], Array]:
-        """Read (run, variable) arrays of a span as they are stored; bools packed if `pack` was asked for."""
-        wanted = list(dict.fromkeys(wanted))
-        arrays = pool.map(lambda one: self._one(one[0], one[1], span), wanted)
-        return dict(zip(wanted, arrays, strict=True))
+    def read(self, needs: Iterable[Need], span: tuple[int, int], pool: Executor) -> dict[Need, Any]:
+        """The arrays of a span in the forms asked for; what several forms are made of is read once."""
+        wanted: dict[Need, list[str]] = {}
+        for run, form in dict.fromkeys(needs):
+            wanted.setdefault((run, FORMS[form].variable), []).append(form)
+        parts = pool.map(lambda one: self._forms(one[0][0], one[0][1], one[1], span), wanted.items())
+        return {need: array for part in parts for need, array in part.items()}
 
-    def _one(self, run: str, variable: str, span: tuple[int, int]) -> Array:
+    def _forms(self, run: str, variable: str, forms: Iterable[str], span: tuple[int, int]) -> dict[Need, Any]:
         array = self._slice(run, variable, span)
-        return overlap.pack(array) if self.pack and array.dtype == bool else array
+        made = ((form, FORMS[form].make) for form in forms)
+        return {(run, form): array if make is None else make(self.runs[run], array) for form, make in made}
 
     def _slice(self, run: str, variable: str, span: tuple[int, int]) -> Array:
         rows = self.rows[run][span[0] : span[1]]
@@ -141,13 +165,10 @@ class Reader:
         return self._copies[run, variable]
 
 
-def fitting(chunk: int, runs: Sequence[xr.Dataset], variables: Iterable[str]) -> int:
-    """Shrink a chunk so that all runs' arrays of one chunk stay within BUDGET."""
-    variables = list(variables)
-    an_image = sum(
-        int(np.prod(run[name].shape[1:])) * run[name].dtype.itemsize
-        for run in runs
-        for name in variables
-        if name in run
-    )
+def fitting(chunk: int, runs: Mapping[str, xr.Dataset], needs: Iterable[Need]) -> int:
+    """Shrink a chunk so that all arrays of one chunk stay within BUDGET."""
+    an_image = 0
+    for run, form in needs:
+        array = runs[run][FORMS[form].variable]
+        an_image += FORMS[form].width * int(np.prod(array.shape[1:])) * array.dtype.itemsize
     return max(1, min(chunk, BUDGET // max(an_image, 1)))

@@ -1,14 +1,15 @@
 """Compare runs: pairs along each axis, over the images they share, into one tidy table.
 
-Metrics are grouped by what they need: patterns image by image (`compare_patterns`), heat maps over all images
-(`compare_heatmaps`), class-token features (`compare_features`). A metric is taken of a pair where both runs have what
-it needs; names are in `METRICS`. Runs that are still being written are compared on what both have so far.
+A metric is taken of a pair where both runs have what it is of: of patterns image by image (`image_means`), of heat maps
+over all images (`heat_maps`), of class-token features (`feature_sums`). Which metrics there are, and what is known of
+them, stands in their registry, `metrics.base.METRICS`. Runs that are still being written are compared on what both have
+so far.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,19 +17,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from tokenlens.errors import BadInput, UnknownName
+from tokenlens.errors import BadInput
 from tokenlens.records import tables as table
+from tokenlens.records.facts import facts_of
 
-from . import compare_features, compare_heatmaps, compare_patterns
+from . import feature_sums, heat_maps, image_means, selection
 from .chunked_reader import Images, common, identities
+from .heat_maps import HeatMap
+from .metrics.base import Metric
 from .pairing import AXES, Card, Pair, card, pair
+from .streaming import Options, Row, Source, stream
 
 if TYPE_CHECKING:
     import pandas as pd
-
-OWN = ("radial", "object")  # a run beside something fixed: the distance from the centre, the masks of objects
-ALL_AXES = AXES + OWN
-METRICS = compare_patterns.NAMES + compare_heatmaps.NAMES + compare_features.NAMES
 
 
 class Comparison(NamedTuple):
@@ -44,17 +45,22 @@ class _Work(NamedTuple):
 
     runs: dict[str, xr.Dataset]
     cards: dict[str, Card]
+    ids: dict[str, NDArray[Any]]
     images: dict[str, Images]
-    metrics: tuple[str, ...]
+    metrics: tuple[Metric, ...]
     shared: dict[str, tuple[Images, list[Pair]]]
     across: list[Pair]
-    options: dict[str, Any]
+    options: Options
+
+    def of(self, images: Images) -> Source:
+        """The runs, walked over these images."""
+        return Source(self.runs, self.ids, images)
 
 
 def compare(
     runs: Sequence[xr.Dataset],
     axes: Iterable[str] | None = None,
-    metrics: Iterable[str] | None = None,
+    metrics: Iterable[str | Metric | Callable[..., Any]] | None = None,
     *,
     chunk: int = 2048,
     workers: int = 2,
@@ -64,11 +70,28 @@ def compare(
 ) -> Comparison:
     """Compare all pairs of runs along each axis (all axes, all metrics if not told).
 
-    `runs` are xarray Datasets as the store opens them. `chunk` images are in memory at a time; `workers` threads read
-    and compute; intervals come from `resamples` seeded resamples of the images. Raises BadInput (UnknownName for an
-    axis or metric that does not exist) where there are no runs, or two runs of a pair share no image.
+    Args:
+        runs: xarray Datasets as the store opens them.
+        axes: method, capacity, keep_rate, dataset, seed, radial, object.
+        metrics: names, or functions of two arrays: of bool sets of kept patches, (image, stage, patch) each, unless
+            `metrics.base.metric` says more of them.
+        chunk: images in memory at a time.
+        workers: threads that read and compute.
+        resamples: resamples of the images, from which intervals come.
+        seed: of everything drawn at random.
+        progress: show a bar.
+
+    Raises:
+        BadInput: there are no runs, two have one name, or two runs of a pair share no image; UnknownName for an axis or
+            metric that does not exist.
+
+    Example:
+        def dice(a, b):
+            return 2 * (a & b).sum(-1) / (a.sum(-1) + b.sum(-1))
+
+        table = tokenlens.compare(tokenlens.open_runs("runs"), metrics=["iou", dice]).comparison
     """
-    axes, metrics = _chosen(axes, ALL_AXES, "axis"), _chosen(metrics, METRICS, "metric")
+    chosen, asked = selection.axes(axes), selection.metrics(metrics)
     opened = {card(run).run: run for run in runs}
     if len(opened) < len(runs):
         raise BadInput(f"two of the {len(runs)} runs have the same name; rename one, or choose with --where")
@@ -80,8 +103,10 @@ def compare(
         raise BadInput("there is no run with images to compare; write some with `tokenlens extract`")
     if chunk < 1 or workers < 1 or resamples < 1:
         raise BadInput("chunk, workers and resamples must be at least 1; leave them out for what is usual")
-    work = _plan(opened, axes, metrics, dict(chunk=chunk, workers=workers, resamples=resamples, seed=seed))
-    return _carry_out(work, "radial" in axes, progress)
+    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed))
+    found = _carry_out(work, "radial" in chosen, progress)
+    selection.say_what_is_missing(found.comparison, asked, chosen, by_name=bool(metrics))
+    return found
 
 
 def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
@@ -90,7 +115,7 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
 
     rows = []
     for run in runs:
-        one, found = card(run), dict(run.attrs.get("metrics") or {})
+        one, facts, found = card(run), facts_of(run), dict(run.attrs.get("metrics") or {})
         measure = next((name for name in ("mAP", "top1") if name in found), next(iter(found), ""))
         rows.append({
             "run": one.run, "dataset": one.dataset, "split": one.split, "model": one.model, "capacity": one.capacity,
@@ -98,19 +123,13 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
             "keep_rate": np.nan if one.keep_rate is None else one.keep_rate,
             "complete": bool(run.attrs.get("complete", True)), "measure": measure,
             "accuracy": float(found.get(measure, np.nan)), "gflops": float(run.attrs.get("gflops", np.nan)),
+            "label": facts.label or one.method, "color": facts.color, "marker": facts.marker, "order": facts.order,
+            "keeps": facts.keeps, "merges": facts.merges,
         })  # fmt: skip
     return table.conform(pd.DataFrame(rows), "runs")
 
 
-def _chosen(names: Iterable[str] | None, known: Sequence[str], kind: str) -> tuple[str, ...]:
-    chosen = tuple(known) if names is None else tuple(names)
-    for name in chosen:
-        if name not in known:
-            raise UnknownName(kind, name, known)
-    return chosen or tuple(known)
-
-
-def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[str, ...], options: dict[str, Any]) -> _Work:
+def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metric, ...], options: Options) -> _Work:
     """Find the pairs and the images that each has in common, and say what is left out."""
     cards = {name: card(run) for name, run in runs.items()}
     ids: dict[str, NDArray[Any]] = {name: identities(run) for name, run in runs.items()}
@@ -147,69 +166,64 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[str, 
         for name, run in runs.items():
             if "object" in run and cards[name].keeps:
                 shared.setdefault(images[name].key, (images[name], []))[1].append(Pair(name, "object", "object"))
-    return _Work(runs, cards, images, metrics, shared, across, options | {"ids": ids})
+    return _Work(runs, cards, ids, images, metrics, shared, across, options)
 
 
 def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
     import pandas as pd
     from tqdm import tqdm
 
-    options, rows = work.options, []
-    mapped = _has(work, compare_heatmaps.NAMES)
-    own = [name for name, one in work.cards.items() if mapped and one.keeps and "kept" in work.runs[name]]
     with tqdm(desc="compare", unit=" images", disable=not progress) as bar:
-        maps = _own_maps(work, own, with_radial, bar.update)
+        maps, rows = _own_maps(work, with_radial, bar.update)
         for images, pairs in work.shared.values():
-            todo = compare_patterns.tasks(pairs, work.cards, work.runs, work.metrics)
-            rows += compare_patterns.walk(todo, work.runs, images, tick=bar.update, **options)
+            source = work.of(images)
+            for batch in image_means.batches(image_means.tasks(pairs, work.cards, work.runs, work.metrics)):
+                means = image_means.ImageMeans(batch, work.options.resamples)
+                stream([means], source, work.options, bar.update)
+                rows += means.rows()
             rows += _global(work, images, pairs, maps, bar.update)
-            featured = [p for p in pairs if p.axis != "object" and _featured(work, p)]
-            rest = {k: v for k, v in options.items() if k != "resamples"}
-            rows += compare_features.walk(featured, work.runs, images, metrics=work.metrics, tick=bar.update, **rest)
-        for one in work.across:
-            if one.a in maps and one.b in maps:
-                rows += compare_heatmaps.rows_of_pair(one, maps[one.a], maps[one.b], work.metrics)
-        if with_radial:
-            rows += [row for name in maps for row in compare_heatmaps.rows_of_run(name, maps[name], work.metrics)]
-    heat = [row for name, one in maps.items() for row in compare_heatmaps.table_of_run(work.runs[name], one)]
+            featured = [p for p in pairs if p.b in work.runs and all("feature" in work.runs[n] for n in (p.a, p.b))]
+            for crosses in feature_sums.batches(featured, work.runs, work.metrics):
+                sums = feature_sums.FeatureSums(crosses, source, work.options.seed)
+                stream([sums], source, work.options, bar.update)
+                rows += sums.rows()
+    for one in work.across:
+        if one.a in maps and one.b in maps:
+            rows += heat_maps.rows_of_pair(one, maps[one.a], maps[one.b], work.metrics)
+    if with_radial:
+        rows += [row for n, one in maps.items() for row in heat_maps.rows_of_run(n, work.runs[n], one, work.metrics)]
+    heat = [row for name, one in maps.items() for row in heat_maps.table_of_run(work.runs[name], one)]
     order = ["axis", "run_a", "run_b", "metric", "stage"]
     found = table.conform(pd.DataFrame(rows), "comparison").sort_values(order, kind="stable", ignore_index=True)
     return Comparison(found, describe(work.runs.values()), table.conform(pd.DataFrame(heat), "heatmap"))
 
 
-def _has(work: _Work, names: Iterable[str]) -> bool:
-    return any(name in work.metrics for name in names)
-
-
-def _featured(work: _Work, one: Pair) -> bool:
-    return _has(work, compare_features.NAMES) and all("feature" in work.runs[name] for name in (one.a, one.b))
-
-
-def _own_maps(work: _Work, names: Sequence[str], with_radial: bool, tick: Any) -> dict[str, compare_heatmaps.HeatMap]:
-    """Heat map of each run over all its images."""
+def _own_maps(work: _Work, with_radial: bool, tick: Any) -> tuple[dict[str, HeatMap], list[Row]]:
+    """Heat map of each run over all its images, where a metric is of them, and the rows that its depths give."""
+    maps: dict[str, HeatMap] = {}
+    rows: list[Row] = []
+    if not any(metric.of in ("heatmap", "depth") for metric in work.metrics):
+        return maps, rows
     groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(work.images[name].key, []).append(name)
-    maps: dict[str, compare_heatmaps.HeatMap] = {}
+    for name, one in work.cards.items():
+        if one.keeps and "kept" in work.runs[name]:
+            groups.setdefault(work.images[name].key, []).append(name)
+    metrics = work.metrics if with_radial else ()
     for members in groups.values():
-        maps |= compare_heatmaps.walk(
-            members, work.runs, work.images[members[0]], with_radial=with_radial, tick=tick, **work.options
-        )
-    return maps
+        found, more = heat_maps.walk(work.of(work.images[members[0]]), members, metrics, work.options, tick)
+        maps |= found
+        rows += more
+    return maps, rows
 
 
-def _global(
-    work: _Work, images: Images, pairs: Sequence[Pair], maps: Mapping[str, compare_heatmaps.HeatMap], tick: Any
-) -> list[dict[str, Any]]:
+def _global(work: _Work, images: Images, pairs: Sequence[Pair], maps: Mapping[str, HeatMap], tick: Any) -> list[Row]:
     """Compare heat maps of the pairs over exactly the images they share."""
-    if not _has(work, compare_heatmaps.MAPS):
-        return []
-    able = [p for p in pairs if p.axis != "object" and p.a in maps and p.b in maps]
+    axes = {axis for metric in work.metrics if metric.of == "heatmap" for axis in metric.axes}
+    able = [p for p in pairs if p.axis in axes and p.a in maps and p.b in maps]
     members = dict.fromkeys(name for p in able for name in (p.a, p.b))
     here = {name: maps[name] for name in members if work.images[name].key == images.key}
     rest = [name for name in members if name not in here]
-    if rest:
-        here |= compare_heatmaps.walk(rest, work.runs, images, with_radial=False, tick=tick, **work.options)
-    with ThreadPoolExecutor(work.options["workers"]) as pool:
-        rows = pool.map(lambda p: compare_heatmaps.rows_of_pair(p, here[p.a], here[p.b], work.metrics), able)
+    here |= heat_maps.walk(work.of(images), rest, (), work.options, tick)[0]
+    with ThreadPoolExecutor(work.options.workers) as pool:
+        rows = pool.map(lambda p: heat_maps.rows_of_pair(p, here[p.a], here[p.b], work.metrics), able)
         return [row for part in rows for row in part]

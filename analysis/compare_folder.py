@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tokenlens.errors import BadInput
@@ -27,20 +28,23 @@ def compare_folder(
     runs: Path,
     out: Path,
     *,
-    where: Mapping[str, Sequence[str]],
-    axes: Sequence[str],
-    metrics: Sequence[str],
-    chunk: int,
-    workers: int,
-    resamples: int,
-    seed: int,
-    csv: bool,
-    accuracy: Path | None,
-    anchors: Sequence[str],
-    findings: bool,
-    strict: bool,
+    where: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    axes: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    chunk: int = 2048,
+    workers: int = 2,
+    resamples: int = 1000,
+    seed: int = 0,
+    csv: bool = False,
+    accuracy: Path | None = None,
+    anchors: Sequence[str] = (),
+    findings: bool = False,
+    strict: bool = False,
 ) -> Iterator[str]:
-    """Compare the runs in a folder, write all tables, and yield what to tell the user, line by line."""
+    """Compare the runs in a folder, write all tables, and yield what to tell the user, line by line.
+
+    The keywords are the options of `tokenlens compare`; what is empty chooses all.
+    """
     if not Path(runs).is_dir():
         raise BadInput(
             f"there is no folder {runs}; write runs with `tokenlens extract`, or name the folder that holds them"
@@ -127,7 +131,7 @@ def _joined(
 
 def _without_rate(runs: pd.DataFrame) -> Iterator[str]:
     """Say how many runs cannot be put beside others of the same keep rate."""
-    out = int((runs["keep_rate"].isna() & (runs["method"] != "none")).sum())
+    out = int((runs["keep_rate"].isna() & (runs["family"] != "none")).sum())
     if out:
         have = "has" if out == 1 else "have"
         yield (

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from .metrics import overlap
+from .metrics import base
+from .metrics.base import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not enough runs"
-DISTANCES = ("procrustes", "cka", "pwcca", "pwcca_reverse", "kl", "kl_reverse", "js", "js_published", "emd")
 PROXIES = ("procrustes", "vmeasure", "iou")
 BIASED = r"(embedded:\w+)@bias=(.+)"  # a set, and how far its objects are moved to the centre
 FEWEST = 3  # units below which nothing is judged
@@ -96,8 +96,11 @@ def report(judged: pd.DataFrame) -> str:
 
 def above_chance(pairs: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
     """The rows of these metrics with a column `above`: how far above chance they are."""
-    part = pairs[pairs["metric"].isin(metrics)]
-    return part.assign(above=overlap.corrected(part["value"], part["chance"]))
+    part = pairs[pairs["metric"].isin(metrics)].assign(above=np.nan)
+    for name in metrics:
+        rows = part["metric"] == name
+        part.loc[rows, "above"] = base.above_chance(part.loc[rows, "value"], part.loc[rows, "chance"], name)
+    return part
 
 
 def without_bias(rows: pd.DataFrame) -> pd.DataFrame:
@@ -107,7 +110,7 @@ def without_bias(rows: pd.DataFrame) -> pd.DataFrame:
 
 def with_attributes(comparison: pd.DataFrame, runs: pd.DataFrame, ends: str = "ab") -> pd.DataFrame:
     """Rows whose runs have one keep rate, with what the runs at these ends are in columns such as family_a."""
-    names = ("family", "dataset", "capacity", "method", "keep_rate")
+    names = ("family", "merges", "dataset", "capacity", "method", "keep_rate")
     known = runs.set_index("run")
     merged = comparison.assign(
         **{f"{name}_{end}": comparison[f"run_{end}"].map(known[name]) for name in names for end in ends}
@@ -133,4 +136,5 @@ def as_distance(rows: pd.DataFrame) -> pd.Series[float]:
 
     Correlations of a metric with something turn with it.
     """
-    return rows["value"] * np.where(rows["metric"].isin(DISTANCES), 1.0, -1.0)
+    distances = [name for name, metric in METRICS.items() if metric.direction == "distance"]
+    return rows["value"] * np.where(rows["metric"].isin(distances), 1.0, -1.0)

@@ -18,6 +18,8 @@ import numpy as np
 
 from tokenlens.records import tables as table
 
+from . import accuracy_proxy
+from .accuracy_proxy import BASELINE
 from .evidence import (
     PROXIES,
     Evidence,
@@ -43,9 +45,7 @@ def findings(comparison: pd.DataFrame, runs: pd.DataFrame, proxy: pd.DataFrame |
     """
     import pandas as pd
 
-    from .accuracy_proxy import proxy as correlate_all
-
-    proxy = correlate_all(comparison, runs) if proxy is None else proxy
+    proxy = accuracy_proxy.proxy(comparison, runs) if proxy is None else proxy
     runs, proxy = without_bias(runs), without_bias(proxy)
     merged = with_attributes(comparison, runs)
     judged: list[tuple[str, Callable[[], Evidence]]] = [
@@ -66,12 +66,12 @@ def _baseline(runs: pd.DataFrame) -> Evidence:
     places = []
     for (dataset, _, capacity, _), setting in scored.groupby(["dataset", "split", "capacity", "keep_rate"]):
         best = setting.groupby("method")["accuracy"].mean()
-        if "topk" not in best or len(best) < 4:
+        if BASELINE not in best or len(best) < 4:
             continue
-        others = best.drop("topk")
-        share = float(np.mean((others < best["topk"]) + 0.5 * (others == best["topk"])))
+        others = best.drop(BASELINE)
+        share = float(np.mean((others < best[BASELINE]) + 0.5 * (others == best[BASELINE])))
         shares.setdefault((dataset, capacity), []).append(share)
-        places.append(1 + int((others > best["topk"]).sum()))
+        places.append(1 + int((others > best[BASELINE]).sum()))
     detail = ""
     if places:
         first, three = np.mean(np.array(places) == 1), np.mean(np.array(places) <= 3)

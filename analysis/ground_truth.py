@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 FIRST = 6  # the study has five
 OTHERS = 5  # below which a partial correlation says nothing
 PRECISION, HIT_RATE = "foreground_precision", "foreground_recall"
-FAMILIES = {"pruning": "pruning", "merging": "centres of merging", "radial": "radial", "random": "random"}
+CENTRES = "centres of merging"
+LISTED = ("pruning", CENTRES, "radial", "random")  # first; other families after them
 
 
 def known(comparison: pd.DataFrame, runs: pd.DataFrame) -> bool:
@@ -60,6 +61,7 @@ def truth(comparison: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 def _on_object(comparison: pd.DataFrame, runs: pd.DataFrame) -> Evidence:
     rows = with_attributes(comparison[comparison["axis"] == "object"], runs, "a")
+    rows = rows.assign(family_a=rows["family_a"].where(~rows["merges_a"].astype(bool), CENTRES))
     units = ["family_a", "dataset_a", "capacity_a", "method_a"]
     each = above_chance(rows, (PRECISION,)).groupby(units)[["value", "chance", "above"]].mean()
     pruning = each[each.index.get_level_values("family_a") == "pruning"]
@@ -69,7 +71,7 @@ def _on_object(comparison: pd.DataFrame, runs: pd.DataFrame) -> Evidence:
         by_family, by_method = each.groupby("family_a")["above"].mean(), pruning.groupby("method_a")["above"].mean()
         detail = (
             f"{share:.0%} of the patches kept lie on the object, by chance {chance:.0%}. Above chance, by family: "
-            f"{_listed(by_family.reindex([name for name in FAMILIES if name in by_family]).rename(FAMILIES))}; "
+            f"{_listed(by_family.sort_index(key=_places, kind='stable'))}; "
             f"by pruning method: {_listed(by_method.sort_values(ascending=False, kind='stable'))}."
         )
     return Evidence(
@@ -151,6 +153,10 @@ def _correlations(comparison: pd.DataFrame, runs: pd.DataFrame) -> list[tuple[An
                          float(ranks.partial_spearman(worse, apart, hit)), float(ranks.spearman(worse, apart)),
                          -float(ranks.spearman(worse, hit))))  # fmt: skip
     return rows
+
+
+def _places(families: pd.Index[str]) -> pd.Index[int]:
+    return families.map(lambda name: LISTED.index(name) if name in LISTED else len(LISTED))
 
 
 def _listed(values: pd.Series[float]) -> str:

@@ -1,11 +1,11 @@
 """Which runs are compared with which: pairs that differ along one axis and agree in the rest.
 
 method     the same data set, split, model, blocks, keep rate and seed; another method, or other options of it.
-           Methods whose pattern does not follow the rate (ATS is adaptive, contiguous rings are continuous, the
-           un-reduced model has none) are compared with every rate, as in the study.
+           Methods whose pattern does not follow the rate (adaptive ones, contiguous rings, the un-reduced model) are
+           compared with every rate, as in the study.
 capacity   the same method, options, data set, blocks, rate and seed.
 keep_rate  the same method, options, data set, model, blocks and seed; run a has the higher rate.
-dataset    the same method, options, capacity, blocks, rate and seed: only global patterns can be compared.
+dataset    the same split, method, options, capacity, blocks, rate and seed: only global patterns can be compared.
 seed       all the same but the seed.
 """
 
@@ -21,10 +21,10 @@ from typing import Any
 import xarray as xr
 
 from tokenlens.errors import BadInput, UnknownName
+from tokenlens.records.facts import facts_of
 from tokenlens.records.run import CAPACITIES
 
 AXES = ("method", "capacity", "keep_rate", "dataset", "seed")
-CHOOSES = ("kmedoids", "dpcknn")  # mergers whose tokens are centres: they keep patches as pruning does
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,12 @@ class Card:
     seed: int
     options: str
     grid: tuple[int, ...]
-    free: bool
-
-    @property
-    def keeps(self) -> bool:
-        """Whether its patterns are sets of kept patches."""
-        return self.family in ("pruning", "radial", "random") or self.method in CHOOSES
-
-    @property
-    def merges(self) -> bool:
-        """Whether its patterns are partitions."""
-        return self.family in ("merging", "soft")
+    keeps: bool
+    """its patterns are sets of kept patches"""
+    merges: bool
+    """its patterns are partitions"""
+    follows_rate: bool
+    """its pattern follows the keep rate that is asked for"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ def card(run: xr.Dataset) -> Card:
     options = dict(attrs.get("options") or {})
     rate = attrs.get("keep_rate")
     rates = tuple(round(float(r), 6) for r in attrs.get("keep_rates") or () if r is not None)
-    free = attrs["method"] in ("ats", "none") or bool(options.get("contiguous")) or (rate is None and not rates)
+    facts = facts_of(run)
     return Card(
         run=str(attrs["run"]), dataset=str(attrs.get("dataset", "")), split=str(attrs.get("split", "")),
         model=str(attrs.get("model", "")), capacity=str(attrs.get("capacity", attrs.get("model", ""))),
@@ -87,7 +82,7 @@ def card(run: xr.Dataset) -> Card:
         keep_rate=None if rate is None else round(float(rate), 6), rates=rates,
         blocks=tuple(int(b) for b in attrs.get("blocks") or ()), seed=int(attrs.get("seed") or 0),
         options=json.dumps(options, sort_keys=True, default=str), grid=tuple(int(g) for g in attrs.get("grid") or ()),
-        free=free,
+        keeps=facts.keeps, merges=facts.merges, follows_rate=facts.follows_rate,
     )  # fmt: skip
 
 
@@ -132,12 +127,13 @@ def _rate(one: Card) -> tuple[float, ...]:
 
 def _belong(a: Card, b: Card, axis: str) -> bool:
     variant = a.method == b.method and a.options == b.options
-    data = a.dataset == b.dataset and a.split == b.split
+    split = a.split == b.split
+    data = a.dataset == b.dataset and split
     rate = _rate(a) == _rate(b)
     if axis == "method":
         other = a.method != b.method
-        loose = other and (a.free or b.free)
-        blocks = a.blocks == b.blocks or (other and any(c.method == "none" or c.family == "radial" for c in (a, b)))
+        loose = other and not (a.follows_rate and b.follows_rate)
+        blocks = a.blocks == b.blocks or (other and any(c.family in ("none", "radial") for c in (a, b)))
         return (
             not variant
             and data
@@ -151,6 +147,6 @@ def _belong(a: Card, b: Card, axis: str) -> bool:
     return {
         "capacity": a.capacity != b.capacity and data and rate and a.seed == b.seed,
         "keep_rate": not rate and _height(a) != _height(b) and data and a.model == b.model and a.seed == b.seed,
-        "dataset": a.dataset != b.dataset and a.capacity == b.capacity and rate and a.seed == b.seed,
+        "dataset": a.dataset != b.dataset and split and a.capacity == b.capacity and rate and a.seed == b.seed,
         "seed": a.seed != b.seed and data and a.model == b.model and a.capacity == b.capacity and rate,
     }[axis]

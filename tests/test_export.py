@@ -99,7 +99,7 @@ def test_packages_that_are_missing(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        *((f"--method {name}", rf"{name} decides in a way that ONNX cannot express; .* exported: topk, evit, dynam")
+        *((f"--method {name}", rf"{name} decides in a way that ONNX cannot express; .* exported: none, topk, evit, d")
           for name in ("ats", "kmedoids", "dpcknn", "atc-average", "random")),
         ("--method topk,tome", "2 models were asked for and a file holds one"),
         ("--keep-rate 0.5,0.7", "2 models were asked for and a file holds one"),

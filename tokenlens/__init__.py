@@ -10,6 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
+from ._moved import Moved
+from .compiled import find_place
+
+find_place()
 try:
     __version__ = version("tokenlens-vit")
 except PackageNotFoundError:  # a source tree that was never installed
@@ -29,6 +33,7 @@ _HOME = {
     "load": "extraction.pretrained",
     "extract": "extraction.extract",
     "open_runs": "records.store",
+    "compare": "analysis.compare",
     "open_data": "data",
     "BadInput": "errors",
 }
@@ -55,3 +60,4 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+sys.meta_path.insert(0, Moved())

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from . import __version__
-from .errors import BadInput
+from .commands.options import examples
+from .errors import BadInput, UnknownName
 from .signals import INTERRUPTED, STOPPED, TERMINATED, Terminated, prompt_interrupt
 
 
@@ -31,27 +32,30 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            if not near:
+            if args[0].startswith("-"):  # an option that there is not
                 raise
-            raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
+            raise UnknownName("command", args[0], self.list_commands(ctx)) from error
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+EXAMPLES = examples(
+    "tokenlens demo                    everything, on what comes with the package",
+    "tokenlens extract --method topk   patterns of one method into ./runs",
+    "tokenlens compare                 all in ./runs, into ./results",
+    "tokenlens figures                 pictures of them into ./figures-out",
+)
+
+
+@click.group(
+    cls=Commands,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
 @click.version_option(__version__, prog_name="tokenlens")
 def tokenlens() -> None:
     """Which tokens does a Vision Transformer keep or merge?
 
     Extract the patterns of token reduction methods, compare them, and draw them.
-
-    \b
-    tokenlens demo                    everything once, on what comes with the package
-    tokenlens extract --method topk   patterns of one method into ./runs
-    tokenlens compare                 all runs in ./runs against each other into ./results
-    tokenlens figures                 pictures of the runs into ./figures-out
-    """  # noqa: D301  a raw docstring would not hold the backspace that keeps Click from wrapping
+    """
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class Export(Models):
         host = asked.host()
         model = asked.build(host, name, amount)
         differs = export_onnx(model, asked.out, asked.opset, _told(model, name, host.model))
-        left = " ".join(map(str, model.schedule.keep(host.vit.patch_embed.num_patches)))
+        left = " ".join(map(str, model.keep))
         return (
             f"{name} of {host.model}, asked to leave {left} tokens: {asked.out}, opset {asked.opset}, "
             f"{asked.out.stat().st_size / 1e6:.1f} MB, within {differs:.1e} of torch in onnxruntime"
@@ -149,7 +149,7 @@ def _difference(model: ReducedViT, images: Tensor, path: Path) -> float:
 
 
 def _told(model: ReducedViT, method: str, host: str) -> dict[str, str]:
-    config, left = input_of(model.vit), model.schedule.keep(model.vit.patch_embed.num_patches)
+    config, left = input_of(model.vit), model.keep
     words = {"method": method, "model": host, "blocks": model.blocks, "keep": left}
     words |= {name: config[name] for name in ("mean", "std", "interpolation", "crop_pct")}
     listed = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in words.items()}

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
+from torch import nn
+
+from .core.host import Host, host_of
 from .core.reducer import Stage
 from .core.schedule import STUDY_BLOCKS, schedule
 from .core.walk import ReducedViT
 from .errors import BadInput
-from .hosts.attention import TimmViT
-from .hosts.timm_vit import check_host, name_of
 from .methods.registry import method as method_named
 from .methods.registry import methods
 
 
 def reduce(
-    vit: TimmViT,
+    vit: nn.Module,
     method: str = "topk",
     keep_rate: float | Sequence[float] | None = None,
     blocks: int | Sequence[int] = STUDY_BLOCKS,
@@ -49,30 +50,30 @@ def reduce(
     Raises:
         BadInput: an unsupported model, an unknown method or option, or rates and blocks that make no schedule.
     """
-    check_host(vit)
+    host = host_of(vit)
     if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
         raise BadInput(f"the seed is {seed!r}; give 0 or more, a whole number below 2**63")
-    chosen = _method_for(method, vit)
+    chosen = _method_for(method, host)
     if keep_rate is None and keep is None and remove is None:
         keep_rate = 0.5
     settings = chosen.options(options)
-    grid = vit.patch_embed.grid_size
-    asked = schedule(blocks, keep_rate, keep, remove, decreasing, depth=len(vit.blocks))
+    grid = host.grid
+    asked = schedule(blocks, keep_rate, keep, remove, decreasing, depth=host.blocks)
     plan = chosen.reducer.schedule(asked, grid, **settings)
     patches = grid[0] * grid[1]
     reducers = {
-        block: chosen.reducer(Stage(index, block, count, patches, vit.embed_dim), **settings)
+        block: chosen.reducer(Stage(index, block, count, patches, host.width), **settings)
         for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
-    return ReducedViT(copy.deepcopy(vit), reducers, plan, int(seed))
+    return ReducedViT(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)
 
 
-def _method_for(name: str, vit: TimmViT) -> Any:
+def _method_for(name: str, host: Host) -> Any:
     chosen = method_named(name)
-    if "class token" in chosen.reducer.needs and getattr(vit, "cls_token", None) is None:
+    if "class token" in chosen.reducer.needs and not host.has_class_token:
         others = ", ".join(n for n, m in methods().items() if "class token" not in m.reducer.needs)
         raise BadInput(
-            f"{name} reads the attention of the class token, and {name_of(vit)} has none; "
+            f"{name} reads the attention of the class token, and {host.name} has none; "
             f"methods that do without: {others}"
         )
     return chosen

@@ -6,48 +6,97 @@ files. Tables, figures, report, findings and proxies read its facts here and kno
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from tokenlens.core.registry import Registry
 from tokenlens.errors import BadInput
 
 Of = Literal["kept", "group", "object", "depth", "heatmap", "feature"]
+IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed")  # of runs over the same images
 PAIRED = ("method", "capacity", "keep_rate", "dataset", "seed")
-F = TypeVar("F", bound=Callable[..., Any])
+AXES: dict[Of, tuple[str, ...]] = {
+    "kept": IMAGE_BY_IMAGE, "group": IMAGE_BY_IMAGE, "feature": IMAGE_BY_IMAGE, "object": ("object",),
+    "depth": ("radial",), "heatmap": (*PAIRED, "radial"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric."""
+    """A registered metric, itself a function of two arrays.
+
+    Its functions take (a, b), or what `shared` makes of both where that is given.
+    """
 
     name: str
     value: Callable[..., Any]
-    """(a, b) -> values, or (shared) -> values where `shared` says what is computed first"""
+    """values: (..., P) x (..., P) -> (...)"""
     of: Of
-    """what it is taken of: sets of kept patches, groups, kept patches beside object masks, depths of each image beside
-    the distance from the centre, mean-depth heat maps, class-token features"""
+    """what it is taken of: bool sets of kept patches, integer groups, bool kept patches beside object masks, depths of
+    each image beside the distance from the centre, mean-depth heat maps, sums of class-token features"""
     range: tuple[float, float] = (0.0, 1.0)
     """least and greatest value"""
     direction: Literal["similarity", "distance"] = "similarity"
     """similarity: higher is more alike; distance: lower is"""
-    swap: str | None = None
-    """the metric that this one is when both sides change places; None: itself, it is symmetric"""
-    axes: tuple[str, ...] = PAIRED
-    """the axes along which it is taken"""
+    swap: str | None = ""
+    """the metric that this one is when both sides change places; empty: itself, it is symmetric; None: none there is"""
+    axes: tuple[str, ...] = ()
+    """the axes along which it is taken; empty: all along which two runs have what it is of"""
     label: str = ""
     """its name for readers; the name where empty"""
-    chance: Callable[..., Any] | None = None
-    """what chance gives for these very arrays, with the arguments of `value`; None: not known, NaN in tables"""
-    shared: Callable[[Any, Any], Any] | None = None
-    """(a, b) -> what several metrics are computed of, once for all of them"""
+    chance: Callable[..., Any] | float | None = None
+    """what chance gives for these very arrays, or one number for all; None: not known, NaN in tables"""
+    shared: Callable[..., Any] | None = None
+    """(a, b) -> what several metrics are computed of, made once for all of them; features come as
+    `features.Gram`, whose sums are streamed"""
+    packed: bool = False
+    """`shared` also takes sets of patches as `overlap.Packed`"""
+    grid: bool = False
+    """`shared` takes a third argument, the number of columns of the grid of patches"""
+    interval: Callable[..., Any] | None = None
+    """where an interval is not to be had by taking the value of resampled images: for heat maps, the values of
+    resampled maps, (its argument, maps (R, P), maps (R, P)) -> (R,); for features, the influence of each image on the
+    value, `influence.Chunk` -> (m,)"""
 
-    def __call__(self, a: Any, b: Any) -> Any:
-        """The value of two arrays."""
-        return self.value(a, b) if self.shared is None else self.value(self.shared(a, b))
+    def __post_init__(self) -> None:
+        possible = AXES.get(self.of)
+        if possible is None:
+            raise BadInput(f"metric {self.name} is of {self.of!r}; a metric is of {', '.join(AXES)}")
+        if not self.axes:
+            object.__setattr__(self, "axes", PAIRED if self.of == "heatmap" else possible)
+        if wrong := [axis for axis in self.axes if axis not in possible]:
+            raise BadInput(
+                f"metric {self.name} is of {self.of} and cannot be taken along {wrong[0]}; "
+                f"leave axes out, or choose of {', '.join(possible)}"
+            )
+        if self.of == "feature" and self.shared is None:
+            raise BadInput(
+                f"metric {self.name} is of features, which are streamed as sums over images; write it as a function of "
+                "these sums, with shared=tokenlens.analysis.metrics.features.gram"
+            )
+
+    def __call__(self, a: Any, b: Any, *more: Any, **named: Any) -> Any:
+        """The value of two arrays; what else is given goes to `shared`, as the columns of a grid do."""
+        return self.value(a, b) if self.shared is None else self.value(self.shared(a, b, *more, **named))
+
+    def arguments(self, a: Any, b: Any, columns: int = 0, made: dict[Hashable, Any] | None = None) -> tuple[Any, ...]:
+        """What value and chance take of two arrays; `made` remembers what is shared with other metrics of them."""
+        if self.shared is None:
+            return a, b
+        made = {} if made is None else made
+        if self.shared not in made:
+            made[self.shared] = self.shared(a, b, columns) if self.grid else self.shared(a, b)
+        return (made[self.shared],)
+
+    def expected(self, *arguments: Any) -> Any:
+        """What chance gives, with the same arguments as `value`; NaN where it is not known."""
+        if callable(self.chance):
+            return self.chance(*arguments)
+        return np.nan if self.chance is None else self.chance
 
     @property
     def title(self) -> str:
@@ -62,19 +111,22 @@ class Metric:
 
 def _adopt(name: str, loaded: Any) -> None:
     given = as_metric(loaded)
-    METRICS.add(name, given, given.value)
+    METRICS.add(name, replace(given, name=name), given.value)
 
 
 METRICS: Registry[Metric] = Registry("metric", "tokenlens.analysis.metrics", adopt=_adopt)
 
 
-def metric(name: str, of: Of, **facts: Any) -> Callable[[F], F]:
-    """Decorator: make a function of two arrays a metric of this name; it stays a plain function.
+def metric(name: str, of: Of, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: make a function a metric of this name. What is left in its place is a plain function of two arrays.
 
     Args:
         name: what it is called in commands and tables.
         of: what it is taken of, as in `Metric.of`.
-        **facts: the other fields of `Metric`: range, direction, swap, axes, label, chance, shared.
+        **facts: the other fields of `Metric`: range, direction, swap, axes, label, chance, shared, interval.
+
+    Raises:
+        BadInput: another metric has that name, or the facts contradict each other.
 
     Example:
         >>> import numpy as np
@@ -85,11 +137,20 @@ def metric(name: str, of: Of, **facts: Any) -> Callable[[F], F]:
         0.667
     """
 
-    def keep(function: F) -> F:
+    def keep(function: Callable[..., Any]) -> Callable[..., Any]:
         made = Metric(name, function, of, **facts)
         METRICS.add(name, made, function)
-        function.metric = made  # type: ignore[attr-defined]
-        return function
+        if made.shared is None:
+            function.metric = made  # type: ignore[attr-defined]
+            return function
+
+        def of_arrays(a: Any, b: Any, *more: Any, **named: Any) -> Any:
+            return made(a, b, *more, **named)
+
+        for known in ("__module__", "__name__", "__qualname__", "__doc__"):  # not its arguments, which are other ones
+            setattr(of_arrays, known, getattr(function, known))
+        of_arrays.metric = made  # type: ignore[attr-defined]
+        return of_arrays
 
     return keep
 
@@ -99,7 +160,7 @@ def as_metric(given: Any) -> Metric:
 
     Raises:
         UnknownName: there is no metric of that name.
-        BadInput: it is none of these.
+        BadInput: it is none of these, or a function with the name of another metric.
     """
     if isinstance(given, Metric):
         return given
@@ -108,5 +169,20 @@ def as_metric(given: Any) -> Metric:
     if isinstance(made := getattr(given, "metric", None), Metric):
         return made
     if callable(given) and hasattr(given, "__name__"):
+        if given.__name__ in METRICS:
+            raise BadInput(
+                f"{given.__name__} is a metric already ({METRICS.origin(given.__name__)}); rename your function"
+            )
         return Metric(given.__name__, given, "kept", range=(-np.inf, np.inf))
     raise BadInput(f"{given!r} is no metric; give a name, or a function of two arrays, with @metric to say more of it")
+
+
+def above_chance(value: ArrayLike, chance: ArrayLike, metric: Metric | str) -> NDArray[np.float64]:
+    """How far values lie from chance towards the metric's best: 0 is chance, 1 the best, (...) x (...) -> (...).
+
+    NaN where chance is the best value already, but for rounding, so that there is nothing above it.
+    """
+    best = as_metric(metric).best
+    value, chance = np.asarray(value, dtype=np.float64), np.asarray(chance, dtype=np.float64)
+    gain, room = np.broadcast_arrays(value - chance, best - chance)
+    return np.divide(gain, room, out=np.full(gain.shape, np.nan), where=np.abs(room) > 1e-12)

@@ -17,7 +17,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from scipy.special import rel_entr, xlogy
 
 from tokenlens.errors import BadInput
 
+from .base import metric
 from .ranks import pearson, spearman
 
 Floats = NDArray[np.float64]
@@ -48,36 +49,92 @@ def mean_depth(kept: ArrayLike, stages: ArrayLike, survived: int) -> Floats:
     return depth(kept, stages, survived).mean(axis=0, dtype=np.float64)
 
 
+def distribution(heat: ArrayLike) -> Floats:
+    """Divide a map by its sum: (..., P) -> (..., P); a map of zeros becomes uniform. BadInput where it is negative."""
+    heat = np.asarray(heat, dtype=np.float64)
+    if heat.size and not heat.min() >= 0:
+        raise BadInput("a heat map holds a negative number or NaN, and is to be read as a distribution; pass depths")
+    total = heat.sum(axis=-1, keepdims=True)
+    return np.where(total > 0, heat, 1.0) / np.where(total > 0, total, max(heat.shape[-1], 1))
+
+
+def _kl(p: Floats, q: Floats) -> Floats:
+    return np.asarray(rel_entr(q, p))
+
+
+def _js(p: Floats, q: Floats) -> Floats:
+    mean = (p + q) / 2
+    return np.asarray(rel_entr(p, mean) + rel_entr(q, mean)) / 2
+
+
+def _js_published(p: Floats, q: Floats) -> Floats:
+    mean = (p + q) / 2
+    return np.asarray(rel_entr(mean, p) + rel_entr(mean, q)) / 2
+
+
+def _shuffled(
+    terms: Callable[[Floats, Floats], Floats], read: Callable[[ArrayLike], Floats], unit: float = 1.0
+) -> Callable[[ArrayLike, ArrayLike], Floats]:
+    """Chance of a sum of terms over patches: its mean over all shuffles of the patches of one map, exact.
+
+    It is the sum over all P x P pairs of patches, divided by P.
+    """
+
+    def expected(a: ArrayLike, b: ArrayLike) -> Floats:
+        p, q = read(a)[..., :, None], read(b)[..., None, :]
+        return np.asarray(terms(p, q).sum(axis=(-2, -1))) / p.shape[-2] / unit
+
+    return expected
+
+
+def _divergence(terms: Callable[[Floats, Floats], Floats]) -> dict[str, Any]:
+    chance = _shuffled(terms, distribution, _LOG2)
+    return {"of": "heatmap", "direction": "distance", "range": (0.0, np.inf), "chance": chance}
+
+
+@metric("kl", **_divergence(_kl), swap="kl_reverse", label="KL")
 def kl(a: ArrayLike, b: ArrayLike) -> Floats:
     """Kullback-Leibler divergence D(b || a) in bits, 0 up: the published order. Infinite where b needs what a lacks."""
-    p, q = distribution(a), distribution(b)
-    return np.asarray(rel_entr(q, p).sum(axis=-1)) / _LOG2
+    return _kl(distribution(a), distribution(b)).sum(axis=-1) / _LOG2
 
 
+@metric("kl_reverse", **_divergence(lambda p, q: _kl(q, p)), swap="kl", label="KL reversed")
+def kl_reverse(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Kullback-Leibler divergence D(a || b) in bits, 0 up. Infinite where a needs what b lacks."""
+    return kl(b, a)
+
+
+@metric("js", **_divergence(_js) | {"range": (0.0, 1.0)}, label="JS")
 def js(a: ArrayLike, b: ArrayLike) -> Floats:
     """Jensen-Shannon divergence in bits, 0..1: mean of D(a || m) and D(b || m), m their mean."""
-    p, q = distribution(a), distribution(b)
-    mean = (p + q) / 2
-    return np.asarray((rel_entr(p, mean) + rel_entr(q, mean)).sum(axis=-1)) / (2 * _LOG2)
+    return _js(distribution(a), distribution(b)).sum(axis=-1) / _LOG2
 
 
+@metric("js_published", **_divergence(_js_published), label="JS as published")
 def js_published(a: ArrayLike, b: ArrayLike) -> Floats:
     """What the published tables call JS, in bits, 0 up: mean of D(m || a) and D(m || b), m their mean."""
-    p, q = distribution(a), distribution(b)
-    mean = (p + q) / 2
-    return np.asarray((rel_entr(mean, p) + rel_entr(mean, q)).sum(axis=-1)) / (2 * _LOG2)
+    return _js_published(distribution(a), distribution(b)).sum(axis=-1) / _LOG2
 
 
+@metric("pcc", of="heatmap", range=(-1.0, 1.0), label="PCC", chance=0.0)
 def pcc(a: ArrayLike, b: ArrayLike) -> Floats:
     """Pearson correlation, -1..1; 0 where a map is constant."""
     return pearson(a, b)
 
 
+@metric("scc", of="heatmap", range=(-1.0, 1.0), label="SCC", chance=0.0)
 def scc(a: ArrayLike, b: ArrayLike) -> Floats:
     """Spearman correlation, -1..1; 0 where a map is constant."""
     return spearman(a, b)
 
 
+def _stretched(heat: ArrayLike) -> Floats:
+    heat = np.asarray(heat, dtype=np.float64)
+    low, high = heat.min(axis=-1, keepdims=True), heat.max(axis=-1, keepdims=True)
+    return distribution((heat - low) / np.where(high > low, high - low, 1))
+
+
+@metric("sim", of="heatmap", label="SIM", chance=_shuffled(np.minimum, _stretched))
 def sim(a: ArrayLike, b: ArrayLike) -> Floats:
     """Histogram intersection, 0..1: both maps stretched to 0..1, made to sum to 1, smaller of the two, summed.
 
@@ -86,16 +143,42 @@ def sim(a: ArrayLike, b: ArrayLike) -> Floats:
     return np.minimum(_stretched(a), _stretched(b)).sum(axis=-1)
 
 
-def emd(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> Floats:
+class Transport:
+    """The cheapest way from one map to another, found once, when it is first asked for."""
+
+    def __init__(self, a: ArrayLike, b: ArrayLike, columns: int | None = None) -> None:
+        self.a, self.b = np.broadcast_arrays(np.asarray(a), np.asarray(b))
+        self.columns = columns
+
+    @cached_property
+    def solved(self) -> list[tuple[float, Floats, Floats]]:
+        """Distance and potentials, map by map."""
+        flat = (x.reshape(-1, x.shape[-1]) for x in (self.a, self.b))
+        return [transport(x, y, self.columns) for x, y in zip(*flat, strict=True)]
+
+    def chance(self) -> Floats:
+        """Mean distance over some shuffles of the second map, always the same ones, (...)."""
+        p, q = distribution(self.a), distribution(self.b)
+        orders = np.random.default_rng(0).permuted(np.tile(np.arange(q.shape[-1]), (SHUFFLES, 1)), axis=1)
+        return np.asarray(emd(p[..., None, :], q[..., orders], self.columns).mean(axis=-1))
+
+    def nearby(self, a: Floats, b: Floats) -> Floats:
+        """Distances of other maps (R, P), to first order, by the potentials: (R,). One transport, not R of them."""
+        ((_, u, v),) = self.solved
+        return distribution(a) @ u + distribution(b) @ v
+
+
+@metric(
+    "emd", of="heatmap", range=(0.0, np.inf), direction="distance", label="EMD", shared=Transport, grid=True,
+    chance=Transport.chance, interval=Transport.nearby,
+)  # fmt: skip
+def emd(found: Transport) -> Floats:
     """Earth mover's distance in patches, 0 up, exact: (..., P) x (..., P) -> (...).
 
-    The ground is the Euclidean distance on a grid of `columns` columns; a square grid if not told.
+    The ground is the Euclidean distance on a grid of `columns` columns, the third argument; a square grid if not told.
     Raises BadInput where P is no multiple of the columns.
     """
-    p, q = np.broadcast_arrays(distribution(a), distribution(b))
-    flat = (x.reshape(-1, x.shape[-1]) for x in (p, q))
-    moved = [transport(x, y, columns)[0] for x, y in zip(*flat, strict=True)]
-    return np.array(moved).reshape(p.shape[:-1])
+    return np.array([distance for distance, _, _ in found.solved]).reshape(found.a.shape[:-1])
 
 
 def transport(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> tuple[float, Floats, Floats]:
@@ -114,48 +197,10 @@ def transport(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> tuple[f
     return float(moved), np.asarray(log["u"]), np.asarray(log["v"])
 
 
-def expected(metric: str, a: ArrayLike, b: ArrayLike, columns: int | None = None) -> Floats:
-    """Mean of a measure when the patches of one map are shuffled: its chance level, exact but for `emd`.
-
-    For sums over patches of f(a, b) the mean is the sum of f over all P x P pairs, divided by P. Correlations: 0.
-    That of `emd`, on a grid of `columns` as there, is the mean over 8 shuffles of b, always the same ones.
-    """
-    p, q = (_stretched(x) if metric == "sim" else distribution(x) for x in (a, b))
-    if metric in ("pcc", "scc"):
-        return np.zeros(np.broadcast_shapes(p.shape, q.shape)[:-1])
-    if metric == "emd":
-        orders = np.random.default_rng(0).permuted(np.tile(np.arange(q.shape[-1]), (SHUFFLES, 1)), axis=1)
-        return emd(p[..., None, :], q[..., orders], columns).mean(axis=-1)
-    p, q = p[..., :, None], q[..., None, :]
-    mean = (p + q) / 2
-    terms = {
-        "kl": lambda: rel_entr(q, p),
-        "js": lambda: (rel_entr(p, mean) + rel_entr(q, mean)) / 2,
-        "js_published": lambda: (rel_entr(mean, p) + rel_entr(mean, q)) / 2,
-        "sim": lambda: np.minimum(p, q) * _LOG2,
-    }[metric]()
-    return np.asarray(terms.sum(axis=(-2, -1))) / p.shape[-2] / _LOG2
-
-
-def distribution(heat: ArrayLike) -> Floats:
-    """Divide a map by its sum: (..., P) -> (..., P); a map of zeros becomes uniform. BadInput where it is negative."""
-    heat = np.asarray(heat, dtype=np.float64)
-    if heat.size and not heat.min() >= 0:
-        raise BadInput("a heat map holds a negative number or NaN, and is to be read as a distribution; pass depths")
-    total = heat.sum(axis=-1, keepdims=True)
-    return np.where(total > 0, heat, 1.0) / np.where(total > 0, total, max(heat.shape[-1], 1))
-
-
 def entropy(heat: ArrayLike) -> Floats:
     """Entropy of a map in bits, 0..log2 P: how evenly depth is spread over the patches."""
     p = distribution(heat)
     return -np.asarray(xlogy(p, p).sum(axis=-1)) / _LOG2
-
-
-def _stretched(heat: ArrayLike) -> Floats:
-    heat = np.asarray(heat, dtype=np.float64)
-    low, high = heat.min(axis=-1, keepdims=True), heat.max(axis=-1, keepdims=True)
-    return distribution((heat - low) / np.where(high > low, high - low, 1))
 
 
 @lru_cache(maxsize=1)

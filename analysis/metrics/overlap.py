@@ -1,4 +1,4 @@
-"""Overlap of kept patches: IoU, IoA, what chance gives, and how much of the object is kept.
+"""Overlap of kept patches: IoU, IoA, and what chance gives.
 
 Shapes: `...` leading axes (image, stage) that broadcast, P patches, W = ceil(P / 64) words of packed bits.
 A pattern is bool (..., P), or uint64 (..., W) as `pack` makes it: packed patterns are 8 x smaller and some 10 x faster.
@@ -10,7 +10,7 @@ there).
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,39 +20,131 @@ from numpy.typing import ArrayLike, NDArray
 
 from tokenlens.errors import BadInput
 
+from .base import above_chance, metric
+
 Floats = NDArray[np.float64]
 
 
 def pack(kept: ArrayLike) -> NDArray[np.uint64]:
     """Pack bool (..., P) into uint64 (..., W), 64 patches a word, the last word filled with zeros."""
-    kept = np.ascontiguousarray(kept, dtype=bool)
+    given = np.asarray(kept)
+    if given.dtype != bool and not ((given == 0) | (given == 1)).all():
+        raise BadInput("a pattern is a mask of 0 and 1, one a patch; make one of a list of kept tokens, or of scores")
+    kept = np.ascontiguousarray(given, dtype=bool)
     patches, words = kept.shape[-1], -(-kept.shape[-1] // 64)
     packed = np.empty((math.prod(kept.shape[:-1]), words), dtype=np.uint64)
     _pack(kept.view(np.uint8).reshape(len(packed), patches), packed)
     return packed.reshape(*kept.shape[:-1], words)
 
 
+class Packed:
+    """Patterns as the streaming loop holds them: bits (..., W) uint64 of `patches` patches, None where not told."""
+
+    def __init__(self, bits: NDArray[np.uint64], patches: int | None) -> None:
+        self.bits, self.patches = bits, patches
+
+    @classmethod
+    def of(cls, pattern: ArrayLike, patches: int | None = None) -> Packed:
+        """From bool (..., P), or from uint64 (..., W) of `patches` patches as `pack` makes it."""
+        pattern = np.asarray(pattern)
+        if pattern.dtype == np.uint64:
+            return cls(np.ascontiguousarray(pattern), patches)
+        return cls(pack(pattern), pattern.shape[-1])
+
+    @cached_property
+    def size(self) -> NDArray[np.int64]:
+        """How many patches are kept, (...) int64."""
+        return _over(_intersection, self.bits, self.bits, np.int64)
+
+    def __getitem__(self, where: Any) -> Packed:
+        """Some of the images and stages."""
+        part = Packed(self.bits[where], self.patches)
+        part.size = self.size[where]
+        return part
+
+
+class Overlap:
+    """Two patterns beside each other: what several metrics are computed of, each once, when it is first asked for."""
+
+    def __init__(self, a: ArrayLike | Packed, b: ArrayLike | Packed, patches: int | None = None) -> None:
+        """`patches` has to be given for patterns from `pack` of which a chance level is asked."""
+        self.a, self.b = (x if isinstance(x, Packed) else Packed.of(x, patches) for x in (a, b))
+        if self.a.patches != self.b.patches or self.a.bits.shape[-1] != self.b.bits.shape[-1]:
+            shapes = " and ".join(f"{x.shape} ({x.dtype})" for x in (np.asarray(a), np.asarray(b)))
+            raise BadInput(
+                f"patterns of shape {shapes} lie on different grids; "
+                "compare runs with the same number of patches, both packed or neither"
+            )
+
+    @property
+    def patches(self) -> int:
+        """How many patches the grid has."""
+        if self.a.patches is None:
+            raise BadInput("packed patterns do not say how many patches they have; pass patches=")
+        return self.a.patches
+
+    @cached_property
+    def common(self) -> NDArray[np.int64]:
+        """How many patches both keep, (...)."""
+        return _over(_intersection, self.a.bits, self.b.bits, np.int64)
+
+    @cached_property
+    def iou(self) -> Floats:
+        """Intersection over union, (...)."""
+        return _over(_iou, self.a.bits, self.b.bits, np.float64)
+
+    @cached_property
+    def expected_iou(self) -> Floats:
+        """Mean IoU of two random patterns of these sizes, (...)."""
+        return expected_iou(self.a.size, self.b.size, self.patches)
+
+    def share(self, whole: Packed, empty: float) -> Floats:
+        """How much of the whole, which is one of the two, both keep, (...); `empty` where it holds nothing."""
+        common, area = self.common, whole.size
+        return np.divide(common, area, out=np.full(common.shape, empty), where=area > 0)
+
+
 def size(kept: ArrayLike) -> NDArray[np.int64]:
     """Count the patches kept: (..., P) bool or (..., W) packed -> (...) int64."""
-    return intersection(kept, kept)
+    return Packed.of(kept).size
 
 
 def intersection(a: ArrayLike, b: ArrayLike) -> NDArray[np.int64]:
     """Count the patches that both keep: (..., P) x (..., P) -> (...) int64."""
-    return _over(_intersection, a, b, np.int64)
+    return Overlap(a, b).common
 
 
-def iou(a: ArrayLike, b: ArrayLike) -> Floats:
+SETS: dict[str, Any] = {"shared": Overlap, "packed": True}
+
+
+@metric("iou", of="kept", label="IoU", chance=lambda both: both.expected_iou, **SETS)
+def iou(both: Overlap) -> Floats:
     """Intersection over union, in 0..1: (..., P) x (..., P) -> (...) float64.
 
     Two empty patterns are the same pattern: 1. One empty pattern against another that is not: 0.
     """
-    return _over(_iou, a, b, np.float64)
+    return both.iou
 
 
-def ioa(a: ArrayLike, b: ArrayLike) -> Floats:
+@metric("corrected_iou", of="kept", range=(-1.0, 1.0), label="IoU above chance", chance=0.0, **SETS)
+def corrected_iou(both: Overlap) -> Floats:
+    """IoU above chance, (IoU - E) / (1 - E): 0 is what random patterns of the same sizes give, 1 is the same pattern.
+
+    E is `expected_iou`. `patches` has to be given, third, for packed patterns. Where E is 1 (both full or both empty)
+    they are the same pattern: 1. Two patterns of different sizes cannot reach 1, and patterns that avoid each other are
+    below 0. Not in the study.
+    """
+    above = above_chance(both.iou, both.expected_iou, "iou")
+    return np.where(np.isnan(above), 1.0, above)
+
+
+@metric(
+    "ioa", of="kept", axes=("keep_rate",), swap=None, label="IoA",
+    chance=lambda both: np.where(both.b.size > 0, both.a.size / both.patches, 1.0), **SETS,
+)  # fmt: skip
+def ioa(both: Overlap) -> Floats:
     """Intersection over the area of `b`, the pattern of the smaller keep rate, in 0..1; 1 where `b` is empty."""
-    return _over(_ioa, a, b, np.float64)
+    return both.share(both.b, empty=1.0)
 
 
 def expected_iou(size_a: ArrayLike, size_b: ArrayLike, patches: int) -> Floats:
@@ -71,62 +163,13 @@ def expected_iou(size_a: ArrayLike, size_b: ArrayLike, patches: int) -> Floats:
     return np.asarray(flat).reshape(a.shape)
 
 
-def corrected_iou(a: ArrayLike, b: ArrayLike, patches: int | None = None) -> Floats:
-    """IoU above chance, (IoU - E) / (1 - E): 0 is what random patterns of the same sizes give, 1 is the same pattern.
-
-    E is `expected_iou`. `patches` has to be given for packed patterns. Where E is 1 (both full or both empty), 1.
-    Two patterns of different sizes cannot reach 1, and patterns that avoid each other are below 0. Not in the study.
-    """
-    a, b = np.asarray(a), np.asarray(b)
-    if patches is None:
-        if a.dtype == np.uint64:
-            raise BadInput("packed patterns do not say how many patches they have; pass patches=")
-        patches = a.shape[-1]
-    value, chance = iou(a, b), expected_iou(size(a), size(b), patches)
-    return corrected(value, chance)
-
-
-def corrected(value: ArrayLike, chance: ArrayLike) -> Floats:
-    """Scale a similarity so that its chance level is 0 and its best value 1; 1 where chance itself is 1."""
-    value, chance = np.asarray(value, dtype=np.float64), np.asarray(chance, dtype=np.float64)
-    room = 1 - chance
-    return np.where(room > 0, (value - chance) / np.where(room > 0, room, 1), 1.0)
-
-
-def foreground_recall(kept: ArrayLike, objects: ArrayLike) -> Floats:
-    """Share of the object's patches that are kept, in 0..1; NaN where the image has no object. Chance: share kept."""
-    return _share(kept, objects, objects)
-
-
-def foreground_precision(kept: ArrayLike, objects: ArrayLike) -> Floats:
-    """Share of the kept patches that are object, in 0..1; NaN where nothing is kept. Chance: share that is object."""
-    return _share(kept, objects, kept)
-
-
-def _share(kept: ArrayLike, objects: ArrayLike, whole: ArrayLike) -> Floats:
-    """Count kept & objects over the size of `whole`, NaN where that is 0."""
-    common, area = intersection(kept, objects), size(whole).astype(np.float64)
-    return np.divide(common, area, out=np.full(np.broadcast(common, area).shape, np.nan), where=area > 0)
-
-
-def _packed(pattern: NDArray[Any]) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(pattern) if pattern.dtype == np.uint64 else pack(pattern)
-
-
-def _over(kernel: Any, a: ArrayLike, b: ArrayLike, dtype: type) -> NDArray[Any]:
-    """Run a kernel over (n, W) x (n, W) and give the leading axes back."""
-    a, b = np.asarray(a), np.asarray(b)
-    if a.shape[-1] != b.shape[-1] or (a.dtype == np.uint64) != (b.dtype == np.uint64):
-        raise BadInput(
-            f"patterns of shape {a.shape} ({a.dtype}) and {b.shape} ({b.dtype}) lie on different grids; "
-            "compare runs with the same number of patches, both packed or neither"
-        )
-    bits_a, bits_b = _packed(a), _packed(b)
-    if bits_a.shape != bits_b.shape:
-        bits_a, bits_b = (np.ascontiguousarray(x) for x in np.broadcast_arrays(bits_a, bits_b))
-    leading, words = bits_a.shape[:-1], bits_a.shape[-1]
+def _over(kernel: Any, a: NDArray[np.uint64], b: NDArray[np.uint64], dtype: type) -> NDArray[Any]:
+    """Run a kernel over bits (n, W) x (n, W) and give the leading axes back."""
+    if a.shape != b.shape:
+        a, b = (np.ascontiguousarray(x) for x in np.broadcast_arrays(a, b))
+    leading, words = a.shape[:-1], a.shape[-1]
     out: NDArray[Any] = np.empty(math.prod(leading), dtype=dtype)
-    kernel(bits_a.reshape(len(out), words), bits_b.reshape(len(out), words), out)
+    kernel(a.reshape(len(out), words), b.reshape(len(out), words), out)
     return out.reshape(leading)
 
 
@@ -179,16 +222,6 @@ def _iou(a: Any, b: Any, out: Any) -> None:
             common += _popcount(a[i, w] & b[i, w])
             union += _popcount(a[i, w] | b[i, w])
         out[i] = np.float64(common) / np.float64(union) if union else 1.0
-
-
-@njit(cache=True, nogil=True)
-def _ioa(a: Any, b: Any, out: Any) -> None:
-    for i in range(a.shape[0]):
-        common, area = np.uint64(0), np.uint64(0)
-        for w in range(a.shape[1]):
-            common += _popcount(a[i, w] & b[i, w])
-            area += _popcount(b[i, w])
-        out[i] = np.float64(common) / np.float64(area) if area else 1.0
 
 
 @njit(cache=True, nogil=True)

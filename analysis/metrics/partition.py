@@ -12,7 +12,7 @@ JoakimHaurum/TokenReduction@88fe07e, reduction_methods_analysis/compare_merging_
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from tokenlens.errors import BadInput
 
 from . import partition_kernels
+from .base import metric
 
 Floats = NDArray[np.float64]
 
@@ -41,13 +42,40 @@ class Information(NamedTuple):
     entropy_b: Floats
 
 
+class Groupings:
+    """Two partitions beside each other: what several measures are computed of, each when it is first asked for."""
+
+    def __init__(self, a: ArrayLike, b: ArrayLike) -> None:
+        self.a, self.b = a, b
+
+    @cached_property
+    def information(self) -> Information:
+        """Mutual information and entropies, each (...)."""
+        return information(self.a, self.b)
+
+    @cached_property
+    def expected(self) -> Floats:
+        """Mutual information by chance, (...)."""
+        return expected_mutual_information(self.a, self.b)
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        """The three ratios, each (...)."""
+        return agreement(self.information)
+
+    @cached_property
+    def chance(self) -> Agreement:
+        """The three ratios by chance, each (...)."""
+        return agreement(self.information._replace(mutual=self.expected))
+
+
 def homogeneity_completeness_vmeasure(a: ArrayLike, b: ArrayLike) -> Agreement:
     """Compare partition `b` with the reference partition `a`: (..., P) x (..., P) -> three (...) float64 in 0..1.
 
     Homogeneity is I(a, b) / H(a): 1 where every group of `b` lies in one group of `a`. Completeness is I(a, b) / H(b).
     The V-measure 2 I / (H(a) + H(b)) is symmetric. A partition with a single group has no entropy: its ratio is 1.
     """
-    return agreement(information(a, b))
+    return Groupings(a, b).agreement
 
 
 def expected_agreement(a: ArrayLike, b: ArrayLike) -> Agreement:
@@ -55,13 +83,34 @@ def expected_agreement(a: ArrayLike, b: ArrayLike) -> Agreement:
 
     Exact: shuffling leaves both entropies as they are, so only I is replaced by its expectation.
     """
-    inside = information(a, b)
-    return agreement(inside._replace(mutual=expected_mutual_information(a, b)))
+    return Groupings(a, b).chance
 
 
-def adjusted_mutual_information(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Mutual information above chance, (I - E[I]) / (mean(H) - E[I]): 0 by chance, 1 for the same partition."""
-    return adjusted(information(a, b), expected_mutual_information(a, b))
+@metric("homogeneity", of="group", swap="completeness", shared=Groupings, chance=lambda both: both.chance.homogeneity)
+def homogeneity(both: Groupings) -> Floats:
+    """How far each group of `b` lies in one group of `a`, I / H(a), in 0..1: (..., P) x (..., P) -> (...) float64."""
+    return both.agreement.homogeneity
+
+
+@metric("completeness", of="group", swap="homogeneity", shared=Groupings, chance=lambda both: both.chance.completeness)
+def completeness(both: Groupings) -> Floats:
+    """How far each group of `a` lies in one group of `b`, I / H(b), in 0..1: (..., P) x (..., P) -> (...) float64."""
+    return both.agreement.completeness
+
+
+@metric("vmeasure", of="group", label="NMI", shared=Groupings, chance=lambda both: both.chance.vmeasure)
+def vmeasure(both: Groupings) -> Floats:
+    """Harmonic mean of the two, in 0..1: (..., P) x (..., P) -> (...) float64."""
+    return both.agreement.vmeasure
+
+
+@metric("ami", of="group", range=(-1.0, 1.0), label="AMI", shared=Groupings, chance=0.0)
+def adjusted_mutual_information(both: Groupings) -> Floats:
+    """Mutual information above chance, (I - E[I]) / (mean(H) - E[I]): (..., P) x (..., P) -> (...) float64.
+
+    0 by chance, 1 for the same partition.
+    """
+    return adjusted(both.information, both.expected)
 
 
 def adjusted(inside: Information, expected: Floats) -> Floats:
@@ -73,6 +122,7 @@ def adjusted(inside: Information, expected: Floats) -> Floats:
     return np.where(room > tiny, gain / np.where(room > tiny, room, 1), same)
 
 
+@metric("ari", of="group", range=(-1.0, 1.0), label="ARI", chance=0.0)
 def adjusted_rand(a: ArrayLike, b: ArrayLike) -> Floats:
     """Rand index above chance: (..., P) x (..., P) -> (...) float64, 0 by chance, 1 for the same partition."""
     count, both, in_a, in_b = _sums(a, b, _squares)

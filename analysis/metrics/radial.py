@@ -7,10 +7,13 @@ patch centres measured from the middle of the grid. Departs: the study scales it
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import ranks
+from .base import metric
 
 NORMS = ("l1", "l2", "linf")
 Floats = NDArray[np.float64]
@@ -24,12 +27,49 @@ def distance(row: ArrayLike, column: ArrayLike, norm: str) -> Floats:
 
 
 def spearman(depth: ArrayLike, away: ArrayLike) -> Floats:
-    """Spearman correlation of a depth map, mean or of one image, with `distance`: (..., P) x (P,) -> (...) in -1..1."""
-    return ranks.spearman(depth, np.round(np.asarray(away, dtype=np.float64), 9))
+    """Spearman correlation of depth maps with `distance`: (..., P) x (..., P) -> (...) float64 in -1..1."""
+    return ranks.spearman(depth, _tied(away))
 
 
 def kendall(depth: ArrayLike, away: ArrayLike) -> Floats:
-    """Kendall's tau-b of a depth map with `distance`: (..., P) x (P,) -> (...) in -1..1."""
-    return ranks.kendall(
-        depth, np.round(np.asarray(away, dtype=np.float64), 9)
-    )  # equal distances must tie, whatever the last bit says
+    """Kendall's tau-b of depth maps with `distance`: (..., P) x (..., P) -> (...) in -1..1."""
+    depth, away = np.asarray(depth), _tied(away)
+    if depth.dtype.kind not in "iu":
+        return ranks.kendall(depth, away)
+    few = (np.searchsorted(np.unique(x), x).astype(np.int32) for x in (depth, away))  # blocks and rings
+    levels, rings = np.broadcast_arrays(*few)
+    flat = (x.reshape(-1, x.shape[-1]) for x in (levels, rings))
+    return np.asarray(ranks.kendall_codes(*flat), dtype=np.float64).reshape(levels.shape[:-1])
+
+
+def _tied(away: ArrayLike) -> Floats:
+    """Equal distances must tie, whatever the last bit says."""
+    return np.asarray(np.round(np.asarray(away, dtype=np.float64), 9), dtype=np.float64)
+
+
+CORRELATION: dict[str, Any] = {"range": (-1.0, 1.0), "chance": 0.0}
+OF_MAP: dict[str, Any] = {"of": "heatmap", "axes": ("radial",), **CORRELATION}
+
+
+@metric("depth_spearman", of="depth", label="ρ of depth and radius", **CORRELATION)
+def depth_spearman(depth: ArrayLike, away: ArrayLike) -> Floats:
+    """`spearman` of each image's depths, averaged over images in tables."""
+    return spearman(depth, away)
+
+
+@metric("depth_kendall", of="depth", label="τ of depth and radius", **CORRELATION)
+def depth_kendall(depth: ArrayLike, away: ArrayLike) -> Floats:
+    """`kendall` of each image's depths, averaged over images in tables."""
+    return kendall(depth, away)
+
+
+@metric("heatmap_spearman", label="ρ of heat map and radius", **OF_MAP)
+def heatmap_spearman(heat: ArrayLike, away: ArrayLike) -> Floats:
+    """`spearman` of the mean depths over images."""
+    return spearman(heat, away)
+
+
+@metric("heatmap_kendall", label="τ of heat map and radius", **OF_MAP)
+def heatmap_kendall(heat: ArrayLike, away: ArrayLike) -> Floats:
+    """`kendall` of the mean depths over images."""
+    return kendall(heat, away)

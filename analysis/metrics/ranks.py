@@ -54,11 +54,12 @@ def partial_spearman(a: ArrayLike, b: ArrayLike, given: ArrayLike) -> Floats:
 
 
 def kendall(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Kendall's tau-b along the last axis: (..., P) x (..., P) -> (...) float64 in -1..1."""
+    """Kendall's tau-b along the last axis: (..., P) x (..., P) -> (...) float64 in -1..1; NaN where a value is NaN."""
     a, b = np.broadcast_arrays(np.asarray(a), np.asarray(b))
     n = math.prod(a.shape[:-1])
-    codes_a, codes_b = (_codes(x).reshape(n, x.shape[-1]) for x in (a, b))
-    return np.asarray(_tau_b(codes_a, codes_b)).reshape(a.shape[:-1])
+    unknown = (np.isnan(a) | np.isnan(b)).any(-1)
+    codes_a, codes_b = (_codes(np.where(unknown[..., None], 0, x)).reshape(n, x.shape[-1]) for x in (a, b))
+    return np.where(unknown, np.nan, np.asarray(_tau_b(codes_a, codes_b)).reshape(a.shape[:-1]))
 
 
 def kendall_codes(a: NDArray[np.int32], b: NDArray[np.int32]) -> Floats:
@@ -75,10 +76,12 @@ def permutation_pvalue(
     """Two-sided p-value of a correlation when y is shuffled: (P,) x (P,) -> share of shuffles at least as far from 0.
 
     All P! orders are walked while they are no more than `draws`; else `draws` seeded shuffles, counting the data
-    itself as one of them, so that p is never 0.
+    itself as one of them, so that p is never 0. NaN where the correlation is.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     seen = abs(float(statistic(x, y))) - 1e-12
+    if math.isnan(seen):
+        return math.nan
     if math.factorial(min(len(y), 20)) <= draws:
         orders = np.array(list(itertools.permutations(range(len(y)))))
         return float(np.mean(np.abs(statistic(x[None], y[orders])) >= seen))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..theme.style import METRICS, label, place
+from ..theme.style import label, metric_label, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,13 +84,9 @@ def _cell(column: str, value: Any) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:g}" if column == "keep_rate" else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    words: dict[str, Callable[[str], str]] = {
-        "method": label,
-        "dataset": place,
-        "metric": lambda name: METRICS.get(name, name),
-    }
-    kind = next((kind for kind in words if column == kind or column.startswith(f"{kind}_")), "")
-    return words[kind](str(value)) if kind else str(value)
+    names: dict[str, Callable[[str], str]] = {"method": label, "dataset": place, "metric": metric_label}
+    kind = next((kind for kind in names if column == kind or column.startswith(f"{kind}_")), "")
+    return names[kind](str(value)) if kind else str(value)
 
 
 def _head(column: Any) -> str:

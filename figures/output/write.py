@@ -13,8 +13,9 @@ from tokenlens.errors import BadInput
 from tokenlens.records.atomic import write
 from tokenlens.records.manifest import notices
 
-from ..catalogue import CONTACT_SHEET, Entry, Source
+from ..catalogue import Entry
 from ..select.setting import rows_of, settings
+from ..source import Source
 from ..theme import style
 from . import latex_markdown as printed
 from .formats import check_out, formats, image
@@ -52,15 +53,17 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
     yield from ((None, note) for note in notices(source.results, source.folder))
     for entry in chosen:
         try:
-            made = list(_made(entry, some if entry.of_one_setting else source, request, kinds))
+            shown = some if entry.of_one_setting else source
+            with style.among(entry.looks(shown)):
+                made = list(_made(entry, shown, request, kinds))
         except BadInput as lack:
             lacking.setdefault(str(lack), []).append(entry.name)
             continue
-        if entry.of_one_setting and entry.name != CONTACT_SHEET:
+        if entry.of_one_setting and entry.pages is None:
             single.append(entry.name)
         for name, content, note in made:
             yield write(request.out / name, content), note
-        if entry.name == CONTACT_SHEET and "png" not in kinds:
+        if entry.pages is not None and "png" not in kinds:
             yield None, f"{entry.name}: it is drawn pixel by pixel, and so written as png and not as {request.formats}"
     if single and (others := _settings(some) - 1) > 0:
         are = "settings are" if others > 1 else "setting is"
@@ -80,8 +83,8 @@ def _settings(source: Source) -> int:
 
 def _made(entry: Entry, source: Source, request: Request, kinds: list[str]) -> Iterator[tuple[str, bytes | str, str]]:
     """The files of a figure: name, content, and what found no place."""
-    if entry.name == CONTACT_SHEET:
-        for name, content, left_out in entry.module.contact_sheets(source.runs, **request.sheet):
+    if entry.pages is not None:
+        for name, content, left_out in entry.pages(source.runs, allow_remote=source.allow_remote, **request.sheet):
             names = ", ".join(left_out)
             yield f"{name}.png", content, f"not shown, being further runs of the same methods: {names}" if names else ""
     else:
@@ -89,7 +92,7 @@ def _made(entry: Entry, source: Source, request: Request, kinds: list[str]) -> I
         assert isinstance(figure, Figure)  # nothing was passed in to draw into
         yield from ((f"{entry.name}.{kind}", image(figure, kind, request.preset), "") for kind in kinds)
     if request.tables:
-        frame = entry.data(source)
+        frame = entry.numbers(source)
         frame = frame if entry.layout is None else printed.spread(frame, entry.layout)
         yield f"{entry.name}.tex", printed.latex(frame, entry.caption, entry.name), ""
         yield f"{entry.name}.md", printed.markdown(frame, entry.caption), ""

@@ -26,7 +26,6 @@ from ..theme.style import shortened
 
 Picture = NDArray[np.uint8]
 
-MERGES = frozenset({"merging", "soft"})  # the families whose groups are drawn
 FILL = 0.72  # how much of a merged patch is its group's mean colour
 LINE, BRIGHT = 0.8, 205.0  # how much of a line is white; above this brightness, a line between groups is dark
 DIM, FLOOR = 0.3, 22.0  # dropped patches: share of the brightness that stays, and what is added (0 to 255)
@@ -50,7 +49,7 @@ class Panel:
     title: str
     kept: NDArray[np.bool_]
     group: NDArray[np.integer]
-    family: str
+    merges: bool
     grid: tuple[int, int]
 
 
@@ -83,7 +82,7 @@ def contact_sheet(
     FigureCanvasAgg(figure)  # no window, no global state
     for i, image in enumerate(images):
         source = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-        cells = [source, *(paint(source, p.kept[i], p.group[i], p.family, p.grid) for p in panels)]
+        cells = [source, *(paint(source, p.kept[i], p.group[i], p.merges, p.grid) for p in panels)]
         bottom = full_h - title_px - (height + GAP) * (i + 1)
         for column, cell in enumerate(cells):
             figure.figimage(cell, GAP + column * (width + GAP), bottom, origin="upper")
@@ -106,7 +105,7 @@ def cell_size(shape: tuple[int, ...], grid: tuple[int, int], rows: int, columns:
 
 
 def paint(
-    image: Picture, kept: NDArray[np.bool_], group: NDArray[np.integer], family: str, grid: tuple[int, int],
+    image: Picture, kept: NDArray[np.bool_], group: NDArray[np.integer], merges: bool, grid: tuple[int, int],
     outline: NDArray[np.floating] | None = None,
 ) -> Picture:  # fmt: skip
     """Draw on one image what became of its patches.
@@ -115,7 +114,7 @@ def paint(
         image: (h, w, 3) uint8.
         kept: (P,) bool, patches that still stand for themselves.
         group: (P,) int, which token a patch is in; -1 where it was dropped.
-        family: the method's family; "merging" and "soft" have their groups drawn.
+        merges: whether groups are drawn, or else what is kept.
         grid: (rows, columns) of the patches.
         outline: (P, 3), 0 to 255: the colour of a line around each patch's group of several, inside of it; fused
             patches are hatched then, which tells them from dropped ones in grey print too. None: white lines.
@@ -125,7 +124,7 @@ def paint(
     """
     pixels = image.astype(np.float64)
     place = _patch_of_pixel(image.shape[:2], grid)
-    if family in MERGES:
+    if merges:
         size = np.bincount(group[group >= 0], minlength=1)
         filled = (group >= 0) & ~kept & (size[group.clip(0)] > 1)
         drawn = np.where(filled[place][..., None], _fill(pixels, group[place]), pixels)
@@ -140,10 +139,10 @@ def paint(
     drawn = np.where(gone[place][..., None], shade, drawn)
     if outline is not None:
         drawn = _hatch(drawn, (gone & (group >= 0))[place], len(pixels) // grid[0])
-        if family in MERGES:
+        if merges:
             return _surround(drawn, np.where(size[group.clip(0)] > 1, group, -1)[place], outline[place])
     under = drawn[line]
-    ink = np.where((family in MERGES) & (under @ LUMA > BRIGHT), 60.0, 255.0)
+    ink = np.where(merges & (under @ LUMA > BRIGHT), 60.0, 255.0)
     drawn[line] = LINE * ink[:, None] + (1 - LINE) * under
     return np.rint(drawn).clip(0, 255).astype(np.uint8)
 

@@ -16,10 +16,11 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ..catalogue import Missing, Source, drawing
+from ..catalogue import figure
 from ..output.latex_markdown import Layout
 from ..parts.lines import draw_lines
 from ..select.pairs import biased, mean_interval
+from ..source import Missing, Source
 from ..theme import style
 
 if TYPE_CHECKING:
@@ -43,14 +44,13 @@ def numbers(source: Source) -> pd.DataFrame:
             "no run has both an accuracy and one keep rate; extract labelled images with `tokenlens extract`, or give "
             "`tokenlens compare --accuracy FILE.csv`"
         )
-    keys = ["dataset", "capacity", "method", "keep_rate", "measure"]
+    keys = ["dataset", "capacity", "method", "family", "keep_rate", "measure"]
     frame = scored.groupby(keys, as_index=False).agg(accuracy=("accuracy", "mean"), n=("images", "max"))
     frame["low"], frame["high"] = wilson(frame["accuracy"], frame["n"])
     frame.loc[~frame["measure"].isin(SHARES), ["low", "high"]] = np.nan
-    reduced = frame[(frame["method"] != "none") & ~biased(frame["dataset"])]
+    reduced = frame[(frame["family"] != "none") & ~biased(frame["dataset"])]
     frame["rank"] = reduced.groupby(SETTING)["accuracy"].rank(ascending=False)
-    columns = ["dataset", "capacity", "method", "keep_rate", "measure", "accuracy", "low", "high", "rank", "n"]
-    rows: list[Any] = frame[columns].to_dict("records")
+    rows: list[Any] = frame[[*keys, "accuracy", "low", "high", "rank", "n"]].to_dict("records")
     return pd.DataFrame(sorted(rows, key=_place))
 
 
@@ -70,7 +70,13 @@ def average_ranks(frame: pd.DataFrame) -> dict[str, tuple[float, float, float, i
     return dict(sorted(found.items(), key=lambda item: (item[1][0], style.order_key(item[0]))))
 
 
-@drawing
+@figure(
+    "accuracy",
+    "accuracy against keep rate, and the average rank of each method",
+    numbers,
+    needs=["runs"],
+    layout=LAYOUT,
+)
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     frame = numbers(source)
@@ -102,9 +108,10 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
     if not len(part):
         style.annotate_gap(ax, "no runs")
         return
-    for whole in part.loc[part["method"] == "none", "accuracy"]:
-        ax.axhline(whole, color=style.color("none"), linewidth=0.8, label=style.label("none"))
-    reduced = part[part["method"] != "none"]
+    unreduced = part["family"] == "none"
+    for method, accuracy in part.loc[unreduced, ["method", "accuracy"]].itertuples(index=False):
+        ax.axhline(accuracy, color=style.color(method), linewidth=0.8, label=style.label(method))
+    reduced = part[~unreduced]
     draw_lines(ax, reduced, "keep_rate", "accuracy", {rate: rate for rate in sorted(set(reduced["keep_rate"]))})
 
 

@@ -11,9 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..catalogue import Missing, Source, drawing
+import numpy as np
+
+from tokenlens.analysis.metrics.base import METRICS
+
+from ..catalogue import figure
 from ..parts.lines import draw_lines
-from ..select.pairs import RANGES, above_chance, counted, interval_of, joined, last_stage, without_bias
+from ..select.pairs import above_chance, counted, interval_of, is_distance, joined, last_stage, range_of, without_bias
+from ..source import Missing, Source
 from ..theme import style
 
 if TYPE_CHECKING:
@@ -21,13 +26,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 AXES = {"capacity": "capacities", "keep_rate": "keep rates"}
-METRICS = {"capacity": ("iou", "ami", "procrustes"), "keep_rate": ("ioa", "ami", "procrustes")}
-TITLES = {"iou": "IoU above chance", "ioa": "IoA above chance", "ami": "AMI", "procrustes": "Procrustes"}
-GAPS = {
-    "iou": "no method here keeps patches",
-    "ioa": "no method here keeps patches",
-    "ami": "no method here merges patches",
-    "procrustes": "no features:\ntokenlens extract --features",
+SHOWN = {"capacity": ("iou", "ami", "procrustes"), "keep_rate": ("ioa", "ami", "procrustes")}
+ABOVE_CHANCE = ("iou", "ioa")
+LACKING = {  # what runs lack that a metric is of
+    "kept": "no method here keeps patches",
+    "group": "no method here merges patches",
+    "feature": "no features:\ntokenlens extract --features",
 }
 
 
@@ -39,14 +43,14 @@ def numbers(source: Source) -> pd.DataFrame:
     lacks: list[Missing] = []
     for axis in AXES:
         try:
-            pairs = above_chance(
-                last_stage(without_bias(joined(source, axis, METRICS[axis]), "dataset_a")), ("iou", "ioa")
-            )
+            pairs = last_stage(without_bias(joined(source, axis, SHOWN[axis]), "dataset_a"))
         except Missing as lack:
             lacks.append(lack)
             continue
+        pairs = above_chance(pairs, ABOVE_CHANCE)
         for (metric, a, b, method), part in pairs.groupby(["metric", f"{axis}_a", f"{axis}_b", "method_a"]):
-            value, low, high, n = interval_of(part, RANGES[str(metric)])
+            least, most = range_of(str(metric))  # above chance there is no common least value
+            value, low, high, n = interval_of(part, (-np.inf if metric in ABOVE_CHANCE else least, most))
             rows.append({"axis": axis, "metric": metric, "from": _name(a), "to": _name(b), "method": method,
                          "value": value, "low": low, "high": high, "n": n})  # fmt: skip
     if not rows:
@@ -54,7 +58,7 @@ def numbers(source: Source) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows, key=_place))
 
 
-@drawing
+@figure("axes", "similarity along capacity and along keep rate", numbers, needs=["runs", "comparison"])
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     frame = numbers(source)
@@ -66,21 +70,21 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
         if not len(part):
             style.annotate_gap(canvas.add_subplot(grid[i, :]), f"no two runs differ in {axis.replace('_', ' ')} only")
             continue
-        for j, metric in enumerate(METRICS[axis]):
+        for j, metric in enumerate(SHOWN[axis]):
             _panel(canvas.add_subplot(grid[i, j]), part[part["metric"] == metric], axis, metric)
     style.legend_of(canvas, frame["method"])
     return canvas
 
 
 def _panel(ax: Axes, part: pd.DataFrame, axis: str, metric: str) -> None:
-    ax.set_title(TITLES[metric])
+    ax.set_title(style.metric_label(metric) + " above chance" * (metric in ABOVE_CHANCE))
     if not len(part):
-        style.annotate_gap(ax, GAPS[metric])
+        style.annotate_gap(ax, LACKING[METRICS[metric].of])
         return
     part = part.assign(pair=part["from"] + "\n" + part["to"])
     draw_lines(ax, part, "pair", "value", {pair: float(x) for x, pair in enumerate(dict.fromkeys(part["pair"]))})
     ax.set_xlabel(f"pair of {AXES[axis]}\nn = {counted(part['n'])}")
-    if metric != "procrustes":
+    if not is_distance(metric):
         ax.axhline(0, color="0.5", linewidth=0.6)
 
 
@@ -96,4 +100,4 @@ def _place(row: Any) -> tuple[Any, ...]:
         ends = [style.size_key(row[end]) for end in ("from", "to")]
         away = (ends[1][0] - ends[0][0], *ends)
     axis, metric = row["axis"], row["metric"]
-    return list(AXES).index(axis), METRICS[axis].index(metric), away, style.order_key(row["method"])
+    return list(AXES).index(axis), SHOWN[axis].index(metric), away, style.order_key(row["method"])

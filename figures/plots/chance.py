@@ -11,21 +11,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..catalogue import Missing, drawing
+from ..catalogue import figure
 from ..parts.curves import EXPECTED, curves
 from ..select.pairs import joined
 from ..select.setting import choose, describe, within
+from ..source import Missing
 from ..theme import style
 from ..theme.style import annotate_gap, canvas, label
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..catalogue import Source
+    from ..source import Source
     from ..theme.style import Canvas, Into
 
-RADIAL = ("l1", "l2", "linf")
-PATTERNS = (*RADIAL, "random")
+FIXED = ("radial", "random")  # families whose patterns know nothing of the image
 
 
 def numbers(source: Source, *, dataset: str | None = None, model: str | None = None) -> pd.DataFrame:
@@ -41,24 +41,26 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     chosen = choose(source.table("runs"), dataset, model)
     rows = within(joined(source, "method", ["iou"]), chosen)
     rows = rows[rows["keep_rate_a"] == rows["keep_rate_b"]]
-    turned = rows.assign(method_a=rows["method_b"], method_b=rows["method_a"])
+    turned = rows.rename(
+        columns={f"{name}_{end}": f"{name}_{other}" for name in ("method", "family") for end, other in ("ab", "ba")}
+    )
     both = pd.concat([rows, turned], ignore_index=True).rename(
         columns={"method_a": "method", "method_b": "pattern", "keep_rate_a": "keep_rate", "value": "iou"}
     )
     both["above"] = both["iou"] - both["chance"]
-    both = both[both["pattern"].isin(PATTERNS) & ~both["method"].isin(RADIAL)]
+    both = both[both["family_b"].isin(FIXED) & (both["family_a"] != "radial")]
     if not len(both):
         raise Missing(
             f"no method of {describe(chosen)} is compared with a fixed pattern; "
             "`tokenlens extract --method l1,l2,linf,random` and `tokenlens compare` do it"
         )
     columns = ["pattern", "stage", "method", "keep_rate", "iou", "low", "high", "chance", "above", "n"]
-    both["place"] = both["pattern"].map(PATTERNS.index)
+    both["place"] = both["family_b"].map(FIXED.index)
     both["order"] = both["method"].map(style.order_key)
     return both.sort_values(["place", "stage", "order", "keep_rate"], ignore_index=True)[columns]
 
 
-@drawing
+@figure("chance", "overlap with radial and with random patterns, against chance", numbers, needs=["runs", "comparison"])
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", dataset: str | None = None, model: str | None = None
 ) -> Canvas:
@@ -66,7 +68,7 @@ def draw(
     rows = numbers(source, dataset=dataset, model=model)
     stages = sorted(rows["stage"].unique())
     rows = rows.assign(low=rows["low"] - rows["chance"], high=rows["high"] - rows["chance"])
-    patterns = [pattern for pattern in PATTERNS if pattern in set(rows["pattern"])]
+    patterns = list(dict.fromkeys(rows["pattern"]))
     made = canvas(figure, preset, "page", 1.3 * len(stages) + 0.7 + style.legend_room(rows["method"], preset))
     axes = made.subplots(len(stages), len(patterns), squeeze=False, sharex=True, sharey=True)
     for line, stage in zip(axes, stages, strict=True):

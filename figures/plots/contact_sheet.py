@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ..catalogue import Source, drawing, missing_where_bad
+from ..catalogue import PATTERNS, figure
 from ..parts.patch_painter import contact_sheet
 from ..select.runs import Sheet, choose_images, choose_runs, last_block, read_panel, read_pictures
+from ..source import Source, missing_where_bad
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def contact_sheets(
     runs: Sequence[xr.Dataset], images: int = 4, keep_rate: float | None = None, stage: int | None = None,
-    where: Sequence[str] = (),
+    where: Sequence[str] = (), allow_remote: bool = False,
 ) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:  # fmt: skip
     """Draw a sheet `contact-sheet-<dataset>-<model>` for each data set and model among the runs.
 
@@ -36,6 +37,7 @@ def contact_sheets(
         keep_rate: the rate to show; None for 0.5, or the most frequent one.
         stage: the block whose stage is shown; None for each run's last.
         where: conditions on the runs' attributes, as in "method=topk|tome,keep_rate=0.5".
+        allow_remote: fetch images from where the runs say they are.
 
     Yields:
         The name of each sheet, the PNG file, and the names of the runs that found no place on it.
@@ -49,18 +51,8 @@ def contact_sheets(
         name = next(name for name in names if name not in taken)
         taken.add(name)  # two folders of the same name, or two splits, must not write over each other
         made = BytesIO()
-        _draw(sheet, made, images, stage)
+        _draw(sheet, made, images, stage, allow_remote)
         yield name, made.getvalue(), sheet.left_out
-
-
-@drawing
-def draw(
-    source: Source, *, figure: object = None, preset: str = "iccv", images: int = 4, keep_rate: float | None = None,
-    stage: int | None = None, where: Sequence[str] = (),
-) -> Figure:  # fmt: skip
-    """The first of the contact sheets, in a figure of its own: its cells are whole pixels, and fit no other."""
-    with missing_where_bad():
-        return _draw(choose_runs(source.runs, where, keep_rate, stage)[0], BytesIO(), images, stage)
 
 
 def numbers(source: Source) -> pd.DataFrame:
@@ -78,9 +70,21 @@ def numbers(source: Source) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _draw(sheet: Sheet, file: BytesIO, images: int, stage: int | None) -> Figure:
+@figure("contact-sheet", "images by methods at one keep rate", numbers, needs=[PATTERNS], pages=contact_sheets)
+def draw(
+    source: Source, *, figure: object = None, preset: str = "iccv", images: int = 4, keep_rate: float | None = None,
+    stage: int | None = None, where: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """The first of the contact sheets, in a figure of its own: its cells are whole pixels, and fit no other."""
+    with missing_where_bad():
+        sheet = choose_runs(source.runs, where, keep_rate, stage)[0]
+        return _draw(sheet, BytesIO(), images, stage, source.allow_remote)
+
+
+def _draw(sheet: Sheet, file: BytesIO, images: int, stage: int | None, allow_remote: bool) -> Figure:
     ids = choose_images(sheet.runs, images)
     blocks = {last_block(run) if stage is None else stage for run in sheet.runs}
     panels = [read_panel(run, ids, stage, tell_block=len(blocks) > 1) for run in sheet.runs]
     after = f"after block {blocks.pop()}" if len(blocks) == 1 else "after the last stage"
-    return contact_sheet(read_pictures(sheet.runs[0], ids), panels, file, f"{sheet.model} · {sheet.place} · {after}")
+    pictures = read_pictures(sheet.runs[0], ids, allow_remote)
+    return contact_sheet(pictures, panels, file, f"{sheet.model} · {sheet.place} · {after}")

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import seaborn as sns
 
-from ..catalogue import Source, drawing
+from tokenlens.analysis.metrics.base import METRICS
+
+from ..catalogue import figure
 from ..output.latex_markdown import Layout
-from ..select.pairs import DISTANCES, last_stage, without_bias
+from ..select.pairs import is_distance, last_stage, without_bias
+from ..source import Source
 from ..theme import style
 from .proxy import ANCHORS, LETTERS
 
@@ -43,7 +46,9 @@ def numbers(source: Source) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows, key=_place))
 
 
-@drawing
+@figure(
+    "correlations", "correlations of similarity and accuracy, as heat maps", numbers, needs=["proxy"], layout=LAYOUT
+)
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     frame = numbers(source)
@@ -55,7 +60,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
     for row, statistic in zip(panels, statistics, strict=True):
         for ax, anchor in zip(row, anchors, strict=True):
             _panel(ax, frame[(frame["statistic"] == statistic) & (frame["anchor"] == anchor)], frame, metrics)
-            ax.set_title(f"{LETTERS[statistic]}, anchor: {ANCHORS.get(anchor, anchor)}")
+            ax.set_title(f"{LETTERS[statistic]}, anchor: {ANCHORS.get(anchor, style.label(anchor))}")
             ax.set_xlabel("keep rate" if statistic == statistics[-1] else "")
             ax.set_ylabel("")
     return canvas
@@ -74,9 +79,9 @@ def _panel(ax: Axes, part: pd.DataFrame, frame: pd.DataFrame, metrics: list[str]
     shades = ax.collections[0].to_rgba(value.to_numpy()[~value.isna().to_numpy()])
     for text, share, shade in zip(ax.texts, sure, shades, strict=True):
         text.set(fontweight="bold" if share >= 0.5 else "normal", color=style.ink(shade))
-    ax.set_yticks(np.arange(len(metrics)) + 0.5, [style.METRICS.get(name, name) for name in metrics], rotation=0)
+    ax.set_yticks(np.arange(len(metrics)) + 0.5, list(map(style.metric_label, metrics)), rotation=0)
     ax.set_xticks(np.arange(len(rates)) + 0.5, rates, rotation=0)
-    ax.axhline(sum(name not in DISTANCES for name in metrics), color="0.2", linewidth=0.8)
+    ax.axhline(sum(not is_distance(name) for name in metrics), color="0.2", linewidth=0.8)
     ax.tick_params(length=0)
 
 
@@ -85,8 +90,8 @@ def _rate(name: str) -> float:
 
 
 def _row(metric: str) -> tuple[Any, ...]:
-    names = list(style.METRICS)
-    return metric in DISTANCES, names.index(metric) if metric in names else len(names), metric
+    names = list(METRICS)
+    return is_distance(metric), names.index(metric) if metric in names else len(names), metric
 
 
 def _place(row: Any) -> tuple[Any, ...]:

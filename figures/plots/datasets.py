@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..catalogue import Missing, Source, drawing
+from ..catalogue import figure
 from ..output.latex_markdown import Layout
-from ..select.pairs import RANGES, counted, interval_of, joined, without_bias
+from ..select.pairs import counted, interval_of, joined, range_of, without_bias
+from ..source import Missing, Source
 from ..theme import style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-METRICS = ("scc", "emd")
-TITLES = {"scc": "SCC of heat maps", "emd": "EMD of heat maps (patches)"}
+SHOWN = ("scc", "emd")
+UNITS = {"emd": " (patches)"}
 LAYOUT = Layout(rows=("metric", "capacity", "method"), across="keep_rate", value="value")
 
 
@@ -31,10 +32,10 @@ def numbers(source: Source) -> pd.DataFrame:
     """One row a metric, capacity, method and keep rate: value, low, high, chance, n pairs of runs, their datasets."""
     import pandas as pd
 
-    pairs = without_bias(joined(source, "dataset", METRICS), "dataset_a", "dataset_b")
+    pairs = without_bias(joined(source, "dataset", SHOWN), "dataset_a", "dataset_b")
     rows: list[dict[str, Any]] = []
     for (metric, capacity, method, rate), part in pairs.groupby(["metric", "capacity_a", "method_a", "keep_rate_a"]):
-        value, low, high, n = interval_of(part, RANGES[str(metric)])
+        value, low, high, n = interval_of(part, range_of(str(metric)))
         sets = sorted({style.place(name) for end in "ab" for name in part[f"dataset_{end}"]})
         rows.append({"metric": metric, "capacity": capacity, "method": method, "keep_rate": rate, "value": value,
                      "low": low, "high": high, "chance": part["chance"].mean(), "n": n,
@@ -47,11 +48,17 @@ def numbers(source: Source) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows, key=_place))
 
 
-@drawing
+@figure(
+    "datasets",
+    "agreement of a method's patterns across data sets",
+    numbers,
+    needs=["runs", "comparison"],
+    layout=LAYOUT,
+)
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page, or of a column where there is one capacity."""
     frame = numbers(source)
-    metrics = [metric for metric in METRICS if metric in set(frame["metric"])]
+    metrics = [metric for metric in SHOWN if metric in set(frame["metric"])]
     capacities, methods = style.by_size(frame["capacity"]), style.in_order(frame["method"])
     rates = sorted(set(frame["keep_rate"]))
     height = len(metrics) * (0.17 * len(methods) + 0.5) + 0.4
@@ -62,7 +69,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
             part = frame[(frame["metric"] == metric) & (frame["capacity"] == capacity)]
             _panel(ax, part, methods, rates)
             ax.set_title(capacity if metric == metrics[0] else "")
-            ax.set_xlabel(TITLES[metric])
+            ax.set_xlabel(f"{style.metric_label(metric)} of heat maps{UNITS.get(metric, '')}")
     dots = [ax.plot([], [], "o", color=style.rate_color(rate), label=f"{rate:g}")[0] for rate in rates]
     sets = "; ".join(dict.fromkeys(frame["datasets"]))
     canvas.legend(
@@ -94,4 +101,4 @@ def _panel(ax: Axes, part: pd.DataFrame, methods: list[str], rates: list[float])
 
 def _place(row: Any) -> tuple[Any, ...]:
     method = style.order_key(row["method"])
-    return METRICS.index(row["metric"]), style.size_key(row["capacity"]), method, row["keep_rate"]
+    return SHOWN.index(row["metric"]), style.size_key(row["capacity"]), method, row["keep_rate"]

@@ -21,11 +21,13 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from tokenlens.analysis.metrics.radial import distance
 from tokenlens.errors import BadInput, UnknownName
 
-from ..catalogue import Missing, drawing
+from ..catalogue import figure
 from ..select.pairs import joined
 from ..select.setting import choose, describe, within
+from ..source import Missing
 from ..theme import style
 from ..theme.style import annotate_gap, canvas, in_order, label
 
@@ -33,20 +35,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from ..catalogue import Source
+    from ..source import Source
     from ..theme.style import Canvas, Into
 
-NORMS = {"l1": 1, "l2": 2, "linf": np.inf}
-METRIC = "heatmap_spearman"
+NORMS = {"l1": "ℓ1", "l2": "ℓ2", "linf": "ℓ∞"}  # of the distance from the centre: the shapes of the rings
+CORRELATION = "heatmap_spearman"
 NARROWEST = 0.62  # inches of a map, at letters of 8 points
 COLORS = "cividis"  # as even for the colour-blind, and in grey
-
-
-def distance(row: NDArray[np.integer], column: NDArray[np.integer], norm: str) -> NDArray[np.float64]:
-    """Distance of patches (P,) from the middle of the grid, in patches, by a norm: (P,)."""
-    away = [x - (x.min() + x.max()) / 2 for x in (row, column)]
-    found: NDArray[np.float64] = np.linalg.norm(away, ord=NORMS[norm], axis=0).round(9)
-    return found
 
 
 def disc(away: NDArray[np.float64], count: float) -> NDArray[np.bool_]:
@@ -68,7 +63,9 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     chosen = choose(source.table("runs"), dataset, model)
     maps = source.table("heatmap")
     mean = maps[maps["run"].isin(chosen["run"])].groupby("run")["depth"].agg(["mean", "min", "max"])
-    rows = chosen[chosen["run"].isin(mean.index)][["method", "keep_rate", "run", "images"]].reset_index(drop=True)
+    rows = chosen[chosen["run"].isin(mean.index)][["method", "family", "keep_rate", "run", "images"]].reset_index(
+        drop=True
+    )
     if not len(rows):
         raise Missing(
             f"there are no heat maps of {describe(chosen)}; "
@@ -76,7 +73,7 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
         )
     rows = rows.join(mean.add_suffix("_depth"), on="run")
     try:
-        found = within(joined(source, "radial", [METRIC]), chosen)
+        found = within(joined(source, "radial", [CORRELATION]), chosen)
     except Missing:  # compared without the axis: the maps can be looked at all the same
         found = pd.DataFrame(columns=["run_a", "run_b", "value", "low", "high"], dtype=float)
     for norm in NORMS:
@@ -86,7 +83,7 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     return rows
 
 
-@drawing
+@figure("depth", "mean-depth heat maps, methods by keep rates", numbers, needs=["runs", "heatmap"])
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", dataset: str | None = None, model: str | None = None,
     ring: str = "l2",
@@ -121,9 +118,9 @@ def draw(
             ax.set_xlabel("  ".join(map(_short, found)), fontsize=0.6 * small, labelpad=1.5)
     for line in axes:
         _bar(made, line)
-    rings = f"{label(ring)} rings of equal count" if left else "no rings, for lack of the runs themselves"
+    rings = f"{NORMS[ring]} rings of equal count" if left else "no rings, for lack of the runs themselves"
     setting = describe(choose(source.table("runs"), dataset, model))
-    below = f"; below: Spearman ρ to {', '.join(map(label, NORMS))}" if rows[list(NORMS)].notna().any(axis=None) else ""
+    below = f"; below: Spearman ρ to {', '.join(NORMS.values())}" if rows[list(NORMS)].notna().any(axis=None) else ""
     made.supxlabel(f"shade: mean depth in blocks; {rings}{below}; {setting}", fontsize=0.75 * small)
     return made
 
@@ -131,7 +128,7 @@ def draw(
 def _shades(rows: pd.DataFrame, rate: float) -> dict[str, Any]:
     """Colours of the maps at one rate: the range of what looks at the image, where radial patterns take all of it."""
     at_rate = rows[rows["keep_rate"] == rate]
-    looking = at_rate[~at_rate["method"].isin(NORMS)]
+    looking = at_rate[at_rate["family"] != "radial"]
     of = looking if len(looking) else at_rate
     return {"vmin": of["min_depth"].min(), "vmax": of["max_depth"].max(), "cmap": COLORS}
 
@@ -164,9 +161,10 @@ def _map(ax: Axes, cells: pd.DataFrame, shades: dict[str, Any], counts: Sequence
     depth = np.full(shape, np.nan)
     depth[row, column] = cells["depth"]
     ax.imshow(depth, **shades)
+    away = distance(row, column, ring).round(9)  # equal distances are of one ring, whatever the last bit says
     for count in counts:
         inside = np.zeros(shape, bool)
-        inside[row, column] = disc(distance(row, column, ring), count)
+        inside[row, column] = disc(away, count)
         halo = [Stroke(linewidth=1.3, foreground="0.15"), Normal()]
         ax.add_patch(PathPatch(outline(inside), fill=False, color="white", lw=0.6, path_effects=halo, gid="ring"))
     ax.set(xticks=[], yticks=[], xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))

@@ -17,11 +17,12 @@ import numpy as np
 from matplotlib.patches import Patch
 from PIL import Image
 
-from ..catalogue import drawing, missing_where_bad
+from ..catalogue import PATTERNS, figure
 from ..parts.group_colors import OUTLINES, group_colors
-from ..parts.patch_painter import DIM, FLOOR, FUSED, MERGES, Picture, paint
+from ..parts.patch_painter import DIM, FLOOR, FUSED, Picture, paint
 from ..select.runs import choose_images, choose_runs, read_panel, read_pictures
 from ..select.setting import check
+from ..source import missing_where_bad
 from ..theme import style
 from ..theme.style import canvas, label
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
-    from ..catalogue import Source
     from ..select.runs import Sheet
+    from ..source import Source
     from ..theme.style import Canvas, Into
 
 PIXELS, GAP = 12, 4  # of a patch, and between cells
@@ -62,7 +63,6 @@ def numbers(source: Source, *, images: int | Sequence[str] = 2, keep_rate: float
     sheet, ids = _chosen(source, images, keep_rate)
     rows: list[dict[str, Any]] = []
     for run in sheet.runs:
-        merges = run.attrs["family"] in MERGES
         for stage in (int(block) for block in run["stage"].values):
             panel = read_panel(run, ids, stage)
             for name, kept, group in zip(ids, panel.kept, panel.group, strict=True):
@@ -70,13 +70,13 @@ def numbers(source: Source, *, images: int | Sequence[str] = 2, keep_rate: float
                 rows.append({
                     "image": name, "stage": stage, "method": str(run.attrs["method"]), "keep_rate": sheet.rate,
                     "kept": int(kept.sum()), "dropped": int((group < 0).sum()),
-                    "fused": 0 if merges else int((~kept & (group >= 0)).sum()),
-                    "groups": int((count > 1).sum()) if merges else 0, "tokens_left": int((count > 0).sum()),
+                    "fused": 0 if panel.merges else int((~kept & (group >= 0)).sum()),
+                    "groups": int((count > 1).sum()) if panel.merges else 0, "tokens_left": int((count > 0).sum()),
                 })  # fmt: skip
     return pd.DataFrame(rows).sort_values(["image", "stage"], kind="stable", ignore_index=True)
 
 
-@drawing
+@figure("examples", "example images with what each method keeps or merges at every stage", numbers, needs=[PATTERNS])
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", images: int | Sequence[str] | None = None,
     keep_rate: float | None = None,
@@ -89,7 +89,7 @@ def draw(
         ids = ids[:1]
         banks, cell = layout(len(sheet.runs), len(stages), 1, preset)
     with missing_where_bad():
-        pictures = read_pictures(sheet.runs[0], ids)
+        pictures = read_pictures(sheet.runs[0], ids, source.allow_remote)
     across, letters = ceil(len(sheet.runs) / banks), style.preset(preset).size
     made = canvas(figure, preset, "page", len(ids) * banks * (cell * len(stages) + HEAD) + FOOT)
     for i, ax in enumerate(made.subplots(banks * len(ids), 1, squeeze=False)[:, 0]):
@@ -138,7 +138,7 @@ def _column(run: xr.Dataset, name: str, picture: Picture, stages: Sequence[int])
     outlines = group_colors(np.concatenate([panel.group for panel in panels])) if panels else np.empty((0, 0, 3))
     source = _resized(picture, run.attrs["grid"])
     cells = {
-        stage: paint(source, panel.kept[0], panel.group[0], panel.family, panel.grid, outline)
+        stage: paint(source, panel.kept[0], panel.group[0], panel.merges, panel.grid, outline)
         for stage, panel, outline in zip(there, panels, outlines, strict=True)
     }
     return Column(label(str(run.attrs["method"])), [cells.get(stage) for stage in stages])

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from matplotlib.lines import Line2D
 
-from ..catalogue import Missing, drawing
+from ..catalogue import figure
 from ..parts.curves import EXPECTED, curves
 from ..select.pairs import joined
 from ..select.setting import choose, describe, within
+from ..source import Missing
 from ..theme import style
 from ..theme.style import annotate_gap, canvas
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from ..catalogue import Source
+    from ..source import Source
     from ..theme.style import Canvas, Into
 
 RECALL, PRECISION = "foreground_recall", "foreground_precision"
@@ -52,7 +53,7 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     return rows[["metric", "stage", "method", "keep_rate", "value", "low", "high", "chance", "kept", "n"]]
 
 
-@drawing
+@figure("object", "share of the object that is kept", numbers, needs=["runs", "comparison"])
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", dataset: str | None = None, model: str | None = None
 ) -> Canvas:

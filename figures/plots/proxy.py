@@ -12,20 +12,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..catalogue import Missing, Source, drawing
+from tokenlens.analysis.metrics.base import METRICS
+
+from ..catalogue import figure
 from ..select.pairs import interval_of, joined, last_stage, without_bias
+from ..source import Missing, Source
 from ..theme import style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-METRICS = ("procrustes", "vmeasure", "iou")  # alike from both sides, so that it does not matter which run is the anchor
+SHOWN = ("procrustes", "vmeasure", "iou")  # alike from both sides, so that it does not matter which run is the anchor
 ANCHORS = {"best": "best run", "topk": "Top-K", "none": "un-reduced"}
-GAPS = {
-    "procrustes": "no features of these runs:\ntokenlens extract --features",
-    "vmeasure": "this anchor\nmerges nothing",
-    "iou": "this anchor keeps\nno set of patches",
+LACKING = {  # what runs lack that a metric is of
+    "feature": "no features of these runs:\ntokenlens extract --features",
+    "group": "this anchor\nmerges nothing",
+    "kept": "this anchor keeps\nno set of patches",
 }
 LETTERS = {"spearman": "ρ", "kendall": "τ"}
 
@@ -35,14 +38,14 @@ def numbers(source: Source) -> pd.DataFrame:
     import pandas as pd
 
     settings = correlations(source).drop_duplicates(["anchor", "run", "metric", "keep_rate"])
-    pairs = last_stage(joined(source, "method", METRICS))
-    names = ("run", "method", "keep_rate")
+    pairs = last_stage(joined(source, "method", SHOWN))
+    names = ("run", "method", "family", "keep_rate")
     turned = {f"{name}_{end}": f"{name}_{other}" for name in names for end, other in ("ab", "ba")}
     both = pd.concat([pairs, pairs.rename(columns=turned)], ignore_index=True)
     accuracy = source.table("runs").set_index("run")["accuracy"]
     columns = {"run": "run_a", "metric": "metric", "keep_rate": "keep_rate_b"}
     found = settings[["anchor", "dataset", "capacity", *columns]].merge(
-        both[both["method_b"] != "none"][[*columns.values(), "run_b", "method_b", "value"]],
+        both[both["family_b"] != "none"][[*columns.values(), "run_b", "method_b", "value"]],
         left_on=list(columns), right_on=list(columns.values()),
     )  # fmt: skip
     if not len(found):
@@ -61,10 +64,10 @@ def numbers(source: Source) -> pd.DataFrame:
 def correlations(source: Source) -> pd.DataFrame:
     """The rows of the proxy table that are written into the panels: of these metrics, at their last stage."""
     proxy = without_bias(source.table("proxy"))
-    part = last_stage(proxy[proxy["metric"].isin(METRICS)])
+    part = last_stage(proxy[proxy["metric"].isin(SHOWN)])
     if not len(part):
         raise Missing(
-            f"the proxy table has no correlation by {', '.join(METRICS)}; it takes an anchor and three more methods "
+            f"the proxy table has no correlation by {', '.join(SHOWN)}; it takes an anchor and three more methods "
             "with an accuracy at one keep rate, and `tokenlens compare`"
         )
     return part
@@ -81,12 +84,17 @@ def sentence(part: pd.DataFrame) -> str:
     return "\n".join(words)
 
 
-@drawing
+@figure(
+    "proxy",
+    "similarity against difference in accuracy, one panel an anchor",
+    numbers,
+    needs=["runs", "comparison", "proxy"],
+)
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     points, said = numbers(source), correlations(source)
     anchors = list(dict.fromkeys(points["anchor"]))
-    metrics = [metric for metric in METRICS if metric in set(points["metric"])]
+    metrics = [metric for metric in SHOWN if metric in set(points["metric"])]
     canvas = style.canvas(
         figure, preset, "page", 1.9 * len(metrics) + 0.8 + style.legend_room(points["method"], preset)
     )
@@ -94,15 +102,15 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
     for row, metric in zip(panels, metrics, strict=True):
         for ax, anchor in zip(row, anchors, strict=True):
             part = points[(points["anchor"] == anchor) & (points["metric"] == metric)]
-            title = [f"anchor: {ANCHORS.get(anchor, anchor)}"] if metric == metrics[0] else []
+            title = [f"anchor: {ANCHORS.get(anchor, style.label(anchor))}"] if metric == metrics[0] else []
             if not len(part):
                 ax.set_title("\n".join(title))
-                style.annotate_gap(ax, GAPS[metric])
+                style.annotate_gap(ax, LACKING[METRICS[metric].of])
                 continue
             here = said[(said["anchor"] == anchor) & (said["metric"] == metric)]
             ax.set_title("\n".join([*title, sentence(here)]))
             count = len(here) // len(LETTERS)
-            ax.set_xlabel(f"{style.METRICS[metric]} ({count} setting{'s' if count > 1 else ''})")
+            ax.set_xlabel(f"{style.metric_label(metric)} ({count} setting{'s' if count > 1 else ''})")
             _panel(ax, part)
         style.label_rows(row, "accuracy below the anchor")
     style.legend_of(canvas, points["method"], lines=False)
@@ -121,5 +129,5 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
 def _place(row: Any) -> tuple[Any, ...]:
     anchors = list(ANCHORS)
     first = anchors.index(row["anchor"]) if row["anchor"] in anchors else len(anchors)
-    return (first, row["anchor"], METRICS.index(row["metric"]), row["dataset"], style.size_key(row["capacity"]),
+    return (first, row["anchor"], SHOWN.index(row["metric"]), row["dataset"], style.size_key(row["capacity"]),
             row["keep_rate"], style.order_key(row["method"]))  # fmt: skip

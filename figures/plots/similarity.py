@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from ..catalogue import Missing, drawing
-from ..select.pairs import DISTANCES, joined
+from tokenlens.analysis.metrics.base import METRICS
+
+from ..catalogue import figure
+from ..select.pairs import is_distance, joined
 from ..select.setting import choose, describe, usual_rate, within
+from ..source import Missing
 from ..theme import style
 from ..theme.style import annotate_gap, canvas, in_order, label
 
@@ -30,14 +33,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from ..catalogue import Source
+    from ..source import Source
     from ..theme.style import Canvas, Into
 
-METRICS = ("iou", "vmeasure", "procrustes")
-LACKING = {
-    "iou": "no two runs keep patches:\nextract two of topk, evit, ats, l2, ...",
-    "vmeasure": "no two runs merge patches:\nextract two of tome, kmedoids, atc-average, ...",
-    "procrustes": "no two runs hold features:\nextract them with --features",
+SHOWN = ("iou", "vmeasure", "procrustes")
+LACKING = {  # what runs lack that a metric is of
+    "kept": "no two runs keep patches:\nextract two of topk, evit, ats, l2, ...",
+    "group": "no two runs merge patches:\nextract two of tome, kmedoids, atc-average, ...",
+    "feature": "no two runs hold features:\nextract them with --features",
 }
 COLORS, MARK = "cividis", "#d62728"
 LOWEST = 0.06  # inches of a cell, at letters of 8 points: with many methods cells are higher than wide
@@ -65,7 +68,7 @@ def numbers(
     chosen = choose(source.table("runs"), dataset, model)
     rate = usual_rate(chosen, keep_rate)
     chosen = chosen[(chosen["keep_rate"] == rate) | (chosen["family"] == "none")]
-    rows = within(joined(source, "method", METRICS), chosen)
+    rows = within(joined(source, "method", SHOWN), chosen)
     if not len(rows):
         raise Missing(
             f"no two methods of {describe(chosen)} are compared at the keep rate {rate:g}; "
@@ -74,7 +77,7 @@ def numbers(
     below, above = rows["low"] > rows["chance"], rows["high"] < rows["chance"]
     rows = rows.assign(keep_rate=rate, beyond_chance=below | above)
     columns = ["metric", "stage", "method_a", "method_b", "value", "std", "n", "chance", "low", "high"]
-    order = rows["metric"].map(METRICS.index).sort_values(kind="stable").index
+    order = rows["metric"].map(SHOWN.index).sort_values(kind="stable").index
     return rows.loc[order, ["keep_rate", *columns, "beyond_chance"]].reset_index(drop=True)
 
 
@@ -102,7 +105,7 @@ def clustered(rows: pd.DataFrame) -> list[str]:
     values = np.stack([one.value for one in matrices(rows, methods).values()])
     seen = ~np.isnan(values)
     mean = np.where(seen, values, 0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
-    away = mean if rows["metric"].iloc[0] in DISTANCES else 1 - mean
+    away = mean if is_distance(rows["metric"].iloc[0]) else METRICS[rows["metric"].iloc[0]].best - mean
     away = np.where(seen.any(axis=0), away.clip(0), away[seen.any(axis=0)].max())
     np.fill_diagonal(away, 0)
     if len(methods) < 3:
@@ -111,7 +114,12 @@ def clustered(rows: pd.DataFrame) -> list[str]:
     return [methods[i] for i in order]
 
 
-@drawing
+@figure(
+    "similarity",
+    "similarity between methods, ordered by hierarchical clustering",
+    numbers,
+    needs=["runs", "comparison"],
+)
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", dataset: str | None = None, model: str | None = None,
     keep_rate: float | None = None,
@@ -120,17 +128,18 @@ def draw(
     rows = numbers(source, dataset=dataset, model=model, keep_rate=keep_rate)
     stages, size = sorted(rows["stage"].unique()), style.preset(preset).size
     side = style.preset(preset).page * 8 / size / (len(stages) + 0.9)  # inches of a matrix at letters of 8 points
-    shown = {metric: rows[rows["metric"] == metric] for metric in METRICS}
+    shown = {metric: rows[rows["metric"] == metric] for metric in SHOWN}
     orders = {metric: clustered(of) if len(of) else [] for metric, of in shown.items()}
     heights = [max(side, LOWEST * len(methods)) for methods in orders.values()]
-    made = canvas(figure, preset, "page", 0.25 + sum(heights) + 0.25 * len(METRICS))
-    axes = made.subplots(len(METRICS), len(stages), squeeze=False, height_ratios=heights)
+    made = canvas(figure, preset, "page", 0.25 + sum(heights) + 0.25 * len(SHOWN))
+    axes = made.subplots(len(SHOWN), len(stages), squeeze=False, height_ratios=heights)
     for (metric, of), line, height in zip(shown.items(), axes, heights, strict=True):
         if not len(of):
             _gap(line, metric)
             continue
-        found, most = matrices(of, orders[metric]), of["value"].max() if metric in DISTANCES else 1
-        shades = {"vmin": 0, "vmax": most, "cmap": COLORS if metric in DISTANCES else f"{COLORS}_r"}
+        found, unlike = matrices(of, orders[metric]), is_distance(metric)
+        most = of["value"].max() if unlike else METRICS[metric].best
+        shades = {"vmin": 0, "vmax": most, "cmap": COLORS if unlike else f"{COLORS}_r"}
         for ax, stage in zip(line, stages, strict=True):
             if stage in found:
                 _matrix(ax, found[stage], stage, shades | {"aspect": "auto" if height > side else "equal"})
@@ -172,9 +181,9 @@ def _matrix(ax: Axes, one: Matrix, stage: int, shades: dict[str, Any]) -> None:
 def _bar(made: Canvas, line: NDArray[np.object_], metric: str, found: dict[int, Matrix]) -> None:
     """The colour bar of a row, with a line at the mean chance level of each stage."""
     image = next(image for ax in line for image in ax.images)
-    unlike = metric in DISTANCES
+    unlike = is_distance(metric)
     bar = made.colorbar(image, ax=list(line), aspect=14, pad=0.01, fraction=0.03)
-    bar.set_label(f"{style.METRICS[metric]}{' distance' if unlike else ''}")
+    bar.set_label(f"{style.metric_label(metric)}{' distance' if unlike else ''}")
     for one in found.values():
         if image.norm.vmin <= (level := float(np.nanmean(one.chance))) <= image.norm.vmax:
             bar.ax.axhline(level, color=MARK, lw=1, gid="chance")
@@ -188,4 +197,4 @@ def _gap(line: NDArray[np.object_], metric: str) -> None:
     first.set_subplotspec(first.get_gridspec()[first.get_subplotspec().rowspan.start, :])
     for ax in line[1:]:
         ax.remove()
-    annotate_gap(first, f"{style.METRICS[metric]}: {LACKING[metric]}")
+    annotate_gap(first, f"{style.metric_label(metric)}: {LACKING[METRICS[metric].of]}")

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from ..catalogue import Missing, drawing
+from ..catalogue import PATTERNS, figure
 from ..parts.curves import EXPECTED, curves
 from ..select.setting import choose, describe, rows_of
+from ..source import Missing
 from ..theme import style
 from ..theme.style import canvas
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from ..catalogue import Source
+    from ..source import Source
     from ..theme.style import Canvas, Into
 
 
@@ -61,7 +62,7 @@ def asked_for(run: xr.Dataset) -> list[int]:
     return list(run.attrs.get("keep") or (round(rate * run.sizes["patch"]) for rate in run.attrs["keep_rates"]))
 
 
-@drawing
+@figure("tokens_left", "tokens left against tokens asked for, at every stage", numbers, needs=[PATTERNS])
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", dataset: str | None = None, model: str | None = None
 ) -> Canvas:

@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from ..catalogue import Missing, Source, drawing
+from ..catalogue import figure
+from ..source import Missing, Source
 from ..theme import style
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def numbers(source: Source) -> pd.DataFrame:
     scored = runs[runs["accuracy"].notna() & runs["keep_rate"].notna()]
     if not len(scored):
         raise Missing("no run has both an accuracy and one keep rate; make some with `tokenlens extract`")
-    keys = ["dataset", "capacity", *KEYS, "measure"]
+    keys = ["dataset", "capacity", "family", *KEYS, "measure"]
     frame = scored.groupby(keys, as_index=False).agg(accuracy=("accuracy", "mean"), gflops=("gflops", "mean"))
     rows: list[Any] = _with_speed(frame, source).to_dict("records")
     frame = pd.DataFrame(sorted(rows, key=_place))
@@ -74,7 +75,7 @@ def _with_speed(frame: pd.DataFrame, source: Source) -> pd.DataFrame:
     return joined.assign(how=how + (", compiled" if setting["compiled"] else ""))
 
 
-@drawing
+@figure("tradeoff", "accuracy against throughput and against GFLOPs", numbers, needs=["runs"])
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     frame = numbers(source)
@@ -105,7 +106,7 @@ def _panel(ax: Axes, part: pd.DataFrame, cost: str) -> None:
         bars = np.abs(one[["low", "high"]].to_numpy().T - x) if cost == "images_per_second" else None
         look = {"color": style.color(name), "marker": style.marker(name), "linestyle": style.linestyle(name)}
         ax.errorbar(x, one["accuracy"], xerr=bars, linewidth=0.6, label=f"{style.label(name)} {model}", **look)
-        if method == "none":
+        if one["family"].iloc[0] == "none":
             ax.annotate(one["capacity"].iloc[0], (x[0], one["accuracy"].iloc[0]), (0, 4), textcoords="offset points",
                         ha="center", va="bottom", fontsize="small", zorder=5,
                         path_effects=[Stroke(linewidth=2, foreground="white"), Normal()])  # fmt: skip

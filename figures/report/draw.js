@@ -1,7 +1,6 @@
 'use strict';
 // A pattern: what became of each patch of one image. How two of them differ, and how one is painted over its image.
 
-const MERGES = new Set(['merging', 'soft']); // the families whose groups are drawn
 const DARK = 'rgba(14, 14, 18, 0.74)', FUSED = 'rgba(58, 22, 106, 0.76)';
 const FILL = 0.72; // how much of a merged patch is its group's mean colour
 const LIT = '#ffb000', CASING = 'rgba(0, 0, 0, 0.75)';
@@ -45,7 +44,7 @@ function vmeasure(a, b) {
 // By what two runs can be compared: both merge, or both keep patches as they are, on the same grid.
 function measureOf(a, b) {
   if (!a || !b || String(a.grid) !== String(b.grid)) return null;
-  if (MERGES.has(a.family) && MERGES.has(b.family)) return 'NMI';
+  if (a.merges && b.merges) return 'NMI';
   return a.keeps && b.keeps ? 'IoU' : null;
 }
 
@@ -70,7 +69,7 @@ function fate(run, pattern, patch) {
   const crowd = `${others} other${others === 1 ? '' : 's'}`;
   if (pattern.group[patch] < 0) return `${place}: dropped`;
   if (pattern.kept[patch]) return others ? `${place}: kept, and stands for ${crowd}` : `${place}: kept`;
-  if (!MERGES.has(run.family)) return `${place}: dropped, fused with ${crowd}`;
+  if (!run.merges) return `${place}: dropped, fused with ${crowd}`;
   return others ? `${place}: merged with ${crowd}` : `${place}: a token of its own`;
 }
 
@@ -102,18 +101,17 @@ function drawImage(canvas, picture, size) {
 
 function paintPattern(canvas, picture, size, run, pattern) {
   const context = drawImage(canvas, picture, size);
-  const merges = MERGES.has(run.family);
-  const colours = merges ? groupColours(canvas, context, run.grid, pattern) : null;
+  const colours = run.merges ? groupColours(canvas, context, run.grid, pattern) : null;
   const counts = new Map();
   pattern.group.forEach((group) => counts.set(group, (counts.get(group) || 0) + 1));
   pattern.group.forEach((group, patch) => {
-    const gone = group < 0 || (!merges && !pattern.kept[patch]);
+    const gone = group < 0 || (!run.merges && !pattern.kept[patch]);
     if (gone) context.fillStyle = group < 0 ? DARK : FUSED;
-    else if (merges && !pattern.kept[patch] && counts.get(group) > 1) context.fillStyle = colours.get(group);
+    else if (run.merges && !pattern.kept[patch] && counts.get(group) > 1) context.fillStyle = colours.get(group);
     else return;
     context.fillRect(...boxOf(canvas, run.grid, patch));
   });
-  strokeBorders(canvas, context, run.grid, merges ? pattern.group : pattern.kept, 'rgba(255, 255, 255, 0.9)', 1.5);
+  strokeBorders(canvas, context, run.grid, run.merges ? pattern.group : pattern.kept, 'rgba(255, 255, 255, 0.9)', 1.5);
 }
 
 function groupColours(canvas, context, grid, pattern) {

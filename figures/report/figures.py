@@ -1,4 +1,4 @@
-"""The report's figures: every one of the catalogue that the runs and tables allow, its caption and its numbers."""
+"""The report's figures: every registered one that the runs and tables allow, its caption and its numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tokenlens.errors import BadInput
 
-from ..catalogue import Entry, Source, entries
+from ..catalogue import Entry, entries
+from ..source import Source
 from ..theme.style import use
 from .page import text
 
@@ -39,7 +40,7 @@ def figures(source: Source) -> Iterator[Shown]:
     """Draw one figure after the other; what cannot be drawn says in a sentence what is missing."""
     for entry in entries():
         try:
-            numbers = entry.data(source)
+            numbers = entry.numbers(source)
             yield Shown(entry.name, _markup(entry, _uri(entry.draw(source, preset=PRESET, strict=True))), numbers)
         except BadInput as error:
             yield Shown(entry.name, lack=str(error))

@@ -18,14 +18,14 @@ LARGEST = 256  # pixels of an image's longer side: more does not show under a gr
 QUALITY = 80  # of WebP
 
 
-def chunks(one: PictureSet) -> Iterator[list[str | None]]:
+def chunks(one: PictureSet, allow_remote: bool = False) -> Iterator[list[str | None]]:
     """The set's images as data URIs, a list for each `CHUNK` of them; None where an image is gone.
 
     Fills in the set's `classes`, and its `note` where images cannot be read: patterns can be looked at without.
     """
     source = one.runs[0]
     try:
-        one.classes = tuple(open_images(source).classes)
+        one.classes = tuple(open_images(source, allow_remote).classes)
     except BadInput as error:
         one.note = f"The images cannot be shown: {error}."
     for start in range(0, len(one.ids), CHUNK):
@@ -34,7 +34,7 @@ def chunks(one: PictureSet) -> Iterator[list[str | None]]:
             yield [None] * len(ids)
             continue
         try:
-            yield [uri(picture) for picture in read_pictures(source, ids)]
+            yield [uri(picture) for picture in read_pictures(source, ids, allow_remote)]
         except BadInput as error:
             one.note = f"Images cannot be shown: {error}."
             yield [None] * len(ids)

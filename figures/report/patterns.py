@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-MEDOIDS = ("kmedoids", "dpcknn")  # merge too, but around patches that they keep
+from tokenlens.records.facts import facts_of
 
 
 def patterns(run: xr.Dataset, ids: Sequence[str]) -> bytes:
@@ -32,13 +32,13 @@ def describe_run(run: xr.Dataset, title: str, number: int, ids: Sequence[str]) -
         image=rows
     )
     part = part.load()
-    family, method = str(run.attrs["family"]), str(run.attrs["method"])
+    facts = facts_of(run)
     known = "rank" in part and part["rank"].ndim == 1
     rank = part["rank"].values if known else np.full(len(rows), -1)
     error = _error(part, rank)
     return {
-        "name": str(run.attrs["run"]), "title": title, "set": number, "family": family,
-        "keeps": family in ("pruning", "radial", "random") or method in MEDOIDS,
+        "name": str(run.attrs["run"]), "title": title, "set": number, "family": facts.family,
+        "keeps": facts.keeps, "merges": facts.merges,
         "grid": [int(n) for n in run.attrs["grid"]], "stages": [int(block) for block in run["stage"].values],
         "missing": np.flatnonzero(~there).tolist(),
         "left": _spread(part["tokens_left"].values.tolist(), there),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..catalogue import Missing, Source
+from ..source import Missing, Source
 from ..theme.style import place
 from .data import overview
 from .figures import figures

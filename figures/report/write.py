@@ -13,8 +13,9 @@ from tqdm import tqdm
 from tokenlens.errors import BadInput
 from tokenlens.records.manifest import notices
 
-from ..catalogue import Missing, Source
 from ..select.where import matching
+from ..source import Missing, Source
+from ..theme.style import among
 from .data import CHUNK, PictureSet, describe_set, picture_sets
 from .images import chunks
 from .page import Folder, OneFile, Writer, static, text
@@ -42,7 +43,7 @@ class Report:
 
 def write_report(
     runs: Path, results: Path, out: Path, split: bool = False, images: int = 500, where: Sequence[str] = (),
-    progress: bool = False,
+    progress: bool = False, allow_remote: bool = False,
 ) -> Report:  # fmt: skip
     """Write the report of a folder of runs and a folder of tables; either may be missing.
 
@@ -54,14 +55,16 @@ def write_report(
         images: images that the viewer shows of each data set, at most.
         where: conditions on the runs' attributes, as in "method=topk|tome,keep_rate=0.5".
         progress: show bars.
+        allow_remote: fetch images from where the runs say they are.
 
     Raises:
         BadInput: neither runs nor tables, no run that fits `where`, or a place that cannot be written.
     """
     source, notes = _open(runs, results, where)
-    with (Folder if split else OneFile)(out) as writer:
+    source = replace(source, allow_remote=allow_remote)
+    with (Folder if split else OneFile)(out) as writer, among(source.looks()):
         shown = picture_sets(source.opened or [], images)
-        _add_runs(writer, shown, progress)
+        _add_runs(writer, shown, progress, allow_remote)
         parts = {
             **head(source),
             "overview": runs_section(writer, source),
@@ -102,13 +105,13 @@ def _open(runs: Path, results: Path, where: Sequence[str]) -> tuple[Source, list
     return replace(source, opened=chosen), notes
 
 
-def _add_runs(writer: Writer, sets: Sequence[PictureSet], progress: bool) -> None:
+def _add_runs(writer: Writer, sets: Sequence[PictureSet], progress: bool, allow_remote: bool) -> None:
     """Write what the viewer shows: images, patterns, and the index of both."""
     described: list[dict[str, Any]] = []
     steps = sum(len(one.runs) + -(-len(one.ids) // CHUNK) for one in sets)
     with tqdm(total=steps, desc="images and patterns", unit="piece", disable=not progress) as bar:
         for number, one in enumerate(sets):
-            for k, images in enumerate(chunks(one)):
+            for k, images in enumerate(chunks(one, allow_remote)):
                 writer.add(f"images-{number}-{k}", images)
                 bar.update()
             for run, title in zip(one.runs, one.titles, strict=True):

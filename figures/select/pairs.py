@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from scipy.stats import t as student
 
+from tokenlens.analysis.metrics import base
+from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.records.tables import ALL_STAGES
 
-from ..catalogue import Missing, Source
+from ..source import Missing, Source
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WHAT = ("dataset", "split", "model", "capacity", "method", "family", "keep_rate", "seed")
-DISTANCES = ("procrustes", "cka", "pwcca", "pwcca_reverse", "kl", "kl_reverse", "js", "js_published", "emd")
 BIASED = r"embedded:\w+@bias=.+"
 Range: TypeAlias = tuple[float, float]
 EVERYWHERE: Range = (-np.inf, np.inf)
-RANGES: dict[str, Range] = {  # above chance, similarities have no common least value
-    **dict.fromkeys(("iou", "ioa", "ami"), (-np.inf, 1)), "scc": (-1, 1), **dict.fromkeys(DISTANCES, (0, np.inf)),
-}  # fmt: skip
 APART = {
     "method": ("method", "--method NAME"), "capacity": ("capacity", "--model NAME"),
     "keep_rate": ("keep rate", "--keep-rate 0.5,0.7"), "dataset": ("data set", "--data NAME"),
@@ -62,12 +60,24 @@ def last_stage(part: pd.DataFrame) -> pd.DataFrame:
     return part[(part["stage"] == latest) | (part["stage"] == ALL_STAGES)]
 
 
+def is_distance(metric: str) -> bool:
+    """Whether a metric is the lower, the more alike; one whose package is gone is taken for a similarity."""
+    return metric in METRICS and METRICS[metric].direction == "distance"
+
+
+def range_of(metric: str) -> Range:
+    """Least and greatest value of a metric; all numbers where its package is gone."""
+    return METRICS[metric].range if metric in METRICS else EVERYWHERE
+
+
 def above_chance(part: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """The same rows, but value, low and high of these metrics from 0 at chance to 1."""
-    ends = ["value", "low", "high"]
-    room = (1 - part["chance"]).where(part["metric"].isin(metrics), 1.0)
-    chance = part["chance"].where(part["metric"].isin(metrics), 0.0)
-    return part.assign(**{end: (part[end] - chance) / room.where(room > 0) for end in ends})
+    """The same rows, but value, low and high of these metrics from 0 at chance to 1; NaN where chance is the best."""
+    part = part.copy()
+    for metric in metrics:
+        rows = part["metric"] == metric
+        for end in ("value", "low", "high"):
+            part.loc[rows, end] = base.above_chance(part.loc[rows, end], part.loc[rows, "chance"], metric)
+    return part
 
 
 def biased(datasets: pd.Series[Any]) -> pd.Series[Any]:

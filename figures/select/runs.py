@@ -12,6 +12,7 @@ import xarray as xr
 from PIL import Image
 
 from tokenlens.errors import BadInput
+from tokenlens.records.facts import facts_of
 
 from ..parts.patch_painter import Panel, Picture
 from ..theme.style import label, order_key
@@ -129,7 +130,7 @@ def read_panel(run: xr.Dataset, ids: Sequence[str], stage: int | None, tell_bloc
     detail = f"keep {_rate(run)}" + (f", block {block}" if tell_block else "")
     return Panel(
         f"{label(method)}\n{detail}", part["kept"].transpose("image", "patch").values.astype(bool),
-        part["group"].transpose("image", "patch").values, str(run.attrs["family"]),
+        part["group"].transpose("image", "patch").values, facts_of(run).merges,
         (int(rows_columns[0]), int(rows_columns[1])),
     )  # fmt: skip
 
@@ -139,14 +140,14 @@ def last_block(run: xr.Dataset) -> int:
     return int(run["stage"].values[-1])
 
 
-def read_pictures(run: xr.Dataset, ids: Sequence[str]) -> list[Picture]:
+def read_pictures(run: xr.Dataset, ids: Sequence[str], allow_remote: bool = False) -> list[Picture]:
     """Read the images `ids` of a run's data set, each as the model saw it, (H, W, 3) uint8."""
-    images = open_images(run)
+    images = open_images(run, allow_remote)
     place = {name: i for i, name in enumerate(images.ids)}
     gone = [i for i in ids if i not in place]
     if gone:
         raise BadInput(
-            f"{len(gone)} of {len(ids)} images of {run.attrs['run']} are no longer in {run.attrs['dataset']} "
+            f"{len(gone)} of {len(ids)} images of {run.attrs['run']} are no longer in {place_of(run)} "
             f"({gone[0]}, ...): put them back, or extract again"
         )
     height, width = (int(n) for n in run.attrs["input_size"])
@@ -157,17 +158,28 @@ def read_pictures(run: xr.Dataset, ids: Sequence[str]) -> list[Picture]:
     return [as_seen(picture, (height, width), crop_pct, squash) for picture in pictures]
 
 
-def open_images(run: xr.Dataset) -> Any:
-    """Open the data set of a run's images, as `tokenlens.data.ImageSet`; BadInput where it is gone."""
-    from tokenlens.data import open_data
+def open_images(run: xr.Dataset, allow_remote: bool = False) -> Any:
+    """Open the data set of a run's images, as `tokenlens.data.ImageSet`.
 
-    dataset, split = str(run.attrs["dataset"]), str(run.attrs.get("split", "val"))
-    kind, _, where = dataset.partition(":")
+    Raises:
+        BadInput: it is gone; or it would be fetched because the run says so, without `allow_remote`.
+    """
+    from tokenlens.data import open_data
+    from tokenlens.data.remote import refuse_remote
+
+    place, split = place_of(run), str(run.attrs.get("split", "val"))
+    refuse_remote(place, f"the run {run.attrs.get('run')}", allow_remote)
+    kind, _, where = place.partition(":")
     if kind == "folder":  # not every image of a large folder need be decoded for the few that are shown
         from tokenlens.data.folder import open_folder
 
         return open_folder(where, split, check=False)
-    return open_data(dataset, split)
+    return open_data(place, split)
+
+
+def place_of(run: xr.Dataset) -> str:
+    """Where a run's images were when it was made, as `open_data` takes it; older runs had it as their dataset."""
+    return str(run.attrs.get("place", run.attrs["dataset"]))
 
 
 def as_seen(image: Image.Image, size: tuple[int, int], crop_pct: float, squash: bool = False) -> Picture:

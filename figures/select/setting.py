@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..catalogue import Missing
+from ..source import Missing
 from ..theme.style import order_key, place
 
 if TYPE_CHECKING:

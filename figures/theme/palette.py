@@ -1,93 +1,173 @@
-"""How each method is drawn and called, in every figure: one order, one palette.
+"""How each method is drawn and called, in every figure: by its facts, and where they are silent by its family.
 
-A family has a hue, a line and its own markers; within a family methods go from dark to light. So methods are told apart
-in colour, by the colour-blind (hues after Okabe and Ito, 2008), and in grey, where the marker decides.
+A family has a hue and a line; within a family methods go from dark to light. So methods are told apart in colour, by
+the colour-blind (hues after Okabe and Ito, 2008), and in grey, where the marker decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
-from zlib import crc32
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import is_color_like, to_hex, to_rgb
+from matplotlib.markers import MarkerStyle
+from numpy.typing import NDArray
 
+from tokenlens.analysis.metrics.base import METRICS
+from tokenlens.core.families import UNORDERED
 from tokenlens.records.run import CAPACITIES
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a method is drawn, and its name for readers."""
+    """How a method is drawn, its name for readers, and its place among others."""
 
-    name: str
+    label: str
     color: str
     marker: Any
     family: str
+    order: int
 
 
-# in the order of the studies
-LOOKS = {
-    "none": Look("Un-reduced", "#000000", "*", "none"),
-    "topk": Look("Top-K", "#08306b", "o", "pruning"),
-    "evit": Look("EViT", "#1f6cb0", "s", "pruning"),
-    "dynamicvit": Look("DynamicViT", "#5aa5dc", "^", "pruning"),
-    "ats": Look("ATS", "#9fcdf0", "D", "pruning"),
-    "tome": Look("ToMe", "#6b2500", "v", "merging"),
-    "kmedoids": Look("K-Medoids", "#cc4d12", "p", "merging"),
-    "dpcknn": Look("DPC-KNN", "#ff8c40", "h", "merging"),
-    "sit": Look("SiT", "#85196f", "P", "soft"),
-    "patchmerger": Look("PatchMerger", "#b0569f", "X", "soft"),
-    "sinkhorn": Look("Sinkhorn", "#e0a3cf", "H", "soft"),
-    "atc": Look("ATC", "#5d5700", "8", "merging"),
-    "atc-single": Look("ATC single", "#998f28", "<", "merging"),
-    "atc-complete": Look("ATC complete", "#d3a800", ">", "merging"),
-    "atc-average": Look("ATC average", "#ecca45", "d", "merging"),
-    "l1": Look("ℓ1", "#004d3a", "+", "radial"),
-    "l2": Look("ℓ2", "#009e73", "x", "radial"),
-    "linf": Look("ℓ∞", "#55b596", "1", "radial"),
-    "random": Look("Random", "#8c8c8c", ".", "random"),
-}
-# for methods of other packages; a marker of three numbers is a star: points, kind, angle
-SPARE = ("#4f3b78", "#7d7a3c", "#2f6f7a", "#a05a5a")
+@dataclass(frozen=True)
+class Hue:
+    """What methods of a family have in common: their line, as matplotlib takes it, and colours from dark to light."""
+
+    line: Any
+    dark: str
+    light: str
+
+
+FAMILIES = {  # in the order in which methods stand that give none
+    "none": Hue("-", "#000000", "#808080"), "pruning": Hue("-", "#08306b", "#9fcdf0"),
+    "merging": Hue("--", "#6b2500", "#ff8c40"), "soft": Hue("-.", "#85196f", "#e0a3cf"),
+    "radial": Hue(":", "#004d3a", "#7fd0b4"), "random": Hue((0, (1, 3)), "#5c5c5c", "#b8b8b8"),
+}  # fmt: skip
+OTHERS = Hue((0, (5, 1, 1, 1, 1, 1)), "#4f3b78", "#c9b8ea")  # families of other packages
+SHADES = 13  # colours of a family to choose from
+# what is drawn where no marker is given; one of three numbers is a star: points, kind, angle
 MARKERS: tuple[Any, ...] = (
-    "|", "2", "3", "4", "_", (4, 1, 0), (3, 1, 0), (6, 2, 0), (8, 1, 0), (4, 1, 45), (3, 1, 180)
+    "o", "s", "^", "D", "v", "p", "h", "P", "X", "H", "8", "<", ">", "d", "+", "x", "1", "2", "3", "4", "|", "_",
+    (4, 1, 0), (3, 1, 0), (6, 2, 0), (8, 1, 0), (4, 1, 45), (3, 1, 180),
 )  # fmt: skip
-_shown: ContextVar[tuple[str, ...]] = ContextVar("shown", default=())  # of other packages, in their order
-ORDER = tuple(LOOKS)
-NAMES = {method: look.name for method, look in LOOKS.items()}
-LINES: dict[str, Any] = {
-    "none": "-", "pruning": "-", "merging": "--", "soft": "-.", "radial": ":", "random": (0, (1, 3))
-}  # fmt: skip
-
-METRICS = {
-    "iou": "IoU", "corrected_iou": "IoU above chance", "ioa": "IoA", "homogeneity": "homogeneity",
-    "completeness": "completeness", "vmeasure": "NMI", "ami": "AMI", "ari": "ARI",
-    "foreground_recall": "object kept", "foreground_precision": "on the object",
-    "kl": "KL", "kl_reverse": "KL reversed", "js": "JS",
-    "js_published": "JS as published", "pcc": "PCC", "scc": "SCC", "sim": "SIM", "emd": "EMD",
-    "depth_spearman": "ρ of depth and radius", "depth_kendall": "τ of depth and radius",
-    "heatmap_spearman": "ρ of heat map and radius", "heatmap_kendall": "τ of heat map and radius",
-    "procrustes": "Procrustes", "cka": "CKA", "pwcca": "PWCCA", "pwcca_reverse": "PWCCA reversed",
-    "mean_cca": "mean CCA", "mean_squared_cca": "mean squared CCA",
-}  # fmt: skip
+LOOK = ("family", "label", "color", "marker", "order")  # what runs say, and the `runs` table
+_among: ContextVar[Mapping[str, Look]] = ContextVar("among", default={})  # noqa: B039  never written to
 
 
 MEASURES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "mAP": "mAP", "given": "accuracy", "": "accuracy"}
 
 
+def looks(rows: Iterable[Mapping[str, Any]]) -> dict[str, Look]:
+    """The look of each method.
+
+    Args:
+        rows: what is known of methods, `method` and as far as given family, label, color, marker and order; of several
+            rows of a method the first that gives a fact counts.
+
+    Returns:
+        A look for each method. A colour that is not given is the one of the family's that is farthest from those taken;
+        a marker is the first free one. What two methods would share, as a variant does with what it is a variant of,
+        stays with the first of them: the other goes by its own name and has a marker of its own.
+    """
+    told: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        known = told.setdefault(str(row["method"]), {})
+        known.update({name: row[name] for name in LOOK if name not in known and _given(row, name)})
+    ordered = sorted(told, key=lambda method: _place(method, told[method]))
+    for method in ordered:
+        _without_twins(told[method], [told[other] for other in ordered[: ordered.index(method)]])
+    colors = [one["color"] for one in told.values() if "color" in one]
+    markers = [one["marker"] for one in told.values() if "marker" in one]
+    found = {}
+    for method in ordered:
+        one = told[method]
+        family = str(one.get("family", ""))
+        if "color" not in one:
+            colors.append(one.setdefault("color", _free_color(family, colors)))
+        if "marker" not in one:
+            markers.append(one.setdefault("marker", _free_marker(markers)))
+        label, order = str(one.get("label", method)), int(one.get("order", UNORDERED))
+        found[method] = Look(label, one["color"], one["marker"], family, order)
+    return found
+
+
+def _given(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a row gives a fact; a colour or marker that cannot be drawn is told and not taken."""
+    value = row.get(name)
+    if value is None or value == "" or value != value:
+        return False
+    if value == {"label": row["method"], "order": UNORDERED}.get(name):
+        return False  # as tables say it where nothing was given
+    if (name == "color" and not is_color_like(value)) or (name == "marker" and not _is_marker(value)):
+        warnings.warn(
+            f"{row['method']} gives the {name} {value!r}, which cannot be drawn; another is drawn until its runs give "
+            f"a {name} that matplotlib knows",
+            stacklevel=3,
+        )
+        return False
+    return True
+
+
+def _is_marker(value: Any) -> bool:
+    try:
+        MarkerStyle(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _place(method: str, told: Mapping[str, Any]) -> tuple[int, int, str]:
+    families, family = list(FAMILIES), told.get("family")
+    return int(told.get("order", UNORDERED)), families.index(family) if family in FAMILIES else len(families), method
+
+
+def _without_twins(one: dict[str, Any], before: Iterable[Mapping[str, Any]]) -> None:
+    """Take from a method the label, and the marker, that one before it has with the same colour."""
+    for other in before:
+        if "label" in one and one["label"] == other.get("label"):
+            del one["label"]
+        if "marker" in one and (one["marker"], one.get("color")) == (other.get("marker"), other.get("color")):
+            del one["marker"]
+
+
+def _free_color(family: str, taken: Iterable[str]) -> str:
+    """The colour of a family's that is farthest from all that are taken, the darkest of equals."""
+    hue = FAMILIES.get(family, OTHERS)
+    shades = np.linspace(to_rgb(hue.dark), to_rgb(hue.light), SHADES)
+    away = [np.linalg.norm(_seen(shades) - _seen(np.array(to_rgb(color))), axis=-1) for color in taken]
+    return to_hex(shades[np.min(away, axis=0).argmax()] if away else shades[0])
+
+
+def _free_marker(taken: Iterable[Any]) -> Any:
+    """The first marker that is not taken; where all are, the one that is taken least."""
+    held = list(taken)
+    return min(MARKERS, key=held.count)
+
+
+def _seen(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Colours (..., 3), 0 to 1, in Oklab, where distances are as they are seen (Ottosson, 2020)."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    cones = [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]
+    axes = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+    seen: NDArray[np.float64] = np.cbrt(linear @ np.transpose(cones)) @ np.transpose(axes)
+    return seen
+
+
 @contextmanager
-def among(methods: Iterable[str]) -> Iterator[None]:
-    """Tell these methods apart where they come from other packages or are variants: by their order among them."""
-    before = _shown.set(tuple(method for method in in_order(methods) if method not in LOOKS))
+def among(methods: Mapping[str, Look]) -> Iterator[None]:
+    """Draw these methods as they look."""
+    before = _among.set(methods)
     try:
         yield
     finally:
-        _shown.reset(before)
+        _among.reset(before)
 
 
 def color(method: str) -> str:
@@ -96,18 +176,23 @@ def color(method: str) -> str:
 
 
 def marker(method: str) -> Any:
-    """A method's marker as matplotlib takes it; no two of our methods share one."""
+    """A method's marker as matplotlib takes it."""
     return _look(method).marker
 
 
 def linestyle(method: str) -> Any:
     """The line of a method's family, as matplotlib takes it."""
-    return LINES.get(_look(method).family, (0, (5, 1, 1, 1, 1, 1)))
+    return FAMILIES.get(_look(method).family, OTHERS).line
 
 
 def label(method: str) -> str:
-    """A method's name for readers: its own where it is none of ours."""
-    return NAMES.get(method, method)
+    """A method's name for readers: its own where it gives no other."""
+    return _look(method).label
+
+
+def metric_label(metric: str) -> str:
+    """A metric's name for readers: its own where its package is gone."""
+    return METRICS[metric].title if metric in METRICS else metric
 
 
 def place(dataset: str) -> str:
@@ -115,13 +200,14 @@ def place(dataset: str) -> str:
     return PurePath(dataset.partition(":")[2] or dataset).name or dataset
 
 
-def order_key(method: str) -> tuple[int, str]:
-    """Sorts methods as in the studies: a variant after the method it is named after, strangers last and by name."""
-    return (ORDER.index(_known(method)) if _known(method) else len(ORDER)), method
+def order_key(method: str) -> tuple[int, int, str]:
+    """Sorts methods: by the order that they give, then by family and name."""
+    one = _look(method)
+    return _place(method, {"order": one.order, "family": one.family})
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Each method once, as in the studies."""
+    """Each method once, in the order that methods give."""
     return sorted(set(methods), key=order_key)
 
 
@@ -148,18 +234,6 @@ def rate_color(rate: float) -> Any:
     return matplotlib.colormaps["viridis"](0.05 + 0.85 * min(max(rate, 0.0), 1.0))
 
 
-def _known(method: str) -> str:
-    """The method of ours that a name stands for: itself, or what it is a variant of, as atc-ward of atc."""
-    return method if method in LOOKS else next((m for m in ORDER if method.startswith(f"{m}-")), "")
-
-
 def _look(method: str) -> Look:
-    """A method's own look; a variant has its method's colour and line, and among others a marker of its own."""
-    if method in LOOKS:
-        return LOOKS[method]
-    shown, known = _shown.get(), _known(method)
-    if method not in shown and known:
-        return LOOKS[known]
-    number = shown.index(method) if method in shown else crc32(method.encode())
-    shape, spare = MARKERS[number % len(MARKERS)], SPARE[number % len(SPARE)]
-    return Look(method, LOOKS[known].color, shape, LOOKS[known].family) if known else Look(method, spare, shape, "")
+    """The look of a method; of one that nothing is known of, what its name alone gives."""
+    return _among.get().get(method) or looks([{"method": method}])[method]

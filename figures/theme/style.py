@@ -1,6 +1,6 @@
 """The paper that figures are drawn for: widths, letters, legends and gaps, without pyplot or any global state.
 
-How each method looks is in `looks`, and is found here as well.
+How each method looks is in `palette`, and is found here as well.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from tokenlens.errors import UnknownName
 
 from .palette import (
     MEASURES,
-    METRICS,
-    NAMES,
-    ORDER,
     among,
     by_size,
     color,
@@ -31,6 +28,7 @@ from .palette import (
     label,
     linestyle,
     marker,
+    metric_label,
     order_key,
     place,
     rate_color,
@@ -38,10 +36,10 @@ from .palette import (
 )
 
 __all__ = [
-    "Canvas", "Into", "MEASURES", "METRICS", "NAMES", "ORDER", "PRESETS", "Preset", "among", "annotate_gap",
-    "by_size", "canvas", "color", "folded", "handles", "in_order", "ink", "label", "label_rows", "legend_of",
-    "legend_room", "linestyle", "marker", "new_figure", "order_key", "place", "preset", "rate_color", "settle",
-    "shortened", "size_key", "use",
+    "Canvas", "Into", "MEASURES", "PRESETS", "Preset", "among", "annotate_gap", "by_size", "canvas", "color", "folded",
+    "handles", "in_order", "ink", "label", "label_rows", "legend_of", "legend_room", "linestyle", "marker",
+    "metric_label", "new_figure", "order_key", "place", "preset", "rate_color", "settle", "shortened", "size_key",
+    "use",
 ]  # fmt: skip
 
 Canvas: TypeAlias = Figure | SubFigure
@@ -71,7 +69,7 @@ PRESETS = {
 
 
 def handles(methods: Iterable[str], lines: bool = True) -> list[Line2D]:
-    """What a legend shows: the colour, marker, line (if `lines`) and name of each method, as in the studies."""
+    """What a legend shows: the colour, marker, line (if `lines`) and name of each method, in their order."""
     return [
         Line2D([], [], color=color(m), marker=marker(m), linestyle=linestyle(m) if lines else "none",
                label=shortened(label(m), LONGEST))

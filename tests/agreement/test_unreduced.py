@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tokenlens
-from tokenlens.hosts.attention import bias
+from tokenlens.core.attention import key_bias
 
 
 @torch.no_grad()
@@ -36,6 +36,6 @@ def test_mass_is_the_published_policy_softmax(part: Callable[[str], Path]) -> No
     """DynamicViT's training policy as an additive log-mass, for the rows of tokens that stay."""
     data = np.load(part("synthetic.npz"))
     logits, policy = torch.from_numpy(data["policy_logits"]), torch.from_numpy(data["policy_mask"])[..., 0]
-    ours = (logits + bias(policy.clone().requires_grad_(), 0, logits.dtype)).softmax(-1)  # type: ignore[operator]
+    ours = (logits + key_bias(policy.clone().requires_grad_(), 0, logits.dtype)).softmax(-1)  # type: ignore[operator]
     rows = policy.bool()[:, None, :].expand(-1, logits.shape[1], -1)
     assert (ours - torch.from_numpy(data["policy_softmax"])).abs()[rows].max() < 1e-5

@@ -16,6 +16,8 @@ settings.load_profile("analysis")
 
 FAMILY = {"topk": "pruning", "evit": "pruning", "ats": "pruning", "tome": "merging", "kmedoids": "merging",
           "sit": "soft", "l2": "radial", "random": "random", "none": "none"}  # fmt: skip
+CENTRES = {"kmedoids"}  # mergers whose tokens are patches
+FREE = {"ats", "none"}  # whose pattern does not follow the rate that is asked for
 MakeRun = Callable[..., xr.Dataset]
 
 
@@ -59,9 +61,13 @@ def build_run(
         coords["layer"] = [6, 11]
     if objects:
         data["object"] = (("image", "patch"), rng.random((images, patches)) < 0.3)
+    family = FAMILY[method]
     described = {
+        "keeps": method in CENTRES or family in ("pruning", "radial", "random"),
+        "merges": family in ("merging", "soft"),
+        "adaptive": method == "ats", "follows_rate": not (method in FREE or attrs.get("options", {}).get("contiguous")),
         "run": f"{method}-{rate}-{seed}", "dataset": "embedded:shapes", "split": "val", "model": "vit",
-        "capacity": "tiny", "method": method, "family": FAMILY[method],
+        "capacity": "tiny", "method": method, "family": family,
         "keep_rate": rate, "blocks": list(stages), "seed": seed,
         "keep_rates": [] if rate is None else [rate ** (s + 1) for s in range(size)], "options": {}, "images": images,
         "written": images, "complete": True, "metrics": {"top1": 50.0}, "depth": 12, "grid": [side, side], "schema": 1,

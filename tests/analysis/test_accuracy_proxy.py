@@ -60,6 +60,13 @@ def test_seen_from_the_other_side_directed_measures_trade_places() -> None:
     assert found["value"].tolist() == pytest.approx([-1, -1])
 
 
+def test_a_metric_that_is_none_from_the_other_side_is_taken_from_one() -> None:
+    scores = {"a": 60.0, "b": 50.0, "c": 40.0, "topk": 70.0, "z": 10.0}
+    pairs = [(m, "topk", "ioa", v) for m, v in zip("abc", (0.9, 0.8, 0.7), strict=True)]
+    assert len(accuracy.proxy(*tables(pairs, scores), ["topk"])) == 0
+    assert len(accuracy.proxy(*tables([(b, a, m, v) for a, b, m, v in pairs], scores), ["topk"])) == 2
+
+
 def test_too_few_others_say_nothing() -> None:
     pairs = [("a", "topk", "iou", 0.5), ("b", "topk", "iou", 0.4), ("c", "topk", "iou", np.nan)]
     found = accuracy.proxy(*tables(pairs, {"a": 1.0, "b": 2.0, "c": 3.0, "topk": 4.0}), ["topk"])

@@ -144,7 +144,7 @@ def test_a_damaged_chunk_is_told_with_its_run(
     with pytest.warns(
         UserWarning, match=rf"{damaged} cannot be read as a run \(kept/c/0/0/0 is damaged\); move"
     ) as told:
-        call(runs, "--out", tmp_path / "out", "--metric", "iou", "--chunk", 3)
+        call(runs, "--out", tmp_path / "out", "--metric", "vmeasure", "--chunk", 3)
     assert len(told) == 1 and "\n" not in str(told[0].message)
     assert {path.name for path in runs.iterdir()} - {damaged} == set(table.read(tmp_path / "out", "runs")["run"])
     with pytest.raises(BadInput, match="is damaged"):
@@ -164,7 +164,7 @@ def test_what_cannot_be_done_is_said(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "afile").write_text("kept")
     with pytest.raises(BadInput, match="afile is a file, not a folder"):
         call(runs, "--out", tmp_path / "afile")
-    assert "-1 is not in the range x>=0" in call(runs, "--seed", -1).output
+    assert "-1 is not in the range 0<=x" in call(runs, "--seed", -1).output
     said = call(runs, "--out", tmp_path / "o", "--axis", "seed").output
     assert "The 5 runs form no pair: " in said
     alone = call(runs, "--out", tmp_path / "o", "--axis", "seed", "--where", "method=tome").output

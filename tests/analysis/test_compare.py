@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from tokenlens.analysis import compare as compare_module
-from tokenlens.analysis.compare import METRICS, compare
-from tokenlens.analysis.metrics import heatmap, overlap, partition
+from tokenlens.analysis import feature_sums, heat_maps, image_means
+from tokenlens.analysis.compare import compare
+from tokenlens.analysis.metrics import foreground, heatmap, overlap, partition
+from tokenlens.analysis.metrics.base import METRICS
+from tokenlens.core.families import UNORDERED
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records import store
 from tokenlens.records.tables import ALL_STAGES
@@ -63,6 +65,26 @@ def test_mergers_that_keep_centres_are_compared_both_ways(make_run: MakeRun) -> 
     assert ("tome-0.5-0", "topk-0.5-0") not in both
 
 
+def test_a_strangers_merger_that_keeps_its_centres_is_paired_by_iou_too(make_run: MakeRun) -> None:
+    theirs = make_run("tome", run="theirs", keeps=True).assign_attrs(method="theirs")
+    old = theirs.assign_attrs(run="old", method="older")
+    for name in ("keeps", "merges", "adaptive", "follows_rate"):
+        del old.attrs[name]
+    found = compare([theirs, old, make_run("topk")], ["method"], **QUICK)
+    for run in ("theirs", "old"):
+        metrics = set(found.comparison[(found.comparison["run_a"] == run)]["metric"])
+        assert {"iou", "scc"} <= metrics
+    assert found.runs.set_index("run")[["keeps", "merges"]].loc[["old", "theirs"]].all(axis=None)
+
+
+def test_the_runs_table_says_how_a_method_is_drawn(make_run: MakeRun) -> None:
+    told = make_run("topk", label="Top-K", color="#08306b", marker="o", order=1)
+    runs = compare([told, make_run("tome")], ["seed"], **QUICK).runs.set_index("method")
+    look = ["label", "color", "marker", "order", "keeps", "merges"]
+    assert runs.loc["topk", look].tolist() == ["Top-K", "#08306b", "o", 1, True, False]
+    assert runs.loc["tome", look].tolist() == ["tome", "", "", UNORDERED, False, True]
+
+
 def test_rates_are_compared_by_containment(make_run: MakeRun) -> None:
     low, high = make_run("topk", rate=0.5), make_run("topk", rate=0.75)
     found = compare([low, high], ["keep_rate"], **QUICK).comparison
@@ -104,7 +126,7 @@ def test_a_run_is_compared_with_the_centre_and_with_its_masks(make_run: MakeRun)
     radial = found[found["axis"] == "radial"].set_index(["metric", "run_b"])["value"]
     assert radial["depth_spearman", "linf"] == pytest.approx(radial["heatmap_spearman", "linf"])
     assert radial["depth_kendall", "linf"] < -0.7
-    recall = overlap.foreground_recall(run["kept"].values, run["object"].values[:, None])
+    recall = foreground.foreground_recall(run["kept"].values, run["object"].values[:, None])
     assert value(found, "foreground_recall", 3) == pytest.approx(np.nanmean(recall[:, 0]))
     assert value(found, "foreground_recall", 3, "chance") == pytest.approx(16 / 36)
 
@@ -185,9 +207,9 @@ def test_a_run_that_has_just_begun_is_left_out_for_now(make_run: MakeRun) -> Non
 def test_many_pairs_are_compared_in_batches(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [make_run("topk", seed=s, features=4) for s in range(4)]
     whole = compare(runs, ["seed"], **QUICK).comparison
-    monkeypatch.setattr(compare_module.compare_patterns, "COLUMNS_AT_ONCE", 5)
-    monkeypatch.setattr(compare_module.compare_features, "SUMS_AT_ONCE", 2000)
-    monkeypatch.setattr(compare_module.compare_heatmaps, "RUNS_AT_ONCE", 1)
+    monkeypatch.setattr(image_means, "COLUMNS_AT_ONCE", 5)
+    monkeypatch.setattr(feature_sums, "SUMS_AT_ONCE", 2000)
+    monkeypatch.setattr(heat_maps, "RUNS_AT_ONCE", 1)
     parts = compare(runs, ["seed"], **QUICK).comparison
     exact = ["run_a", "run_b", "stage", "metric", "value", "std", "n", "low", "high"]
     kept = ~whole["metric"].isin(["procrustes", "cka", "pwcca", "pwcca_reverse", "mean_cca", "mean_squared_cca"])

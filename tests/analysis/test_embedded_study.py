@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from tokenlens.commands.compare import compare
 from tokenlens.records.tables import read
 from tokenlens.workflows.study.matrix import read as read_study
+from tokenlens.workflows.study.matrix import shipped
 
 STUDY = Path(__file__).parents[2] / "analysis" / "embedded"
 TABLES = ("comparison", "runs", "heatmap", "proxy", "findings", "truth")
@@ -17,7 +18,7 @@ TABLES = ("comparison", "runs", "heatmap", "proxy", "findings", "truth")
 
 def test_every_run_that_the_study_asks_for_is_there() -> None:
     asked = {(c.data, c.model, c.method, c.keep_rate, c.seed)
-             for c in read_study(STUDY.with_suffix(".yaml")).cells}  # fmt: skip
+             for c in read_study(shipped("embedded")).cells}  # fmt: skip
     runs = read(STUDY / "results", "runs")
     there = set(runs[["dataset", "model", "method", "keep_rate", "seed"]].itertuples(index=False, name=None))
     assert there == asked and len(runs) == len(asked) and runs["complete"].all()

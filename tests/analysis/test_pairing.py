@@ -54,6 +54,38 @@ def test_what_follows_no_rate_meets_every_rate_of_other_methods(make_run: MakeRu
     assert pairs(runs, "keep_rate") == {("topk7", "topk5"), ("ats7", "ats5")}
 
 
+OURS = ("keeps", "merges", "adaptive", "follows_rate")
+
+
+def of_schema_1(run: xr.Dataset) -> xr.Dataset:
+    """The run as it was written before it said what its method does."""
+    return run.drop_attrs(deep=False).assign_attrs({k: v for k, v in run.attrs.items() if k not in OURS})
+
+
+def test_what_an_old_run_does_not_say_is_read_off_it(make_run: MakeRun) -> None:
+    blends = make_run("tome")
+    blends["kept"][7, 0] = False  # one image is left with more tokens than patches
+    unknown = make_run("tome").drop_vars("kept")
+    for run, keeps, merges in (
+        (make_run("topk"), True, False), (make_run("l2"), True, False), (make_run("none"), False, False),
+        (make_run("kmedoids"), True, True), (blends, False, True), (unknown, False, True),
+    ):  # fmt: skip
+        found = card(of_schema_1(run))
+        assert (found.keeps, found.merges) == (keeps, merges), run.attrs["method"]
+    adaptive = make_run("evit")
+    adaptive["tokens_left"][3, 1] += 1
+    ring = make_run("l2", options={"contiguous": True})
+    for run in (adaptive, ring, make_run("none"), make_run("topk", rate=None)):
+        assert not card(of_schema_1(run)).follows_rate
+    assert card(of_schema_1(make_run("topk"))).follows_rate
+
+
+def test_what_a_run_says_of_its_method_holds_whatever_it_is_called(make_run: MakeRun) -> None:
+    told = card(make_run("tome", keeps=True, follows_rate=False).assign_attrs(method="theirs"))
+    assert told.keeps and told.merges and not told.follows_rate
+    assert not card(make_run("topk", rate=None, follows_rate=True)).follows_rate  # there is none to follow
+
+
 def test_order_of_a_pair(make_run: MakeRun) -> None:
     rates = [make_run("topk", rate=r, run=f"r{r}") for r in (0.25, 0.9)]
     assert pairs(rates, "keep_rate") == {("r0.9", "r0.25")}  # the higher rate first: the other's area divides in IoA

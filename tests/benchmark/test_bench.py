@@ -204,7 +204,7 @@ def test_a_batch_that_does_not_fit(error: Exception, tmp_path: Path, monkeypatch
         ("--precision float32,half", "there is no precision called 'half'; known: auto, bfloat16, float16, float32"),
         ("--data embedded:shapes --limit 3 --batch-size 4", "has 3 images and a batch 4; give a smaller --batch"),
         ("--data nowhere", "there is no data set called 'nowhere'"),
-        ("--blocks 3,60", r"blocks \[3, 60\] are not all in this model"),
+        ("--blocks 3,60", r"blocks \[1, 3, 60\] are not all in this model"),
         ("--keep 9/4 --keep-rate 0.5", "give one of --keep-rate, --keep and --remove"),
         ("--out FILE", "is a file, not a folder, so no tables can be written there"),
         ("--out DAMAGED", "bench.parquet cannot be read .*; remove it and write it anew with `tokenlens bench`"),

@@ -15,12 +15,7 @@ CPU = torch.device("cpu")
 
 
 def plan_of(kept: list[int], group: list[int], mass: list[float] | None = None) -> Plan:
-    return Plan(
-        torch.zeros(1, len(kept), 2),
-        torch.tensor([kept]),
-        torch.tensor([group]),
-        None if mass is None else torch.tensor([mass]),
-    )
+    return Plan(torch.tensor([kept]), torch.tensor([group]), mass=None if mass is None else torch.tensor([mass]))
 
 
 def test_plans_are_composed_to_the_patches() -> None:

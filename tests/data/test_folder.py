@@ -150,6 +150,21 @@ def test_float_and_long_grey_is_scaled(tmp_path: Path) -> None:
     assert [np.asarray(images.image(i))[0, :, 0].tolist() for i in range(3)] == [[0, 51, 255]] * 3
 
 
+@pytest.mark.parametrize(
+    "values", [np.int16([0, 51, 255]), np.int16([0, 819, 4095]), np.float32([0, 819, 4095]), np.float32([-1, 51, 255])]
+)
+def test_what_was_stored_deeper_than_it_is_does_not_turn_black(tmp_path: Path, values: np.ndarray) -> None:
+    Image.fromarray(values[None]).save(tmp_path / "a.tif")
+    assert only(tmp_path)[0, :, 1].tolist() == [0, 51, 255]
+
+
+@pytest.mark.parametrize("values", [np.int16([-1000, 0, 400]), np.float32([-1, 0, 1]), np.float32([-2, -1, -1])])
+def test_values_below_zero_are_refused(tmp_path: Path, values: np.ndarray) -> None:
+    Image.fromarray(values[None]).save(tmp_path / "a.tif")
+    with pytest.raises(BadInput, match=r"a\.tif: its values go down to -\d+, so what is black is not known"):
+        open_folder(str(tmp_path))
+
+
 def test_deep_colour_is_scaled(tmp_path: Path) -> None:
     png(tmp_path / "a.png", 16, 2, struct.pack(">6H", 0x8000, 0, 0xFFFF, 0x0100, 0x4000, 0), 2)
     assert only(tmp_path)[0].tolist() == [[128, 0, 255], [1, 64, 0]]

@@ -27,7 +27,7 @@ NANO = Path(__file__).parents[2] / "tokenlens" / "weights" / "nano.safetensors"
     [
         ("--method topkk", r"there is no method called 'topkk'; did you mean topk"),
         ("--method topk,evut", r"no method called 'evut'; did you mean evit"),
-        ("--method ,", r"no method is given"),
+        ("--method ,", r"--method ',' names nothing; name one or more, or leave it out"),
         ("--model deit_tiny_patch16_22", r"no model called 'deit_tiny_patch16_22'; did you mean deit_tiny_patch16_224"),
         ("--model resnet18 --weights random", r"resnet18 is a ResNet, which tokenlens does not understand; supported:"),
         (f"--model resnet18 --weights {NANO}", r"resnet18 is a ResNet"),

@@ -15,7 +15,8 @@ from torch import nn
 
 import tokenlens
 from tokenlens.extraction.pretrained import load_reducers, open_host
-from tokenlens.hosts.checkpoints import Weights, finetuned, load_vit, read
+from tokenlens.hosts.checkpoints import Weights, load_vit, read
+from tokenlens.hosts.header import finetuned
 from tokenlens.hosts.loading import vit_for
 
 NAME = "deit_tiny_patch16_224"

@@ -41,7 +41,10 @@ def test_version(call: Any) -> None:
 
 
 def test_a_misspelled_command_or_option_offers_the_nearest(call: Any) -> None:
-    for words, offer in ((["extrat"], "Did you mean 'extract'"), (["extract", "--methd", "x"], "--method")):
+    for words, offer in (
+        (["extrat"], "there is no command called 'extrat'; did you mean extract"),
+        (["extract", "--methd", "x"], "--method"),
+    ):
         said = call(*words)
         assert said.code == 2 and offer in said.error and "Traceback" not in said.error
     assert call("zzzzzz").code == 2
@@ -49,7 +52,6 @@ def test_a_misspelled_command_or_option_offers_the_nearest(call: Any) -> None:
 
 def test_methods_are_listed(call: Any) -> None:
     lines = call("methods").out.splitlines()
-    assert lines[0].split()[1:3] == ["family", "training"]
     assert {line.split()[0] for line in lines} >= {"topk", "tome", "sit", "atc-average", "l2", "random", "none"}
 
 

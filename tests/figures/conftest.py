@@ -4,7 +4,7 @@ Every method has a trait t in [0, 1], and every number follows from it: accuracy
 are taken away, and two methods are the more alike the closer their traits are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,16 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from tokenlens.figures.theme import style
+from tokenlens.figures.theme.palette import looks
+from tokenlens.methods import methods
 from tokenlens.records import tables as table
 
-FAMILIES = {
-    "pruning": ["topk", "evit", "dynamicvit", "ats"],
-    "merging": ["tome", "kmedoids", "dpcknn", "atc-single", "atc-complete", "atc-average"],
-    "soft": ["sit", "patchmerger", "sinkhorn"],
-    "radial": ["l1", "l2", "linf"],
-    "random": ["random"],
-}
-METHODS = {method: family for family, methods in FAMILIES.items() for method in methods}
-KEEPS = {*FAMILIES["pruning"], *FAMILIES["radial"], "kmedoids", "dpcknn", "random"}
-MERGES = {*FAMILIES["merging"], *FAMILIES["soft"]}
+FACTS = {name: one.facts() for name, one in methods().items()}  # as runs have them
+METHODS = [name for name in FACTS if name not in ("none", "atc")]
+KEEPS = {name for name in METHODS if FACTS[name]["keeps"]}
+MERGES = {name for name in METHODS if FACTS[name]["merges"]}
+SAID = ("family", "keeps", "merges", "label", "color", "marker", "order")  # in the `runs` table
 DATASETS = ("embedded:shapes", "folder:/data/birds")
 CAPACITIES = ("tiny", "small", "base")
 RATES = (0.25, 0.5, 0.7, 0.9)
@@ -35,6 +33,13 @@ Tables = dict[str, pd.DataFrame]
 def make_tables() -> Callable[..., Tables]:
     """All tables for some data sets, capacities, methods and rates."""
     return build
+
+
+@pytest.fixture
+def among_methods() -> Iterator[None]:
+    """Each method looks as its facts say, as within a figure."""
+    with style.among(looks({"method": name, **facts} for name, facts in FACTS.items())):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -57,20 +62,20 @@ def make_run() -> Callable[..., xr.Dataset]:
 
 
 def made_run(method: str, rate: float | None = 0.5, stages: tuple[int, ...] = (3, 6), **attrs: Any) -> xr.Dataset:
-    family = METHODS.get(method, "none")
+    facts = FACTS.get(method, {"family": "none", "merges": False})
     ids, asked = ["shapes/test/000000", "shapes/test/000001"], [24, 12, 6][: len(stages)]
     rng = np.random.default_rng(len(method))
     shape = (len(ids), len(stages), 49)
     order = rng.permuted(np.broadcast_to(np.arange(49), shape), axis=-1)
-    kept = (order < np.array(asked)[:, None]) & (family not in ("merging", "soft"))
-    group = np.where(kept, order, -1) if family not in ("merging", "soft") else order % np.array(asked)[:, None]
+    kept = (order < np.array(asked)[:, None]) & (not facts["merges"])
+    group = np.where(kept, order, -1) if not facts["merges"] else order % np.array(asked)[:, None]
     dims = ("image", "stage", "patch")
     return xr.Dataset(
         {"kept": (dims, kept), "group": (dims, group.astype(np.int16)),
          "tokens_left": (dims[:2], np.broadcast_to(np.int16(asked), shape[:2]))},
         {"image": ids, "stage": list(stages), "patch": np.arange(49)},
         {"run": f"{method}-{rate}", "dataset": "embedded:shapes", "split": "test", "model": "nano", "method": method,
-         "family": family, "keep_rate": rate, "keep": asked, "grid": [7, 7], "input_size": [112, 112], "depth": 12,
+         **facts, "keep_rate": rate, "keep": asked, "grid": [7, 7], "input_size": [112, 112], "depth": 12,
          "crop_pct": 1.0, "written": len(ids), "complete": True, "seed": 0, **attrs},
     )  # fmt: skip
 
@@ -91,7 +96,7 @@ def build(
 
 
 def trait(method: str) -> float:
-    return 0.5 if method == "none" else list(METHODS).index(method) / (len(METHODS) - 1)
+    return 0.5 if method == "none" else METHODS.index(method) / (len(METHODS) - 1)
 
 
 def made_runs(datasets: Any, capacities: Any, methods: Any, rates: Any) -> pd.DataFrame:
@@ -103,8 +108,9 @@ def made_runs(datasets: Any, capacities: Any, methods: Any, rates: Any) -> pd.Da
                 rows.append({
                     "run": f"d{d}_{capacity}_{method}_r{rate:g}", "dataset": dataset, "split": "val",
                     "model": f"deit_{capacity}", "capacity": capacity, "method": method,
-                    "family": METHODS.get(method, "none"), "keep_rate": rate, "seed": 0, "images": 2000 - 1000 * d,
-                    "complete": True, "measure": "top1", "accuracy": 72 + 4.5 * c - 6 * d - lost,
+                    **{name: FACTS[method][name] for name in SAID}, "keep_rate": rate, "seed": 0,
+                    "images": 2000 - 1000 * d, "complete": True, "measure": "top1",
+                    "accuracy": 72 + 4.5 * c - 6 * d - lost,
                     "gflops": (1.3, 4.6, 17.6)[c] * (1 if method == "none" else 0.25 + 0.7 * rate**1.5),
                 })  # fmt: skip
     return pd.DataFrame(rows)

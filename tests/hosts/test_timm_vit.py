@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import tokenlens
+from tokenlens.core.host import host_of
 from tokenlens.errors import BadInput
-from tokenlens.hosts.timm_vit import check_host
 from tokenlens.methods import methods
 
 SMALL: dict[str, Any] = {"embed_dim": 48, "depth": 2, "num_heads": 4, "num_classes": 7}
@@ -72,7 +72,7 @@ def test_every_registered_plain_model() -> None:
     for name in (name for room in rooms for name in timm.list_models(module=room)):
         try:
             vit = small(name)
-            check_host(vit)
+            host_of(vit)
         except (BadInput, TypeError, AssertionError):  # not plain, or cannot be made small: then it is none of ours
             continue
         check_identity(vit, pixels(vit))

@@ -222,5 +222,6 @@ def test_the_card_is_one_sentence(name: str) -> None:
     method = methods()[name]
     assert 20 < len(method.card) < 120 and method.card.endswith(".")
     assert method.reducer.family in ("pruning", "merging", "soft", "radial", "random", "none")
-    assert method.reducer.paper or method.reducer.family in ("random", "none")
+    ours = method.reducer.__module__.startswith("tokenlens.")  # what others bring may be in no paper yet
+    assert method.reducer.paper or method.reducer.family in ("random", "none") or not ours
     assert set(method.reducer.needs) <= {"class token", "attention"}

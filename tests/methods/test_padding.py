@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import tokenlens
 from tokenlens.core.reducer import Reducer
-from tokenlens.core.walk import fill_padding
+from tokenlens.hosts.timm_vit import fill_padding
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet
 import pytest
 
+from tokenlens.core.families import UNORDERED
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records import tables as table
 
@@ -48,6 +49,18 @@ def test_columns_come_in_their_order_and_others_are_left_out() -> None:
     assert list(table.conform(mixed, "comparison").columns) == list(table.COLUMNS["comparison"])
     with pytest.raises(BadInput, match="lacks chance, high"):
         table.conform(ROWS.drop(columns=["chance", "high"]), "comparison")
+
+
+def test_a_table_of_runs_from_before_is_filled_in(tmp_path: Path) -> None:
+    old = {name: [False] if kind == "bool" else ["1"] if kind == "str" else [1] for name, kind in
+           table.COLUMNS["runs"].items() if name not in table.ADDED["runs"]}  # fmt: skip
+    for family, keeps, merges in (("pruning", True, False), ("soft", False, True)):
+        pd.DataFrame(old | {"method": ["mine"], "family": [family]}).to_parquet(tmp_path / "runs.parquet")
+        (found,) = table.read(tmp_path, "runs").to_dict("records")
+        assert (found["label"], found["color"], found["marker"], found["order"]) == ("mine", "", "", UNORDERED)
+        assert (found["keeps"], found["merges"]) == (keeps, merges)
+    with pytest.raises(BadInput, match="the runs table lacks method;"):
+        table.conform(pd.DataFrame(old).drop(columns="method"), "runs")
 
 
 @pytest.mark.parametrize(("number", "message"), [

@@ -18,7 +18,7 @@ from timm.utils import ModelEmaV3
 from tokenlens.errors import BadInput
 from tokenlens.extraction.jobs import Job
 from tokenlens.extraction.pretrained import open_host
-from tokenlens.hosts.checkpoints import finetuned
+from tokenlens.hosts.header import finetuned
 from tokenlens.hosts.loading import input_of
 from tokenlens.methods import method
 from tokenlens.training.draws import BATCH, Order, Parts, seed_with

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import tokenlens.cli
-from tokenlens.hosts.checkpoints import finetuned
+from tokenlens.hosts.header import finetuned
 from tokenlens.records.store import open_runs
 from tokenlens.training import finetune as loop
 

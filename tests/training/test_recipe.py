@@ -14,7 +14,7 @@ from tokenlens.commands.extract import extract
 from tokenlens.commands.finetune import finetune
 from tokenlens.errors import UnknownName
 from tokenlens.training.load_recipe import load_recipe, names
-from tokenlens.training.options import Asked
+from tokenlens.training.options import Options
 
 
 @pytest.mark.parametrize("name", names())
@@ -185,17 +185,17 @@ def test_weights_of_ours_say_their_model_however_they_are_named(tmp_path: Path) 
     safetensors.torch.save_file({"x": torch.zeros(1)}, file, header)
     (tmp_path / "mine.yaml").write_text(f"extends: shapes\nmodel: {{weights: {file}}}\n")
     says = [
-        Asked(weights=str(file)),
-        Asked(words=[f"model.weights={file}"]),
-        Asked(recipe=str(tmp_path / "mine.yaml")),
+        Options(weights=str(file)),
+        Options(changes=[f"model.weights={file}"]),
+        Options(recipe=str(tmp_path / "mine.yaml")),
     ]
-    assert [asked.resolved().model.name for asked in says] == 3 * ["deit_tiny_patch16_224"]
-    assert {asked.resolved().model.weights for asked in says} == {str(file)}
-    others = [Asked(model="nano", weights=str(file)), Asked(weights=str(file), words=["model.name=nano"])]
-    assert [asked.resolved().model.name for asked in others] == ["nano", "nano"]
+    assert [options.resolved().model.name for options in says] == 3 * ["deit_tiny_patch16_224"]
+    assert {options.resolved().model.weights for options in says} == {str(file)}
+    others = [Options(model="nano", weights=str(file)), Options(weights=str(file), changes=["model.name=nano"])]
+    assert [options.resolved().model.name for options in others] == ["nano", "nano"]
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(tokenlens.BadInput, match=r"best\.safetensors is damaged or no checkpoint"):
-        Asked(weights=str(file)).resolved()
+        Options(weights=str(file)).resolved()
 
 
 SILENT = ["loss.class_distillation=0", "loss.token_distillation=0"]
@@ -204,28 +204,28 @@ RESTS = "optimizer.freeze_epochs is 5, and of {} epochs none is left to train th
 
 
 @pytest.mark.parametrize(
-    "asked, says",
+    "options, says",
     [
-        (Asked(method="topkk"), "no method called 'topkk'; did you mean topk"),
-        (Asked(words=["reduction.method=topkk"]), "no method called 'topkk'"),
-        (Asked(method="topk", teacher="t.pth"), UNHEARD.format("topk")),
-        (Asked(method="sit", words=["loss.teacher=t.pth"]), UNHEARD.format("sit")),
-        (Asked(method="dynamicvit", teacher="t.pth", words=SILENT), UNHEARD.format("dynamicvit")),
-        (Asked(method="topk", teacher="t.pth", distill="hard"), None),
-        (Asked(method="dynamicvit", teacher="t.pth"), None),
-        (Asked("imagenet", method="sit", epochs=2), RESTS.format(2)),
-        (Asked("imagenet", method="dynamicvit", epochs=5), RESTS.format(5)),
-        (Asked("imagenet", method="sit", epochs=6), None),
-        (Asked("imagenet", method="topk", epochs=2), None),
-        (Asked("imagenet", method="sit", epochs=2, words=["optimizer.backbone_scale=0"]), None),
+        (Options(method="topkk"), "no method called 'topkk'; did you mean topk"),
+        (Options(changes=["reduction.method=topkk"]), "no method called 'topkk'"),
+        (Options(method="topk", teacher="t.pth"), UNHEARD.format("topk")),
+        (Options(method="sit", changes=["loss.teacher=t.pth"]), UNHEARD.format("sit")),
+        (Options(method="dynamicvit", teacher="t.pth", changes=SILENT), UNHEARD.format("dynamicvit")),
+        (Options(method="topk", teacher="t.pth", distill="hard"), None),
+        (Options(method="dynamicvit", teacher="t.pth"), None),
+        (Options("imagenet", method="sit", epochs=2), RESTS.format(2)),
+        (Options("imagenet", method="dynamicvit", epochs=5), RESTS.format(5)),
+        (Options("imagenet", method="sit", epochs=6), None),
+        (Options("imagenet", method="topk", epochs=2), None),
+        (Options("imagenet", method="sit", epochs=2, changes=["optimizer.backbone_scale=0"]), None),
     ],
 )
-def test_what_would_have_no_effect_is_refused(asked: Asked, says: str | None) -> None:
+def test_what_would_have_no_effect_is_refused(options: Options, says: str | None) -> None:
     if says is None:
-        asked.resolved()
+        options.resolved()
         return
     with pytest.raises(tokenlens.BadInput, match=says):
-        asked.resolved()
+        options.resolved()
 
 
 def test_a_seed_that_torch_cannot_take() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 import tokenlens
 from tokenlens.data import open_data
 from tokenlens.extraction.pretrained import open_host
-from tokenlens.hosts.checkpoints import finetuned
+from tokenlens.hosts.header import finetuned
 from tokenlens.training import distribution
 from tokenlens.training import setup as start
 from tokenlens.training.finetune import Training, finetune

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from tokenlens.extraction.extract import Extracted
+from tokenlens.figures.catalogue import entries
 from tokenlens.records.run import Run
+from tokenlens.workflows import demo as workflow
 from tokenlens.workflows.demo import rows
 
 
@@ -32,3 +35,18 @@ def test_rows_read_the_last_stage_of_the_same_rate_in_either_order() -> None:
     assert lines[2] == ["topk", "0.5", "98.0", "24.0", "0.75", "0.25", "0.12"]
     assert lines[3] == ["topk", "0.9", "97.0", "142.0", "-", "-", "-"]
     assert lines[4][-2:] == ["-", "-"] and lines[4][0] == "l2"
+
+
+def test_it_goes_from_images_to_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "own_methods", lambda: ["none", "topk", "l2", "random"])
+    monkeypatch.setattr(workflow, "RATES", (0.5,))
+    monkeypatch.setattr(workflow, "METRICS", ("iou",))
+    monkeypatch.setattr(workflow, "RESAMPLES", 10)
+    monkeypatch.setattr(workflow, "entries", lambda: entries(["accuracy", "object"]))
+    lines = list(workflow.demo(tmp_path / "demo", images=8, device="cpu"))
+    table = [line.split() for line in lines if line.startswith(("none ", "topk ", "l2 ", "random "))]
+    assert [row[0] for row in table] == ["none", "topk", "l2", "random"] and all(len(row) == 7 for row in table)
+    assert any("not enough runs" in line for line in lines)  # the findings are told
+    made = {path.relative_to(tmp_path / "demo").as_posix() for path in (tmp_path / "demo").rglob("*") if path.is_file()}
+    assert {"report.html", "results/comparison.parquet", "results/findings.parquet"} < made
+    assert {f"figures/{name}.{kind}" for name in ("accuracy", "object") for kind in ("png", "pdf")} < made

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import click
 
+from .options import DEVICE, examples
 
-@click.command()
+EXAMPLES = examples(
+    "tokenlens demo",
+    "tokenlens demo --images 64 --out somewhere",
+)
+
+
+@click.command(epilog=EXAMPLES)
 @click.option("--images", type=click.IntRange(min=8), default=256, show_default=True, help="Held-out images.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True)
-@click.pass_context
-def demo(ctx: click.Context, images: int, device: str, out: Path) -> None:
+@click.option("--device", type=DEVICE, default="auto", show_default=True, help="Where to compute.")
+@click.option("--out", type=click.Path(path_type=Path), default="demo", show_default=True, help="Folder.")
+def demo(images: int, device: str, out: Path) -> None:
     """Extract, compare, draw and report every method, on the embedded images and weights; minutes, offline.
 
     Prints the study's findings, and of each run accuracy, tokens left, the share of the object's patches that were
@@ -20,12 +26,5 @@ def demo(ctx: click.Context, images: int, device: str, out: Path) -> None:
     """
     from ..workflows.demo import demo as run_demo
 
-    def command(name: str, words: list[str]) -> None:
-        group = ctx.find_root().command
-        assert isinstance(group, click.Group)
-        found = group.get_command(ctx, name)
-        assert found is not None, f"the command {name} is not installed"
-        found.main(words, standalone_mode=False)
-
-    for line in run_demo(out, images, device, command):
+    for line in run_demo(out, images, device):
         click.echo(line)

@@ -7,15 +7,23 @@ from typing import Any
 
 import click
 
-from .options import model_options
+from .options import examples, model_options, remote_option
+
+EXAMPLES = examples(
+    "tokenlens extract --method topk,tome,random --keep-rate 0.25,0.5",
+    "tokenlens extract --data folder:photos --model deit_small_patch16_224",
+    "tokenlens extract --method dpcknn --weights best_checkpoint.pth",
+    "tokenlens extract --weights finetuned/NAME/best.safetensors",
+)
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @model_options
-@click.option("--data", help="KIND:PLACE.  [default: embedded:shapes, or as above]")
+@click.option("--data", help="KIND:PLACE, as `tokenlens data` lists them.  [default: embedded:shapes, or as above]")
 @click.option("--split", default="val", show_default=True, help="Part of the data: train, val or test.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many images.  [default: 1000 of an embedded set]")
 @click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be read, instead of refusing.")
+@remote_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at a time.")
 @click.option(
     "--precision",
@@ -34,18 +42,12 @@ from .options import model_options
 )
 @click.option("--soft", is_flag=True, help="Store the soft maps of soft mergers too.")
 @click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of runs.")
-def extract(asked: dict[str, Any], **settings: Any) -> None:
+def extract(models: dict[str, Any], **settings: Any) -> None:
     """Extract the patterns of one or more methods into a folder of runs.
 
     A run that was stopped goes on where it was, a finished one is left alone.
-
-    \b
-    tokenlens extract --method topk,tome,random --keep-rate 0.25,0.5
-    tokenlens extract --method atc-average --data folder:photos --model deit_small_patch16_224
-    tokenlens extract --weights best_checkpoint.pth --method dpcknn --keep-rate 0.5
-    tokenlens extract --weights finetuned/best.safetensors
-    """  # noqa: D301
+    """
     from ..extraction.jobs import Job
 
-    for result in Job(**settings, **asked).run():
+    for result in Job(**settings, **models).run():
         click.echo(result)

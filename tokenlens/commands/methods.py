@@ -1,21 +1,34 @@
-"""`tokenlens methods`: what there is to choose from."""
+"""`tokenlens methods`: the reduction methods."""
 
 from __future__ import annotations
 
-import click
+from collections.abc import Iterator
+
+from .listing import Row, listing_command
+from .options import examples
 
 
-@click.command()
-def methods() -> None:
-    """List the methods: what they do, what they need, where they come from."""
-    from ..methods import methods as registered
+def rows() -> Iterator[Row]:
+    """The methods in the order of the study, then those of other packages."""
+    from ..methods.registry import METHODS
 
-    rows: list[tuple[str, ...]] = [("method", "family", "training", "needs", "paper", "options", "what it does")]
-    for name, method in registered().items():
+    for name, method in METHODS.items():
         reducer = method.reducer
-        options = ", ".join(f"{option}={value}" for option, value in method.defaults.items())
-        cells = ("needed" if reducer.trained else "", ", ".join(reducer.needs), reducer.paper, options)
-        rows.append((name, reducer.family, *(cell or "-" for cell in cells), method.card))
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    for row in rows:
-        click.echo("  ".join([*(word.ljust(width) for word, width in zip(row, widths, strict=False)), row[6]]))
+        facts = {
+            "learned": reducer.trained,
+            "needs": list(reducer.needs),
+            "paper": reducer.paper,
+            "options": method.defaults,
+            "onnx": reducer.portable,
+            "defined in": METHODS.origin(name),
+        }
+        yield Row(name, reducer.family, method.card, facts)
+
+
+methods = listing_command(
+    "methods",
+    "method",
+    "List the methods: how they reduce, and what they do; with names, all that is known of these.",
+    rows,
+    examples("tokenlens methods", "tokenlens methods kmedoids,atc-average", "tokenlens methods --json"),
+)

@@ -1,19 +1,69 @@
-"""What a user writes between commas and slashes, and the options that say which models are meant."""
+"""The grammar that all commands share: lists, numbers, folders of runs, examples, and which models are meant.
+
+Whatever takes a list takes commas and repetition alike: `--method a,b --method c`. NAME=VALUE lists are split at the
+commas before the next name only, so that a value may hold commas of its own.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ..errors import BadInput
 
+Command = Callable[..., None]
+SEED = click.IntRange(0, 2**63 - 1)  # torch counts no further
+DEVICE = click.Choice(["auto", "cpu", "cuda"])
+_COUNT = click.IntRange(min=1)
+_BEFORE_A_NAME = re.compile(r",(?=\s*[\w.-]+\s*=)")
 
-def words(value: str | None) -> list[str]:
-    """Split at commas: several runs in one call."""
-    return [word.strip() for word in (value or "").split(",") if word.strip()]
+
+def items(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Split what was given at commas; () where nothing was given."""
+    return _split(parameter, given, re.compile(","))
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    return _split(parameter, given, _BEFORE_A_NAME)
+
+
+def _split(parameter: click.Parameter, given: tuple[str, ...], comma: re.Pattern[str]) -> tuple[str, ...]:
+    found = tuple(word.strip() for text in given for word in comma.split(text) if word.strip())
+    if given and not found:
+        raise BadInput(f"{parameter.opts[-1]} {','.join(given)!r} names nothing; name one or more, or leave it out")
+    return found
+
+
+def list_option(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """An option of several values, between commas or repeated; the command gets a tuple."""
+    return click.option(*names, multiple=True, callback=items, **settings)
+
+
+def pairs_option(*names: str, metavar: str = "NAME=VALUE,...", **settings: Any) -> Callable[[Command], Command]:
+    """An option of several NAME=VALUE, between commas or repeated; the command gets a tuple of them."""
+    return click.option(*names, multiple=True, callback=_pairs, metavar=metavar, **settings)
+
+
+def where_option(what: str = "Runs") -> Callable[[Command], Command]:
+    """`--where`, whose grammar is that of `tokenlens.records.where`; the command gets a tuple of texts."""
+    help = f"{what} with these attributes only: dataset=embedded:shapes,model=nano; one of several: method=topk|tome."
+    return click.option("--where", multiple=True, metavar="KEY=VALUE,...", help=help)
+
+
+def remote_option(command: Command) -> Command:
+    """`--allow-remote`; the command gets it as `allow_remote`."""
+    help = "Fetch from the network what only a file names: a run, a header, a recipe."
+    return click.option("--allow-remote", is_flag=True, help=help)(command)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help, as it is."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def numbers(value: str, kind: Any, what: str, separator: str = "/") -> list[Any]:
@@ -32,18 +82,51 @@ _EXAMPLES = {
 }
 
 
-def model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of `tokenlens.extraction.reduced_models.Models`; the command gets its fields as a dict, `asked`."""
+def blocks_of(words: tuple[str, ...]) -> list[int] | None:
+    """What `--blocks` says; None where it says nothing."""
+    return numbers(",".join(words), int, "blocks", ",") if words else None
+
+
+def rate_of(text: str) -> float | list[float]:
+    """One keep rate, or one for each block: "0.5", "0.7/0.5/0.3"."""
+    rates = numbers(text, float, "keep rate")
+    return rates[0] if len(rates) == 1 else rates
+
+
+def there(option: str, folder: Path | None, default: str) -> Path:
+    """A folder that is named has to be there; the default one need not."""
+    if folder is not None and not folder.is_dir():
+        what = option.strip("-")
+        raise BadInput(f"there is no folder {folder}; say with {option} where the {what} are, or leave the option out")
+    return Path(default) if folder is None else folder
+
+
+def runs_argument(command: Command) -> Command:
+    """RUNS, a folder: the command's argument, or as ever its option --runs; the command gets it as `runs`, or None."""
 
     @wraps(command)
-    def parsed(method: str | None, keep_rate: str, keep: str, blocks: str, **settings: Any) -> None:
-        rates = [numbers(rate, float, "keep rate") for rate in words(keep_rate)]
-        asked = {name: settings.pop(name) for name in _AS_THEY_ARE}
-        asked["methods"] = None if method is None else words(method)
-        asked["keep_rates"] = [rate[0] if len(rate) == 1 else rate for rate in rates]
-        asked["keep"] = numbers(keep, int, "keep") if keep else None
-        asked["blocks"] = numbers(blocks, int, "blocks", ",") if blocks else None
-        command(asked=asked, **settings)
+    def parsed(runs: Path | None, runs_option: Path | None, **settings: Any) -> None:
+        if runs is not None and runs_option is not None:
+            raise BadInput(f"two folders of runs are given, {runs} and --runs {runs_option}; give one")
+        command(runs=runs_option if runs is None else runs, **settings)
+
+    place = click.Path(path_type=Path)
+    click.option("--runs", "runs_option", type=place, metavar="RUNS", help="The same as the argument.")(parsed)
+    click.argument("runs", required=False, type=place)(parsed)
+    return parsed
+
+
+def model_options(command: Command) -> Command:
+    """The options of `tokenlens.extraction.reduced_models.Models`; the command gets its fields as a dict, `models`."""
+
+    @wraps(command)
+    def parsed(method: tuple[str, ...], keep_rate: tuple[str, ...], keep: str, blocks: Any, **settings: Any) -> None:
+        models = {name: settings.pop(name) for name in _AS_THEY_ARE}
+        models["methods"] = method or None
+        models["keep_rates"] = [rate_of(rate) for rate in keep_rate]
+        models["keep"] = numbers(keep, int, "keep") if keep else None
+        models["blocks"] = blocks_of(blocks)
+        command(models=models, **settings)
 
     for option in reversed(_MODELS):
         option(parsed)
@@ -51,26 +134,21 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _AS_THEY_ARE = ("remove", "decreasing", "options", "model", "weights", "heads", "device", "seed")
-SEED = click.IntRange(0, 2**63 - 1)  # torch counts no further
-_COUNT = click.IntRange(min=1)
-_WHERE = click.Choice(["auto", "cpu", "cuda"])
-_MODELS = [
-    click.option("--method", help="One or more, between commas.  [default: topk, or what --weights says]"),
-    click.option(
+_MODELS: list[Callable[[Command], Command]] = [
+    list_option("--method", help="One or more, between commas.  [default: topk, or what --weights says]"),
+    list_option(
         "--keep-rate", help="One or more, between commas; 0.7/0.5/0.3 is one a block.  [default: 0.5, or as above]"
     ),
     click.option("--keep", help="Counts instead of rates: patch tokens left after each block, 98/49/24."),
-    click.option(
-        "--remove", type=click.IntRange(min=1), help="Off the shelf instead: so many tokens go at every block."
-    ),
+    click.option("--remove", type=_COUNT, help="Off the shelf instead: so many tokens go at every block."),
     click.option(
         "--decreasing", is_flag=True, help="With --remove: twice as many at the first block, none at the last."
     ),
-    click.option("--blocks", help="Where to reduce, 0-indexed.  [default: 3,6,9, or as above]"),
-    click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the method; repeatable."),
+    list_option("--blocks", help="Where to reduce, 0-indexed.  [default: 3,6,9, or as above]"),
+    pairs_option("--option", "options", help="Of the method, as `tokenlens methods NAME` lists them."),
     click.option("--model", help="nano, or a timm name.  [default: nano, or what --weights says]"),
     click.option("--weights", help="A file, hf:owner/name, or random.  [default: the published ones]"),
     click.option("--heads", type=_COUNT, help="Attention heads, where neither name nor weights tell."),
-    click.option("--device", type=_WHERE, default="auto", show_default=True, help="Where to compute."),
+    click.option("--device", type=DEVICE, default="auto", show_default=True, help="Where to compute."),
     click.option("--seed", type=SEED, default=0, show_default=True, help="Of whatever is drawn."),
 ]

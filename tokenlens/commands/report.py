@@ -1,46 +1,47 @@
-"""The command `tokenlens report`."""
+"""`tokenlens report`: one HTML page of runs, findings, figures and patterns."""
 
+from __future__ import annotations
+
+import sys
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
-from tokenlens.errors import BadInput
+from .options import examples, remote_option, runs_argument, there, where_option
 
-
-def _there(context: click.Context, option: click.Parameter, folder: str) -> str:
-    """A folder that is named has to be there, or a good report would be replaced by one without what it held."""
-    name = str(option.name)
-    if context.get_parameter_source(name) is not ParameterSource.DEFAULT and not Path(folder).is_dir():
-        raise BadInput(f"there is no folder {folder}; say with --{name} where the {name} are, or leave the option out")
-    return folder
-
-
-@click.command()
-@click.option("--runs", default="./runs", show_default=True, type=click.Path(), callback=_there, help="Folder of runs.")
-@click.option(
-    "--results", default="./results", show_default=True, type=click.Path(), callback=_there, help="Folder of tables."
+EXAMPLES = examples(
+    "tokenlens report",
+    "tokenlens report my-runs --results my-results --out page.html",
+    "tokenlens report --split --images 5000 --out report",
 )
-@click.option("--out", type=click.Path(), help="File to write.  [default: report.html; with --split the folder report]")
+
+
+@click.command(epilog=EXAMPLES)
+@runs_argument
+@click.option("--results", type=click.Path(path_type=Path), help="Folder of tables.  [default: results]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write.  [default: report.html; with --split the folder report]",
+)
 @click.option("--split", is_flag=True, help="Write a folder that loads piece by piece: for many images.")
 @click.option("--images", default=500, show_default=True, type=click.IntRange(min=1), help="Images of each data set.")
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="KEY=VALUE,...",
-    help="Runs with these attributes only: method=topk,keep_rate=0.5; several values: method=topk|tome.",
-)
-def report(runs: str, results: str, out: str | None, split: bool, images: int, where: tuple[str, ...]) -> None:
-    """Write one HTML page of runs, findings, figures and patterns, to look at and to send to a colleague.
+@where_option()
+@remote_option
+def report(
+    runs: Path | None, results: Path | None, out: Path | None, split: bool, images: int, where: tuple[str, ...],
+    allow_remote: bool,
+) -> None:  # fmt: skip
+    """Write one HTML page of RUNS (default: runs), findings, figures and patterns.
 
-    It needs no server and no network.
+    It is to look at and to send to a colleague, and needs no server and no network.
     """
-    import sys
-
+    # a good report would be replaced by one without what it held, were a folder that is named not there
+    runs, results = there("--runs", runs, "runs"), there("--results", results, "results")
     from tokenlens.figures.report.write import write_report
 
-    place = Path(out or ("report" if split else "report.html"))
-    done = write_report(Path(runs), Path(results), place, split, images, where, progress=sys.stderr.isatty())
+    place = out or Path("report" if split else "report.html")
+    done = write_report(runs, results, place, split, images, where, sys.stderr.isatty(), allow_remote)
     for note in done.notes:
         click.echo(note, err=True)
     click.echo(f"{done.path} ({done.size / 1e6:.1f} MB)")

@@ -1,15 +1,17 @@
-"""A plan is what a reducer decided at one stage. There are three kinds: select, merge and mix.
+"""A plan is what a reducer decided at one stage: where each old token goes, decided once and carried out by anyone.
 
-Shapes: B images, N patch tokens in, K patch tokens out, C channels. Prefix tokens never appear in a plan.
+There are three kinds: select, merge and mix. Shapes: B images, N patch tokens in, K patch tokens out, C channels, and
+`...` any further dimensions. Prefix tokens never appear in a plan.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from .view import View
@@ -17,26 +19,94 @@ if TYPE_CHECKING:
 
 @dataclass
 class Plan:
-    """What becomes of the N tokens of a view."""
+    """What becomes of the N tokens of a view. What travels with the tokens follows by `carry`, and back by `spread`."""
 
-    tokens: Tensor
-    """(B, K, C) the tokens that go on"""
-    kept: Tensor
-    """(B, K) int64: the old token that each one still is; -1: a blend, or padding"""
-    group: Tensor
-    """(B, N) int64: the new token that each old one went into; -1: dropped"""
-    mass: Tensor | None = None
-    """(B, K) float: how much each weighs as an attention key; 0: padding; None: all 1"""
-    weights: Tensor | None = None
-    """(B, K, N) float: the soft map of a soft merger"""
+    kept: Int[Tensor, "b k"]
+    """the old token that each one still is; -1: a blend, or padding"""
+    group: Int[Tensor, "b n"]
+    """the new token that each old one went into; -1: dropped"""
+    share: Float[Tensor, "b n"] | None = None
+    """how much each old token counts in its new one, which is their weighted sum; None: new tokens are old ones"""
+    mass: Float[Tensor, "b k"] | None = None
+    """how much each weighs as an attention key; 0: padding; None: all 1"""
+    weights: Float[Tensor, "b k n"] | None = None
+    """the soft map of a soft merger"""
+    source: Int[Tensor, "b k"] | None = None
+    """the old token that each new one is copied from, where that is not `kept`: padding, or a policy in training"""
+    content: Float[Tensor, "b n c"] | None = None
+    """what is carried in the tokens' place, as by methods that mix normalised tokens; None: the tokens themselves"""
+
+    @property
+    def count(self) -> int:
+        """K, padding included."""
+        return self.kept.shape[1]
+
+    def carry(self, x: Shaped[Tensor, "b n ..."], prefix: int = 0) -> Shaped[Tensor, "b k ..."]:
+        """Take along what belongs to the old tokens: tokens, positions, scores.
+
+        The first `prefix` of x are none of the N and go on as they are. Sums are made in float32 (float64 of float64),
+        the result is of the type of x.
+
+        Example:
+            >>> import torch
+            >>> plan = Plan(torch.tensor([[0, -1]]), torch.tensor([[0, 1, 1]]), torch.tensor([[1.0, 0.5, 0.5]]))
+            >>> plan.carry(torch.tensor([[1.0, 2.0, 4.0]]))
+            tensor([[1., 3.]])
+            >>> plan.spread(torch.tensor([[7.0, 8.0]]))
+            tensor([[7., 8., 8.]])
+        """
+        if self.weights is None and self.share is None:  # one gather, of prefix and survivors
+            ahead = positions(x.shape[0], prefix, x.device)
+            return gather(x, torch.cat([ahead, self.origin + prefix], 1) if prefix else self.origin)
+        if prefix:
+            return torch.cat([x[:, :prefix], self.carry(x[:, prefix:])], 1)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32)).reshape(*x.shape[:2], -1)
+        if self.share is not None:
+            share = torch.where(self.group >= 0, self.share, 0.0).to(wide.dtype).unsqueeze(-1)
+            new = sum_by_group(wide * share, self.group.clamp(min=0), self.count)
+        else:
+            new = self.weights.to(wide.dtype) @ wide  # type: ignore[union-attr]
+        return new.reshape(x.shape[0], self.count, *x.shape[2:]).to(x.dtype)
+
+    def spread(self, y: Shaped[Tensor, "b k ..."]) -> Shaped[Tensor, "b n ..."]:
+        """Un-merge: every old token gets what its new one has, dropped ones get 0."""
+        there = self.group >= 0
+        back = gather(y, self.group.clamp(min=0))
+        return back.masked_fill(~there.reshape(*there.shape, *[1] * (back.dim() - 2)), 0)
+
+    def carry_attention(self, weights: Float[Tensor, "b h t t"], prefix: int) -> Float[Tensor, "b h s s"]:
+        """Take along a softmax over all tokens: rows are carried, what was paid to the members of a group is summed.
+
+        What was paid to dropped tokens is shared out among the others, so that rows sum to 1 again.
+        """
+        summing = self if self.share is None else replace(self, share=torch.ones_like(self.share))
+        rows = self.carry(weights.transpose(1, 2), prefix)
+        new = summing.carry(rows.permute(0, 3, 2, 1), prefix).permute(0, 2, 3, 1)
+        if self.mass is not None:
+            new = new.masked_fill(nn.functional.pad(self.mass == 0, (prefix, 0))[:, None, None], 0)
+        return new / new.sum(-1, keepdim=True)
+
+    @property
+    def origin(self) -> Int[Tensor, "b k"]:
+        """The old token that each new one is a copy of, in plans that blend none; token 0 for padding."""
+        return self.kept.clamp(min=0) if self.source is None else self.source
 
 
 def gather(values: Tensor, index: Tensor) -> Tensor:
-    """Take values[b, index[b, k]]: (B, N) or (B, N, C) by (B, K) -> (B, K) or (B, K, C)."""
+    """Take values[b, index[b, k]]: (B, N, ...) by (B, K) -> (B, K, ...)."""
     if values.dim() == 2:
         return values.gather(1, index)
     image = torch.arange(values.shape[0], device=values.device).unsqueeze(1)  # `len` would fix the batch in ONNX
     return values[image, index]  # half the time of `gather` with an expanded index, forward and backward
+
+
+def sum_by_group(values: Tensor, group: Tensor, count: int) -> Tensor:
+    """Sum the members of each group: (B, N, C) by (B, N) int64 in [0, count) -> (B, count, C)."""
+    batch = values.shape[0]
+    # one flat index_add is the fastest of the ways to sum by group
+    flat = (group + count * torch.arange(batch, device=group.device).unsqueeze(1)).flatten()
+    summed = values.new_zeros(batch * count, values.shape[-1]).index_add(0, flat, values.flatten(0, 1))
+    return summed.view(batch, count, -1)
 
 
 def positions(rows: int, columns: int, device: torch.device) -> Tensor:
@@ -64,7 +134,7 @@ def select(view: View, index: Tensor, padded: bool = False) -> Plan:
         group = torch.cat([group, spare], 1).scatter(1, aside, places)[:, :-1]
     else:
         group = group.scatter(1, source, places)
-    return Plan(gather(view.tokens, source), index, group, mass)
+    return Plan(index, group, mass=mass, source=source)
 
 
 def merge(
@@ -87,28 +157,17 @@ def merge(
 
     A token that is alone in its group is still itself (`kept`), all others are blends.
     """
-    tokens = view.tokens
     batch, old = group.shape
-    if weight is None:
-        weight = torch.ones(batch, old, device=tokens.device) if view.mass is None or not sizes else view.mass
-    weight = weight.to(tokens.dtype)
-    total = tokens.new_zeros(batch, count).scatter_add(1, group, weight)
-    # one flat index_add is the fastest of the ways to sum by group
-    flat = (group + count * torch.arange(batch, device=group.device).unsqueeze(1)).flatten()
-    summed = tokens.new_zeros(batch * count, tokens.shape[-1]).index_add(
-        0, flat, (tokens * weight.unsqueeze(-1)).flatten(0, 1)
-    )
-    merged = summed.view(batch, count, -1) / (total + eps).unsqueeze(-1)
-    members = torch.zeros(batch, count, dtype=torch.int64, device=group.device).scatter_add(
-        1, group, torch.ones_like(group)
-    )
+    one = torch.ones(batch, old, device=group.device)
+    size = one if view.mass is None else view.mass
+    weight = (size if sizes else one) if weight is None else weight
+    total = weight.new_zeros(batch, count).scatter_add(1, group, weight)
+    share = weight / (total + eps).gather(1, group)
+    members = group.new_zeros(batch, count).scatter_add(1, group, torch.ones_like(group))
     one_member = torch.zeros_like(members).scatter(1, group, positions(batch, old, group.device))
     kept = one_member.masked_fill(members != 1, -1)
-    mass = None
-    if sizes:
-        old_mass = torch.ones_like(weight) if view.mass is None else view.mass.to(weight.dtype)
-        mass = torch.zeros_like(total).scatter_add(1, group, old_mass)
-    return Plan(merged, kept, group, mass)
+    mass = torch.zeros_like(total, dtype=size.dtype).scatter_add(1, group, size) if sizes else None
+    return Plan(kept, group, share, mass)
 
 
 def mix(weights: Tensor, values: Tensor) -> Plan:
@@ -122,4 +181,4 @@ def mix(weights: Tensor, values: Tensor) -> Plan:
     """
     batch, count, _ = weights.shape
     kept = torch.full((batch, count), -1, dtype=torch.int64, device=weights.device)
-    return Plan(weights @ values, kept, weights.argmax(1), None, weights)
+    return Plan(kept, weights.argmax(1), weights=weights, content=values)

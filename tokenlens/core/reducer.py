@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput
+from .families import KEEPING, MERGING
 from .plan import Plan
 from .schedule import Schedule
 from .view import View
@@ -73,8 +74,8 @@ class Reducer(nn.Module):
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
         if "family" in cls.__dict__:
-            cls.keeps = cls.__dict__.get("keeps", cls.family in ("pruning", "radial", "random"))
-            cls.merges = cls.__dict__.get("merges", cls.family in ("merging", "soft"))
+            cls.keeps = cls.__dict__.get("keeps", cls.family in KEEPING)
+            cls.merges = cls.__dict__.get("merges", cls.family in MERGING)
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()

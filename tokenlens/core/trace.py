@@ -26,7 +26,7 @@ class Trace:
         self.mass: dict[int, Tensor] = {}
         """block -> (B, K): the masses after a stage, where not all are 1; in training what a policy learns from"""
         self._home = self.patch  # (B, P) the token that each patch's content is in; -1: dropped
-        self._kept: list[Tensor] = []
+        self._patch: list[Tensor] = []
         self._group: list[Tensor] = []
         self._left: list[Tensor] = []
 
@@ -41,14 +41,12 @@ class Trace:
             if keep_weights and plan.weights is not None:
                 self.soft[block] = plan.weights
         batch, patches = self._home.shape
-        column = torch.where(self.patch >= 0, self.patch, patches)  # blends go to a column that is cut off
-        kept = torch.zeros(batch, patches + 1, dtype=torch.bool, device=self.patch.device)
-        self._kept.append(kept.scatter(1, column, True)[:, :-1])
+        self._patch.append(self.patch)
         self._group.append(self._home)
         if plan is None:
             left = self._left[-1] if self._left else torch.full((batch,), patches, device=self.patch.device)
         elif plan.mass is None:
-            left = torch.full((batch,), plan.tokens.shape[1], device=self.patch.device)
+            left = torch.full((batch,), plan.count, device=self.patch.device)
         else:
             left = (plan.mass > 0).sum(1)
         self._left.append(left)
@@ -57,7 +55,13 @@ class Trace:
     @property
     def kept(self) -> Tensor:
         """(B, S, P) bool: the patch still stands for itself after the stage."""
-        return torch.stack(self._kept, 1)
+        batch, patches = self._home.shape
+        stages = []
+        for patch in self._patch:
+            column = torch.where(patch >= 0, patch, patches)  # blends go to a column that is cut off
+            kept = torch.zeros(batch, patches + 1, dtype=torch.bool, device=patch.device)
+            stages.append(kept.scatter(1, column, True)[:, :-1])
+        return torch.stack(stages, 1)
 
     @property
     def group(self) -> Tensor:

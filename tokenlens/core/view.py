@@ -1,6 +1,6 @@
 """A view is all that a reducer may look at. What is not read is not computed.
 
-Shapes: B images, N patch tokens, C channels, H heads, D channels a head. Everything is float32.
+Shapes: B images, N patch tokens, C channels, H heads, D channels a head. What is decided from is float32.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import BadInput
-from ..hosts.attention import Attended
+from .attention import Attended, widen
 from .random import uniform
 
 
@@ -20,12 +21,12 @@ from .random import uniform
 class View:
     """The patch tokens before a stage, and what the model knows about them."""
 
-    tokens: Tensor
-    """(B, N, C)"""
-    patch: Tensor
-    """(B, N) int64: the patch that each token still is, row-major on the grid; -1: a blend or padding"""
-    mass: Tensor | None
-    """(B, N): how much each token weighs as an attention key; 0: padding; None: all 1"""
+    x: Float[Tensor, "b n c"]
+    """the tokens in the host's precision; a decision reads `tokens`"""
+    patch: Int[Tensor, "b n"]
+    """the patch that each token still is, row-major on the grid; -1: a blend or padding"""
+    mass: Float[Tensor, "b n"] | None
+    """how much each token weighs as an attention key; 0: padding; None: all 1"""
     grid: tuple[int, int]
     """rows and columns of patches"""
     keep: int
@@ -38,6 +39,11 @@ class View:
     """the latest attention: this block's after attention, the previous block's before a block"""
     seeds: Callable[[], Tensor] | None = None
     """(B, S) int64 on the CPU: the seed of each image at this stage, a row of numbers"""
+
+    @property
+    def tokens(self) -> Float[Tensor, "b n c"]:
+        """The tokens in float32 (float64 in a float64 model): ranks and distances are made in it."""
+        return widen(self.x)
 
     @property
     def keys(self) -> Tensor:
@@ -61,7 +67,7 @@ class View:
         All 1 where no attention went before (a stage before the first block).
         """
         if self.attended is None:
-            return torch.ones(self.patch.shape, device=self.tokens.device)
+            return torch.ones(self.patch.shape, device=self.x.device)
         return self.attended.rows(slice(None)).sum((1, 2))[:, self.prefix :]
 
     @property
@@ -75,4 +81,4 @@ class View:
     def draw(self) -> Tensor:
         """(B, N) uniform in [0, 1), float32, from each image's own seed: the batch size cannot change it."""
         assert self.seeds is not None, "a view for a method that draws comes with seeds"
-        return uniform(self.seeds(), self.tokens.shape[1]).to(self.tokens.device)
+        return uniform(self.seeds(), self.x.shape[1]).to(self.x.device)

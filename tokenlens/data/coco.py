@@ -2,7 +2,8 @@
 
 As in the study: a label is true where the image has any annotation of the category, crowds too; categories are in
 ascending id (which skips ten of 90); images without annotations are left out (40,137 of 40,504 stay in val2014). The
-study's size groups by area in pixels, below 32 x 32 small, below 96 x 96 medium, else large, are kept in `sizes`. Where
+study's size groups by area in pixels, below 32 x 32 small, below 96 x 96 medium, else large, are kept in `sizes`; an
+annotation without an area has that of its box. Where
 both years lie in the folder, 2014 is read; the split val2017 says otherwise. Image ids are COCO's, which the two years
 share; images are in ascending id, where the published code has the order of first annotation.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenlens.data.files import FileSet, root_of
+from tokenlens.data.registry import register
 from tokenlens.data.selection import absent, chosen, unreadable
 from tokenlens.errors import BadInput
 
@@ -38,6 +40,7 @@ class Coco(FileSet):
     arrays: ClassVar[tuple[str, ...]] = ("labels", "sizes")
 
 
+@register("coco", "coco:PATH", labels="several", splits=("train", "val"), ids="COCO's image ids")
 def open_coco(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> Coco:
     """Open COCO, unpacked: `where` holds the folders annotations and val2014, train2014 (or of 2017).
 
@@ -88,9 +91,19 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _slim(entry: dict[str, Any]) -> Any:
-    if "image_id" in entry or "category_id" in entry:
-        return entry.get("image_id"), entry.get("category_id"), entry.get("area")
+    if "file_name" not in entry and ("image_id" in entry or "category_id" in entry):
+        return entry.get("image_id"), entry.get("category_id"), _area(entry)
     return entry
+
+
+def _area(entry: dict[str, Any]) -> Any:
+    """An annotation's area in pixels; where a labelling program left it out, that of its box, and of neither 0."""
+    if entry.get("area") is not None:
+        return entry["area"]
+    match entry.get("bbox"):
+        case [_, _, int() | float() as width, int() | float() as height]:
+            return width * height
+    return 0
 
 
 def _names(path: Path, content: dict[str, Any], table: str, key: str) -> dict[int, str]:

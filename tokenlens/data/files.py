@@ -1,9 +1,12 @@
 """What all sets have in common whose images lie in files: opening one, and saying what is wrong with it."""
 
+import hashlib
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Self
 
@@ -13,6 +16,9 @@ from PIL import Image, UnidentifiedImageError
 
 from tokenlens.data.picture import read_rgb
 from tokenlens.errors import BadInput
+
+FEW = 4  # classes; fewer are named
+LONGEST = 30  # letters of the words in a set's name
 
 
 class BadImage(BadInput):
@@ -42,6 +48,10 @@ class FileSet:
     files: tuple[str, ...] = field(repr=False)
     labels: NDArray[Any] = field(repr=False)
     bad: list[tuple[str, str]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    """what was understood, or passed over, a sentence each"""
+    whole: Self | None = field(default=None, repr=False)
+    """all images of the split, where this holds some of them"""
 
     arrays: ClassVar[tuple[str, ...]] = ("labels",)  # those with a row for each image
 
@@ -52,6 +62,28 @@ class FileSet:
     def multi_label(self) -> bool:
         """Whether an image can be of several classes."""
         return self.labels.ndim == 2
+
+    @cached_property
+    def dataset(self) -> str:
+        """What runs call the set, wherever it lies: its kind, and a digest of the ids and sizes of all its images.
+
+        The words before the digest are its classes, or how many classes or images there are.
+        """
+        whole = self.whole or self
+        found = hashlib.sha256("\n".join(whole.classes).encode())
+        for name, size in zip(whole.ids, whole.byte_counts(), strict=True):
+            found.update(f"\n{name} {size}".encode())
+        count = len(whole.classes)
+        words = "-".join(whole.classes) if 0 < count < FEW else f"{count}-classes" if count else f"{len(whole)}-images"
+        return f"{self.name.partition(':')[0]}:{slug(words)}-{found.hexdigest()[:8]}"
+
+    def byte_counts(self) -> Iterator[int]:
+        """The bytes of each image; -1 where there is no file."""
+        for file in self.files:
+            try:
+                yield Path(file).stat().st_size
+            except OSError:
+                yield -1
 
     def image(self, index: int) -> Image.Image:
         """Return one image: RGB, upright, first frame, transparency on white; raises `BadImage`."""
@@ -84,6 +116,11 @@ class FileSet:
         """The set of these images only, in this order."""
         rows = {name: getattr(self, name)[which] for name in self.arrays}
         return replace(self, ids=tuple(self.ids[i] for i in which), files=tuple(self.files[i] for i in which), **rows)
+
+
+def slug(words: str) -> str:
+    """Words as part of a name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", words)[:LONGEST].strip("-") or "set"
 
 
 def root_of(where: str, kind: str) -> Path:

@@ -1,8 +1,9 @@
 """Any folder of images, with or without class subfolders.
 
-Where the folder has a subfolder named after the split (`val`, also `valid` and `validation`), only that one is read.
-The subfolders are the classes; images that lie beside them, and those of a flat folder, have the label -1. Names that
-start with a dot are skipped, links are followed, and a link back to a folder above it is not.
+Where the folder has a subfolder named after the split (`val`, also `valid`, `val2017`, `dev` and the like), only that
+one is read. The subfolders are the classes, numbered in natural order as by timm (10 after 9); images that lie beside
+them, and those of a flat folder, have the label -1. Hidden names and what file systems leave behind are skipped, links
+are followed, and a link back to a folder above it is not.
 
 Every chosen image is decoded once when the set is opened, so that nothing fails hours into a run.
 """
@@ -14,16 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from tokenlens.data.files import BadImage, FileSet, root_of
+from tokenlens.data.names import EXTENSIONS, SPLITS, is_left_over, natural_order, split_of, unread
+from tokenlens.data.registry import register
 from tokenlens.data.selection import chosen, unreadable
 from tokenlens.errors import BadInput
 
 __all__ = ["BadImage", "class_folders", "class_of", "image_files", "listing", "open_folder", "split_folder", "text"]
 
-EXTENSIONS = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif".split())
-SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-NOT_CLASSES = frozenset({"__MACOSX", "@eaDir"})  # what archivers and network drives leave behind
 
-
+@register("folder", "folder:PATH", ids="paths below the folder")
 def open_folder(
     path: str, split: str = "val", limit: int | None = None, skip_bad: bool = False, check: bool = True
 ) -> FileSet:
@@ -43,8 +43,9 @@ def open_folder(
         BadInput: no such folder, no images, no such split, or images that cannot be read.
     """
     root = root_of(path, "folder")
-    top = split_folder(root, split)
-    names = sorted((file.relative_to(root).as_posix(), file) for file in image_files(top))
+    top, said = split_folder(root, split)
+    files, missed = image_files(top)
+    names = sorted((file.relative_to(root).as_posix(), file) for file in files)
     classes = class_folders(top) if any(class_of(top, file) for _, file in names) else ()
     number = {name: i for i, name in enumerate(classes)}
     found = FileSet(
@@ -54,21 +55,32 @@ def open_folder(
         tuple(text(name) for name, _ in names),
         tuple(str(file) for _, file in names),
         np.array([number.get(class_of(top, file), -1) for _, file in names], np.int32),
+        notes=tuple(note for note in (said, missed) if note),
     )
     return chosen(found, root, limit, skip_bad, unreadable if check else None)
 
 
-def split_folder(root: Path, split: str) -> Path:
-    """The subfolder of a split, or the folder itself where it has none for any split."""
+def split_folder(root: Path, split: str) -> tuple[Path, str]:
+    """The subfolder of a split, or the folder itself where it has none for any split; and what to tell of it, or "".
+
+    The plain names go first, whatever lies beside them. Names in other words, such as Training or val2017, are those of
+    splits where the folder has nothing else, or those of two splits: `train` alone may be a class beside `bus`.
+    """
     for name in SPLITS.get(split, (split,)):
         if (root / name).is_dir():
-            return root / name
-    folders = {entry.name for entry in listing(root) if entry.is_dir() and not _hidden(entry.name)}
-    others = sorted(s for s, names in SPLITS.items() if folders & set(names))
-    if others and folders <= {name for names in SPLITS.values() for name in names}:
-        # otherwise `train` and `test` would be taken for two classes
-        raise BadInput(f"{root} has the splits {', '.join(others)} and not {split}: choose the split {others[-1]}")
-    return root
+            return root / name, ""
+    names = [entry.name for entry in listing(root) if entry.is_dir() and not is_left_over(entry.name)]
+    said = {name: found for name in names if (found := split_of(name))}
+    if not said or (len(said) < len(names) and len(set(said.values())) < 2):
+        return root, ""
+    mine = [name for name, found in said.items() if found == split]
+    if len(mine) == 1:
+        return root / mine[0], f"{root / mine[0]} is read as the split {split}"
+    if mine:
+        raise BadInput(f"{root} has several folders for the split {split}, {', '.join(mine)}: keep one of them there")
+    # otherwise `train` and `test` would be taken for two classes
+    others = sorted(set(said.values()))
+    raise BadInput(f"{root} has the splits {', '.join(others)} and not {split}: choose the split {others[-1]}")
 
 
 def listing(folder: Path) -> list[os.DirEntry[str]]:
@@ -80,29 +92,30 @@ def listing(folder: Path) -> list[os.DirEntry[str]]:
         raise BadInput(f"{folder} cannot be listed ({error.strerror}): check its permissions") from None
 
 
-def image_files(top: Path) -> list[Path]:
-    """Every image file below a folder. Raises BadInput where there is none."""
-    found = list(_walk(top, ()))
+def image_files(top: Path) -> tuple[list[Path], str]:
+    """Every image file below a folder, and what to tell of others. Raises BadInput where there is none."""
+    every = list(_walk(top, ()))
+    found = [file for file in every if file.suffix.lower() in EXTENSIONS]
+    note = unread(file.name for file in every)
     if not found:
-        raise BadInput(f"{top} holds no images: files that end in {' '.join(sorted(EXTENSIONS))} are read")
-    return found
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name in NOT_CLASSES
+        raise BadInput(
+            f"{top} holds no images{f' ({note})' if note else ''}: files that end in "
+            f"{' '.join(sorted(EXTENSIONS))} are read"
+        )
+    return found, note
 
 
 def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
-    """Yield every image file below; dangling links count as files, so that they are named and not lost."""
+    """Yield every file below; dangling links count as files, so that they are named and not lost."""
     real = os.path.realpath(folder)
     if real in above:
         return
     for entry in listing(folder):
-        if _hidden(entry.name):
+        if is_left_over(entry.name):
             continue
         if entry.is_dir():
             yield from _walk(folder / entry.name, (*above, real))
-        elif Path(entry.name).suffix.lower() in EXTENSIONS and (entry.is_file() or entry.is_symlink()):
+        elif entry.is_file() or entry.is_symlink():
             yield folder / entry.name
 
 
@@ -113,8 +126,9 @@ def class_of(top: Path, file: Path) -> str:
 
 
 def class_folders(top: Path) -> tuple[str, ...]:
-    """All subfolders by name, the empty ones too, so that numbers agree between splits."""
-    return tuple(entry.name for entry in listing(top) if entry.is_dir() and not _hidden(entry.name))
+    """All subfolders in natural order, the empty ones too, so that numbers agree between splits."""
+    names = (entry.name for entry in listing(top) if entry.is_dir() and not is_left_over(entry.name))
+    return tuple(sorted(names, key=natural_order))
 
 
 def text(name: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenlens.data.files import FileSet
-from tokenlens.data.folder import SPLITS
+from tokenlens.data.names import SPLITS
+from tokenlens.data.registry import register
+from tokenlens.data.remote import is_remote
 from tokenlens.data.selection import chosen, spread, unreadable
 from tokenlens.errors import BadInput, needed
 
@@ -29,7 +32,20 @@ class HubSet(FileSet):
     rows: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp), repr=False)
     """(images,) where each is in the reader"""
 
+    listing: tuple[tuple[str | None, int], ...] = field(default=(), repr=False)
+    """the stored name and the bytes of every image of the split"""
+
     arrays: ClassVar[tuple[str, ...]] = ("labels", "rows")
+
+    @cached_property
+    def dataset(self) -> str:
+        """What runs call it: its name on the hub, or of a folder a digest of what its files are called and hold."""
+        if is_remote(self.name):
+            return self.name
+        found = hashlib.sha256("\n".join(self.classes).encode())
+        for name, size in self.listing:
+            found.update(f"\n{name} {size}".encode())
+        return f"hf:{len(self.listing)}-images-{found.hexdigest()[:8]}"
 
     def opened(self, index: int) -> BinaryIO:
         """The bytes of one image."""
@@ -37,6 +53,7 @@ class HubSet(FileSet):
         return found
 
 
+@register("hf", "hf:OWNER/NAME", labels="one or several", ids="stored file names, or digests of the images' bytes")
 def open_hf(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> HubSet:
     """Open a set of the hub, which is fetched once, or a folder.
 
@@ -64,6 +81,7 @@ def open_hf(where: str, split: str = "val", limit: int | None = None, skip_bad: 
         _labels(reader.dataset[label], len(classes))[rows] if label else np.full(len(rows), -1, np.int32),
         reader=reader,
         rows=rows,
+        listing=_listing(reader, image, path),
     )
     return chosen(found, f"hf:{where}", None, skip_bad, unreadable if skip_bad else None)
 
@@ -127,6 +145,21 @@ def _names(reader: Any, image: str, path: str, rows: NDArray[np.intp]) -> list[s
         seen[digest] = seen.get(digest, 0) + 1
         found.append(digest if seen[digest] == 1 else f"{digest}-{seen[digest]}")
     return found
+
+
+def _listing(reader: Any, image: str, path: str) -> tuple[tuple[str | None, int], ...]:
+    """The stored name and the bytes of every image; a set of the hub is known by its name."""
+    import pyarrow.compute
+
+    if not Path(path).exists():
+        return ()
+    column = reader.dataset.data.column(image)
+    stored = pyarrow.compute.struct_field(column, "path").to_pylist()
+    sizes = pyarrow.compute.binary_length(pyarrow.compute.struct_field(column, "bytes")).to_pylist()
+    return tuple(
+        (_relative(name, path), Path(name).stat().st_size if size is None else size)
+        for name, size in zip(stored, sizes, strict=True)
+    )
 
 
 def _relative(name: str | None, path: str) -> str | None:

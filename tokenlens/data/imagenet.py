@@ -15,6 +15,7 @@ import numpy as np
 from tokenlens.data.files import FileSet, root_of
 from tokenlens.data.folder import class_folders, class_of, image_files, split_folder, text
 from tokenlens.data.ilsvrc import flat_labels
+from tokenlens.data.registry import register
 from tokenlens.data.selection import chosen, unreadable
 from tokenlens.errors import BadInput
 
@@ -22,6 +23,7 @@ KAGGLE = "ILSVRC/Data/CLS-LOC"
 OWN_NAME = re.compile(r"n\d{8}_\d+|ILSVRC2012_(val|test)_\d{8}")
 
 
+@register("imagenet", "imagenet:PATH", ids="ILSVRC's image names, or paths below the folder")
 def open_imagenet(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> FileSet:
     """Open ImageNet, unpacked: `where` holds the folders train and val.
 
@@ -32,8 +34,8 @@ def open_imagenet(where: str, split: str = "val", limit: int | None = None, skip
     """
     root = root_of(where, "imagenet")
     base = root / KAGGLE if (root / KAGGLE).is_dir() else root
-    top = split_folder(base, split)
-    files = image_files(top)
+    top, said = split_folder(base, split)
+    files, missed = image_files(top)
     folders = [class_of(top, file) for file in files]
     known = base / "train" if (base / "train").is_dir() else top
     classes = class_folders(known) or _thousand()
@@ -59,6 +61,7 @@ def open_imagenet(where: str, split: str = "val", limit: int | None = None, skip
         tuple(ids[index] for index in order),
         tuple(str(files[index]) for index in order),
         np.array([labels[index] for index in order], np.int32),
+        notes=tuple(note for note in (said, missed) if note),
     )
     return chosen(found, root, limit, skip_bad, unreadable if skip_bad else None)
 

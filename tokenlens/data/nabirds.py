@@ -13,6 +13,7 @@ import numpy as np
 
 from tokenlens.data.files import FileSet, root_of
 from tokenlens.data.lines import read_words, to_number
+from tokenlens.data.registry import register
 from tokenlens.data.selection import absent, chosen, unreadable
 from tokenlens.errors import BadInput, UnknownName
 
@@ -30,6 +31,7 @@ class NABirds(FileSet):
     """the id of the class above, by class id; the root has none"""
 
 
+@register("nabirds", "nabirds:PATH", ids="those of images.txt")
 def open_nabirds(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> NABirds:
     """Open NABirds, unpacked: `where` holds images.txt and the folder images.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tokenlens.data.files import FileSet, root_of
 from tokenlens.data.lines import bad_line, read_columns
+from tokenlens.data.registry import register
 from tokenlens.data.selection import absent, chosen, unreadable
 from tokenlens.errors import BadInput, UnknownName
 
@@ -20,6 +21,7 @@ FILE = "nus_wid_data.csv"  # so it is called
 LIKE = "['clouds', 'sky']"
 
 
+@register("nuswide", "nuswide:PATH", labels="several", splits=("train", "val"), ids="the file paths of its table")
 def open_nuswide(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> FileSet:
     """Open NUS-WIDE: `where` holds nus_wid_data.csv and the images.
 

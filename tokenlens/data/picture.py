@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 WHITE = (255, 255, 255, 255)
+SCALES = (255.0, 4095.0, 65535.0)  # of 8, 12 and 16 bit
+OVERSHOOT = 0.01  # of the brightest; so far below 0 resampling may have led
 ORIENTATION = 0x0112  # the EXIF tag; its values, and what undoes them:
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,9 +70,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit(values: np.ndarray, mode: str) -> np.ndarray:
-    """Scale deep grey (H, W) to uint8: the full scale is 65535, for floats 1 or 255; brighter ones, their maximum."""
-    grey = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0).clip(0)
-    top = float(grey.max(initial=0.0))
-    scales = (1.0, 255.0, 65535.0) if mode == "F" else (65535.0,)
+    """Scale deep grey (H, W) to uint8.
+
+    The full scale of 16 bit without a sign is 65535. Of the other kinds it is the least of `SCALES` that the brightest
+    pixel fits (for floats also 1), beyond them that pixel. Values well below 0 have no such scale, as of images that
+    were normalised or count Hounsfield units: ValueError.
+    """
+    grey = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
+    low, top = float(grey.min(initial=0.0)), float(grey.max(initial=0.0))
+    if -low > OVERSHOOT * top:
+        raise ValueError(f"its values go down to {low:g}, so what is black is not known; save it as 8 bit")
+    scales = {"F": (1.0, *SCALES), "I": SCALES}.get(mode, SCALES[-1:])
     full = next((scale for scale in scales if top <= scale), top)
-    return np.rint(grey * (255.0 / full)).astype(np.uint8)
+    return np.rint(grey.clip(0) * (255.0 / full)).astype(np.uint8)

@@ -41,7 +41,7 @@ def chosen(found: Found, where: Path | str, limit: int | None, skip_bad: bool, f
     """
     _check_ids(found)
     if limit is not None and limit < len(found):
-        found = found.subset(spread(len(found), limit))
+        found = replace(found.subset(spread(len(found), limit)), whole=found)
     reasons = faults(found) if faults else {}
     if not reasons:
         return found
@@ -49,7 +49,7 @@ def chosen(found: Found, where: Path | str, limit: int | None, skip_bad: bool, f
     if not skip_bad or len(bad) == len(found):
         raise BadInput(_complaint(where, bad, len(found)))
     good = np.setdiff1d(np.arange(len(found)), list(reasons))
-    return replace(found.subset(good), bad=bad)
+    return replace(found.subset(good), bad=bad, whole=found.whole or found)
 
 
 def spread(count: int, limit: int | None) -> NDArray[np.intp]:

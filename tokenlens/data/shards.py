@@ -7,15 +7,11 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenlens.data.folder import SPLITS
+from tokenlens.data.names import SPLITS
+from tokenlens.data.remote import check_address, is_local
 from tokenlens.errors import BadInput
 
 INFO = "_info.json"
-
-
-def is_local(name: str) -> bool:
-    """Whether a shard is a file, not an address or a command that gives it."""
-    return "://" not in name and not name.startswith("pipe:")
 
 
 class Info(NamedTuple):
@@ -50,7 +46,10 @@ def shards_of(library: Any, where: str, split: str) -> list[str]:
     if info is None:
         if is_local(where) and Path(where).is_dir():
             raise BadInput(f"{where} is a folder without {INFO}: name its shards, as in wds:{where}/{{0000..0009}}.tar")
-        return list(library.shardlists.expand_urls(where.replace("{split}", split)))
+        names: list[str] = library.shardlists.expand_urls(where.replace("{split}", split))
+        for name in names:
+            check_address(name)
+        return names
     found = next((name for name in SPLITS.get(split, (split,)) if name in info.splits), None)
     if found is None:
         path, there = Path(where) / INFO, ", ".join(info.splits)
@@ -82,6 +81,6 @@ def fetched(library: Any, shard: str) -> str:
     try:
         cache = library.cache.FileCache(str(place.parent), url_to_name=_cache_name)
         return str(cache.get_file(shard))
-    except Exception as error:  # commands and protocols fail in their own ways
+    except Exception as error:  # protocols fail in their own ways
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"{shard} cannot be fetched ({reason}): check the address and try again") from error

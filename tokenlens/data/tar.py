@@ -3,9 +3,9 @@
 import json
 import tarfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tokenlens.data.folder import EXTENSIONS
+from tokenlens.data.names import EXTENSIONS
 from tokenlens.errors import BadInput
 
 MOST = 1_000_000  # classes; a label beyond is a number of something else
@@ -40,7 +40,7 @@ def samples(shard: str) -> dict[str, Sample]:
                 keys.setdefault(key, member.name)
                 if f".{ending.lower()}" in EXTENSIONS:
                     images.setdefault(key, Sample(member.name, member.offset_data, member.size, -1))
-                elif ending in ("cls", "json"):
+                elif ending.lower() in ("cls", "json"):
                     content = archive.extractfile(member)
                     assert content is not None  # it is a file
                     _label(shard, member.name, labels, key, content.read())
@@ -56,11 +56,23 @@ def samples(shard: str) -> dict[str, Sample]:
 
 
 def _label(shard: str, name: str, labels: dict[str, int], key: str, content: bytes) -> None:
+    in_json = name.lower().endswith(".json")
     try:
-        found = int(content) if name.endswith(".cls") else json.loads(content).get("label")
-        if isinstance(found, int) and not -1 <= found < MOST:
-            raise ValueError(f"it is not below {MOST}")
+        said = json.loads(content).get("label") if in_json else content.decode().strip()
+        if said is None:
+            return
+        found = _whole(said)
     except (ValueError, AttributeError, RecursionError) as error:
         raise BadInput(f"{name} in {shard} tells no class ({error}): a whole number from 0 is needed") from error
-    if isinstance(found, int) and (name.endswith(".cls") or key not in labels):
+    if not in_json or key not in labels:
         labels[key] = found
+
+
+def _whole(said: Any) -> int:
+    """A class as writers of shards leave it: 3, "3" or 3.0. Names are none: nothing says how they are numbered."""
+    if isinstance(said, bool) or not isinstance(said, int | float | str):
+        raise ValueError(f"it is {said!r}")
+    number = float(said)
+    if not number.is_integer() or not -1 <= number < MOST:
+        raise ValueError(f"it is {said!r}, and not below {MOST}" if number.is_integer() else f"it is {said!r}")
+    return int(number)

@@ -1,16 +1,17 @@
 """WebDataset shards: `wds:/data/imagenet-{split}-{0000..0127}.tar`, or a folder with timm's _info.json.
 
 A sample is an image (`key.jpg`, png, webp...) with its class beside it: `key.cls`, or `label` in `key.json`; without
-either it is -1. Braces list shards, `{split}` stands for the split; shards behind an address are fetched once, into
-WDS_CACHE or ~/.cache/tokenlens/shards. Image ids are the samples' keys, after `split/` where the split chooses the
-shards; images are in the order of the shards. timm's own reader streams shards and does not hand on the keys, which
-is why it is not used.
+either it is -1. Braces list shards, `{split}` stands for the split; shards behind https://, s3:// or gs:// are fetched
+once, into WDS_CACHE or ~/.cache/tokenlens/shards. Image ids are the samples' keys, after `split/` where the split
+chooses the shards; images are in the order of the shards. timm's own reader streams shards and does not hand on the
+keys, which is why it is not used.
 
 The classes are the list `classes` of _info.json. Shards themselves have no names: without that list the classes are
 called by their numbers, up to the highest label of the split and of the shards of train that are on this machine.
 """
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -19,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenlens.data.files import FileSet
+from tokenlens.data.registry import register
+from tokenlens.data.remote import check_address, is_local
 from tokenlens.data.selection import chosen, unreadable
-from tokenlens.data.shards import INFO, fetched, info_of, is_local, place_of, shards_of
+from tokenlens.data.shards import INFO, fetched, info_of, place_of, shards_of
 from tokenlens.data.tar import Sample, samples
 from tokenlens.errors import BadInput, needed
 
@@ -37,6 +40,10 @@ class Shards(FileSet):
 
     arrays: ClassVar[tuple[str, ...]] = ("labels", "spans")
 
+    def byte_counts(self) -> Iterator[int]:
+        """The bytes of each image."""
+        yield from self.spans[:, 2].tolist()
+
     def opened(self, index: int) -> BinaryIO:
         """The bytes of one image."""
         shard, start, size = self.spans[index].tolist()
@@ -45,6 +52,7 @@ class Shards(FileSet):
             return io.BytesIO(file.read(size))
 
 
+@register("wds", "wds:SHARDS.tar", ids="the samples' keys")
 def open_wds(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> Shards:
     """Open shards; images are read when they are asked for.
 
@@ -54,6 +62,7 @@ def open_wds(where: str, split: str = "val", limit: int | None = None, skip_bad:
     from tqdm import tqdm
 
     library = needed("webdataset", "hub", f"wds:{where}")
+    check_address(where)
     if is_local(where):
         where = str(Path(where).expanduser().resolve())
     names = shards_of(library, where, split)

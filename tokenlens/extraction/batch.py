@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core.walk import ReducedViT
 from ..errors import BadInput, UnknownName
-from ..hosts.timm_vit import name_of
+from ..methods.registry import METHODS, Method
 
 MOST_SCORES = 100  # classes; beyond, scores would outweigh the patterns many times over
 FEATURES = ("float32", "float16")
@@ -66,15 +66,16 @@ def record(
     if not bool(logits.isfinite().all()):
         which = int((~logits.isfinite().all(1)).nonzero()[0])
         raise BadInput(
-            f"{name_of(model.vit)} gave NaN or infinite logits for image {names[which] if names else which}, "
+            f"{model.host.name} gave NaN or infinite logits for image {names[which] if names else which}, "
             "so its pattern is not stored; look at the weights, or use --precision float32"
         )
-    labels = torch.full((len(images),), -1) if labels is None else torch.as_tensor(labels)
+    labels = torch.full((len(images),), -1) if labels is None else labels
     arrays: dict[str, Any] = {
         "kept": trace.kept,
         "group": canonical(trace.group),
         "tokens_left": trace.tokens_left,
-        **_judged(logits, labels.to(logits.device)),
+        # of a timm model without a head they are features, of no class
+        **_judged(logits[:, : getattr(model, "num_classes", None)], labels.to(logits.device)),
     }
     if features:
         arrays["feature"] = _stored(
@@ -108,6 +109,52 @@ def _judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     return {**found, "score": logits} if 0 < classes <= MOST_SCORES else found
 
 
+def read_batch(batch: Any, channels: int = 3) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Images, labels and object masks of whatever a loader yields, as `record` takes them.
+
+    Args:
+        batch: images, or a list or tuple (images, labels, masks) of which the latter may be missing.
+        channels: of the model's images.
+
+    Raises:
+        BadInput: images that are none, or labels that are no classes.
+    """
+    if isinstance(batch, dict):
+        raise BadInput(
+            f"the loader yields a dict of {', '.join(map(str, batch))}; give images, or (images, labels), as in "
+            '((batch["pixel_values"], batch["labels"]) for batch in loader)'
+        )
+    images, labels, objects = (*(batch if isinstance(batch, list | tuple) else (batch,)), None, None)[:3]
+    ours = isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] == channels
+    if not ours or not images.is_floating_point():
+        kind = f"{images.dtype!s} {tuple(images.shape)}" if hasattr(images, "shape") else type(images).__name__
+        raise BadInput(f"a batch of images is {kind}; give torch tensors (B, {channels}, H, W) of floats, normalised")
+    return images.float(), None if labels is None else classes_of(labels, len(images)), objects
+
+
+def classes_of(labels: Any, count: int) -> Tensor:
+    """Labels as a loader has them, as (B,) int64 classes or (B, classes) bool.
+
+    Raises:
+        BadInput: they are no classes (smoothed, mixed, words), or not one for each image.
+    """
+    try:
+        found = torch.as_tensor(labels)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(f"labels are {labels!r:.60}; give their numbers, -1 where unknown") from error
+    if found.ndim == 2 and found.shape[1] == 1 and found.dtype != torch.bool:  # as medical sets have them
+        raise BadInput(f"labels are {tuple(found.shape)}, a class each or one of one class; give labels[:, 0] or bool")
+    if found.ndim not in (1, 2) or len(found) != count:
+        raise BadInput(f"labels are {tuple(found.shape)} for {count} images; give (B,) classes or (B, classes) bool")
+    whole = not found.is_complex() and bool((found == found.to(torch.int64)).all())
+    if not whole or (found.ndim == 2 and not bool(((found == 0) | (found == 1)).all())):
+        raise BadInput(
+            f"labels are no classes: a row is {[round(x, 3) for x in found[0].reshape(-1)[:4].tolist()]}, as after "
+            "label smoothing or mixup; give the loader that is for evaluation"
+        )
+    return found.bool() if found.ndim == 2 else found.long()
+
+
 def ranks(logits: Tensor, labels: Tensor) -> Tensor:
     """How many classes score above the label's.
 
@@ -126,19 +173,22 @@ def ranks(logits: Tensor, labels: Tensor) -> Tensor:
 
 def layers_of(model: ReducedViT) -> list[int]:
     """The blocks whose class tokens are recorded as features: the stages' and the last."""
-    return sorted({*model.blocks, len(model.vit.blocks) - 1})
+    return sorted({*model.blocks, model.host.blocks - 1})
 
 
 def attributes_of(model: ReducedViT) -> dict[str, Any]:
     """What a run's attributes say about the model, beside its identity."""
-    reducer = next(iter(model.reducers.values()))
-    patches = model.vit.patch_embed.num_patches
+    kind = type(model.reducer(model.blocks[0]))
+    made_by = METHODS.get(model.method) or Method(model.method or kind.__name__.lower(), kind)
     return {
-        "family": reducer.family,
-        "keep_rates": [count / patches for count in model.schedule.keep(patches)],
-        "grid": list(model.vit.patch_embed.grid_size),
-        "depth": len(model.vit.blocks),
-        "site": reducer.site,
+        **made_by.facts(),
+        "method": made_by.name,
+        "options": model.options,
+        "follows_rate": model.follows_rate,
+        "keep_rates": [count / model.patches for count in model.keep],
+        "grid": list(model.host.grid),
+        "depth": model.host.blocks,
+        "heads": model.host.heads,
         "versions": {name: version(name) for name in ("tokenlens-vit", "torch", "timm")},
     }
 

@@ -15,18 +15,18 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler
 from tqdm import tqdm
 
+from ..core.host import Host
 from ..core.walk import ReducedViT
 from ..data import ImageSet
 from ..data.loading import Loading, batches
 from ..errors import BadInput
-from ..hosts.attention import TimmViT
-from ..hosts.timm_vit import name_of
+from ..hosts.timm_vit import TimmViT
 from ..records.accuracy import summary
 from ..records.atomic import lock
 from ..records.run import Run, capacity_of
 from ..records.schema import SCHEMA, coordinates, dims_of
 from ..records.store import LOCKS, RunWriter, open_run
-from .batch import attributes_of, ids_by_content, layers_of, record
+from .batch import attributes_of, ids_by_content, layers_of, read_batch, record
 from .flops import gflops, mean_gflops
 
 
@@ -55,23 +55,30 @@ def extract(
         BadInput: there are no images, they are of another size than the model's, ids are too few or too many, logits
             are NaN or infinite, or features of no type that is stored.
     """
+    if not isinstance(model, ReducedViT):
+        kind = type(model).__name__
+        raise BadInput(f"the model is a {kind}; give what tokenlens.reduce returns, as in reduce(model, 'topk')")
+    if isinstance(loader, Tensor):
+        raise BadInput(f"the loader is one tensor {tuple(loader.shape)}; give a list of batches, as in [images]")
     model.eval()
     device = next(model.parameters()).device
-    known = ids if ids is not None else _ids_of(loader)
+    known = [str(name) for name in ids] if ids is not None else _ids_of(loader)
     names: list[str] = []
     seen: dict[str, int] = {}
     batches = []
     for batch in loader:
-        images, labels, objects = (*(batch if isinstance(batch, list | tuple) else (batch,)), None, None)[:3]
-        _check_size(images, model.vit)
+        images, labels, objects = read_batch(batch, model.host.image[0])
+        if not len(images):
+            continue
+        _check_size(images, model.host)
         arrays = record(model, images.to(device), labels, features, soft)
         if objects is not None:
             arrays["object"] = objects.cpu().numpy()
         batches.append(arrays)
         names += known[len(names) : len(names) + len(images)] if known is not None else ids_by_content(images, seen)
-    if not batches:
-        raise BadInput("the loader gave no images; check the data set behind it")
     images_seen = sum(len(part["kept"]) for part in batches)
+    if not images_seen:
+        raise BadInput("the loader gave no images; check the data set behind it")
     if len(names) != images_seen or (known is not None and len(known) != images_seen):
         raise BadInput(f"there are {len(known or ())} ids for {images_seen} images; give one for each, in their order")
     whole = {name: np.concatenate([part[name] for part in batches]) for name in batches[0]}
@@ -95,14 +102,14 @@ def extract(
     )
 
 
-def _check_size(images: Tensor, vit: TimmViT) -> None:
+def _check_size(images: Tensor, host: Host) -> None:
     """Refuse images on another grid of patches: the schema knows one, and counts of tokens and GFLOPs are for it."""
-    size, own = tuple(images.shape[-2:]), tuple(vit.patch_embed.grid_size)
-    grid = tuple(vit.patch_embed.dynamic_feat_size(size))
+    size, own = tuple(images.shape[-2:]), host.grid
+    grid = host.grid_of(size)
     if grid != own:
         there, here = (" x ".join(map(str, shape)) for shape in (grid, own))
         raise BadInput(
-            f"images of {size[0]} x {size[1]} make {there} patches and {name_of(vit)} has {here}; "
+            f"images of {size[0]} x {size[1]} make {there} patches and {host.name} has {here}; "
             f"resize them, or create the model with img_size={size}"
         )
 
@@ -153,6 +160,7 @@ def extract_run(
         BadInput: the disk is full or the folder holds another run; images that cannot be read; NaN logits.
     """
     attributes = {**attributes_of(model), **loading.attributes(), "capacity": capacity_of(run.model)}
+    attributes["place"] = data.name
     if run.features:
         attributes["layers"] = layers_of(model)
     begun = RunWriter(out, run, attributes, data.ids, loading.batch_size)
@@ -197,5 +205,5 @@ def _result(model: ReducedViT, writer: RunWriter, speed: float | None) -> Extrac
         writer.note(gflops=mean_gflops(model, left))
         dataset = open_run(writer.folder)
     cost, metrics = float(dataset.attrs["gflops"]), dict(dataset.attrs["metrics"])
-    saved = 1 - cost / gflops(model.vit, {})
+    saved = 1 - cost / gflops(model.host, {})
     return Extracted(writer.folder, metrics, left.mean(0).tolist(), cost, saved, speed)

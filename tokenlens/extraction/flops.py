@@ -12,37 +12,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..hosts.attention import TimmViT
+from ..core.host import Host, host_of
 
 if TYPE_CHECKING:
     from ..core.walk import ReducedViT
 
 
-def gflops(vit: TimmViT, left: Mapping[int, Any], site: str = "after_attention") -> Any:
-    """Cost of one image in the ViT itself.
+def gflops(model: nn.Module | Host, left: Mapping[int, Any], site: str = "after_attention") -> Any:
+    """Cost of one image in the model itself.
 
     Args:
-        vit: the timm ViT.
+        model: one that is understood, or its host.
         left: block -> patch tokens after the stage there; a number, or an array with one for each image.
         site: where the stages stand in their blocks.
 
     Returns:
         10^9 multiply-adds: patch embedding, blocks and head; what reducers do themselves is left out.
     """
-    dim, prefix = vit.embed_dim, vit.num_prefix_tokens
-    patches: Any = vit.patch_embed.num_patches
-    kernel = vit.patch_embed.patch_size
-    total = patches * dim * vit.patch_embed.proj.in_channels * kernel[0] * kernel[1]
-    for i, block in enumerate(vit.blocks):
-        if site == "before_block":
-            patches = left.get(i, patches)
-        tokens, width = patches + prefix, block.attn.num_heads * block.attn.head_dim
-        total = total + tokens * dim * 4 * width + 2 * tokens**2 * width
-        patches = left.get(i, patches)
-        total = total + (patches + prefix) * 2 * dim * block.mlp.fc1.out_features
-    return (total + dim * vit.num_classes) / 1e9
+    host = host_of(model) if isinstance(model, nn.Module) else model
+    patches: Any = host.grid[0] * host.grid[1]
+    total: Any = host.flops_around()
+    for i in range(host.blocks):
+        after = left.get(i, patches)
+        total = total + host.flops(i, after if site == "before_block" else patches, after)
+        patches = after
+    return total / 1e9
 
 
 def mean_gflops(model: ReducedViT, tokens_left: NDArray[Any]) -> float:
@@ -61,7 +58,7 @@ def mean_gflops(model: ReducedViT, tokens_left: NDArray[Any]) -> float:
 def _walk(model: ReducedViT, tokens_left: NDArray[Any]) -> Any:
     left = np.asarray(tokens_left, np.float64).T
     site = next(iter(model.reducers.values())).site
-    return gflops(model.vit, dict(zip(model.blocks, left, strict=True)), str(site))
+    return gflops(model.host, dict(zip(model.blocks, left, strict=True)), str(site))
 
 
 def _distances(a: tuple[int, ...], *_: Any, out_shape: tuple[int, ...], **__: Any) -> int:
@@ -85,9 +82,8 @@ def _resting(model: ReducedViT) -> Iterator[None]:
 @torch.no_grad()
 def _reducers(model: ReducedViT) -> float:
     """What torch counts on one image, less what the ViT itself costs at the tokens that were left."""
-    like, embed = next(model.vit.parameters()), model.vit.patch_embed
-    size = [side * patch for side, patch in zip(embed.grid_size, embed.patch_size, strict=True)]
-    image = torch.zeros(1, embed.proj.in_channels, *size, device=like.device, dtype=like.dtype)
+    like = next(model.vit.parameters())
+    image = torch.zeros(1, *model.host.image, device=like.device, dtype=like.dtype)
     cdist = dict.fromkeys((torch.ops.aten._euclidean_dist, torch.ops.aten._cdist_forward), _distances)
     with _resting(model), FlopCounterMode(display=False, custom_mapping=cdist) as counter:
         trace = model.trace(image)[1]

@@ -10,10 +10,11 @@ from typing import Self
 import torch
 
 from ..core.walk import ReducedViT
-from ..data import ImageSet, content_of, left_out, open_data
+from ..data import ImageSet, content_of, dataset_of, left_out, open_data
 from ..data.loading import Loading
+from ..data.remote import refuse_remote
 from ..errors import BadInput
-from ..hosts.checkpoints import finetuned
+from ..hosts.header import finetuned
 from ..hosts.loading import input_of
 from ..methods import method
 from ..records.run import Run
@@ -36,6 +37,8 @@ class Job(Models):
     split: str = "val"
     limit: int | None = None
     skip_bad: bool = False
+    allow_remote: bool = False
+    """fetch data that only the header of `weights` names"""
     batch_size: int = 32
     precision: str = "auto"
     workers: int = 0
@@ -59,7 +62,10 @@ class Job(Models):
     def completed(self) -> Self:
         """Without gaps."""
         trained = finetuned(self.weights) or {}
-        return replace(super().completed(), data=self.data or trained.get("data", "embedded:shapes"))
+        data = self.data or trained.get("data", "embedded:shapes")
+        if self.data is None:
+            refuse_remote(data, f"the header of {self.weights}", self.allow_remote)
+        return replace(super().completed(), data=data)
 
     def _results(self) -> Iterator[tuple[Run, Extracted]]:
         assert self.data is not None
@@ -89,7 +95,7 @@ class Job(Models):
         self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
     ) -> Run:
         return Run(
-            dataset=data.name,
+            dataset=dataset_of(data),
             split=data.split,
             images=len(data),
             content=content_of(data),
@@ -98,8 +104,9 @@ class Job(Models):
             method=name,
             keep_rate=model.schedule.rate,
             blocks=model.blocks,
-            keep=model.schedule.keep(host.vit.patch_embed.num_patches),
+            keep=model.keep,
             options=method(name).parse(self.options),
+            source=method(name).digest,
             seed=self.seed,
             precision=precision,
             device=device.type,

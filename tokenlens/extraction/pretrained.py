@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from ..core.host import host_of
 from ..core.schedule import STUDY_BLOCKS
 from ..core.walk import ReducedViT
 from ..errors import BadInput
-from ..hosts.attention import TimmViT
-from ..hosts.checkpoints import Weights, digest_of, read
+from ..hosts.checkpoints import Weights, check_numbers, digest_of, read
 from ..hosts.loading import pretrained, untrained, vit_for
 from ..hosts.published_checkpoints import trained_with
-from ..hosts.timm_vit import check_host
+from ..hosts.timm_vit import TimmViT
 from ..reduce import reduce
 from ..weights import NANOS, nano_path
 
@@ -64,7 +64,7 @@ def open_host(
     if heads is not None and weights in (None, "random"):
         raise BadInput("--heads says what a weights file does not; it goes with --weights FILE, or leave it out")
     host = _open(model, weights, heads, classes, seed)
-    check_host(host.vit)
+    host_of(host.vit)
     return host
 
 
@@ -76,7 +76,7 @@ def _open(model: str | None, weights: str | None, heads: int | None, classes: in
         found = read(weights)
         vit = vit_for(found, weights, model, heads).eval()
         name = str(model or found.args.get("model") or found.architecture)
-        digest = hashlib.sha256(f"{found.digest} {vit.blocks[0].attn.num_heads}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{found.digest} {host_of(vit).heads}".encode()).hexdigest()
         return Pretrained(vit, name, digest[:16], weights, found)  # heads leave no mark on the weights
     if model in (None, "nano"):
         found = read(str(nano_path()))
@@ -125,6 +125,7 @@ def load_reducers(model: ReducedViT, weights: Weights, source: str) -> None:
                     f"{name} of stage {stage} is {tuple(there[name].shape)} in {source}, and {tuple(own[name].shape)} "
                     "is asked for; use the keep rate that it was trained with"
                 )
+            check_numbers(name, own[name], there[name], source)
         reducer.load_state_dict(there)
 
 

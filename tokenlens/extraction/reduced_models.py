@@ -11,7 +11,7 @@ import torch
 from ..core.schedule import STUDY_BLOCKS
 from ..core.walk import ReducedViT
 from ..errors import BadInput, UnknownName
-from ..hosts.checkpoints import finetuned
+from ..hosts.header import finetuned
 from ..methods import method
 from ..reduce import reduce
 from .pretrained import Pretrained, open_host

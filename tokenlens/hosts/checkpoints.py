@@ -23,17 +23,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..core.host import name_of
 from ..errors import BadInput
-from .attention import TimmViT
-from .timm_vit import name_of
-
-State = dict[str, Tensor]
-FORMAT = 1  # of the header of our own checkpoints
-DAMAGED = "{} is damaged or no checkpoint; download or save it again"
+from .header import DAMAGED, finetuned
+from .published_checkpoints import settings
+from .state_dicts import State, settings_of, state_of
+from .timm_vit import TimmViT
 
 # what published checkpoints hold beside tensors: the run's settings, and NumPy scalars among its numbers
 ALLOWED: list[Any] = [
@@ -77,18 +75,8 @@ def read(source: str) -> Weights:
     if not path.is_file():
         raise BadInput(f"there is no weights file {source}; give a path, hf:owner/name, or 'random'")
     content = _load(path, source)
-    args = finetuned(str(path)) or {}
-    if "model" in content and isinstance(content["model"], dict):
-        kept = content.get("args")
-        kept = vars(kept) if isinstance(kept, argparse.Namespace) else kept
-        args = dict(kept) if isinstance(kept, dict) else {}
-        average = bool(content.get("ema_best")) and content.get("model_ema") is not None
-        content = content["model_ema" if average else "model"]
-    elif isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    state = {name.removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}
-    if not state:
-        raise BadInput(f"{source} holds no tensors; give a state dict, or a checkpoint with one under 'model'")
+    args = finetuned(str(path)) or settings(settings_of(content))
+    state = state_of(content, source)
     for name, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise BadInput(f"{name} in {source} holds NaN or infinite values; the training must have diverged")
@@ -96,25 +84,6 @@ def read(source: str) -> Weights:
     weights.args, weights.architecture = args, architecture
     weights.digest = digest_of(state)
     return weights
-
-
-def finetuned(source: str | None) -> dict[str, Any] | None:
-    """What a checkpoint of `tokenlens finetune` says of itself, read off its header; None for anything else."""
-    path = Path(source or "")
-    if path.suffix != ".safetensors" or not path.is_file():
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            said = json.loads((file.metadata() or {}).get("tokenlens", "null"))
-    except (SafetensorError, ValueError, RecursionError, OSError) as error:
-        raise BadInput(DAMAGED.format(source)) from error
-    if said is None:
-        return None
-    if not isinstance(said, dict) or not isinstance(said.get("format"), int):
-        raise BadInput(f"the header of {source} has an entry tokenlens that is not ours; save its tensors without it")
-    if said["format"] > FORMAT:
-        raise BadInput(f"{source} was written by a later tokenlens; update with: pip install -U tokenlens-vit")
-    return said
 
 
 def digest_of(state: State) -> str:
@@ -151,8 +120,6 @@ def _load(path: Path, source: str) -> dict[str, Any]:
 
 def _from_hub(source: str) -> tuple[Path, str | None]:
     """Download `hf:owner/name`: its weights and, where it says so, its architecture."""
-    import json
-
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -198,4 +165,12 @@ def load_vit(vit: TimmViT, weights: Weights, source: str) -> None:
         if own[name].shape != weights.vit[name].shape:
             there, here = tuple(weights.vit[name].shape), tuple(own[name].shape)
             raise BadInput(f"{name} is {there} in {source} and {here} in {name_of(vit)}; name its model with --model")
+        check_numbers(name, own[name], weights.vit[name], source)
     vit.load_state_dict(weights.vit)
+
+
+def check_numbers(name: str, own: Tensor, there: Tensor, source: str) -> None:
+    """Refuse complex and whole numbers where weights belong: a cast would make other weights of them."""
+    if own.is_floating_point() and not there.is_floating_point():
+        kind = str(there.dtype).removeprefix("torch.")
+        raise BadInput(f"{name} in {source} is {kind} and not floating point; save the weights as they were trained")

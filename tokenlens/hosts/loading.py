@@ -8,11 +8,13 @@ from typing import Any
 import timm
 from timm.data import resolve_model_data_config
 
+from ..core.host import host_of
 from ..errors import BadInput, UnknownName
 from ..weights import ARCHITECTURE, NANOS, nano_shape
-from .attention import TimmViT
 from .checkpoints import Weights, load_vit
-from .timm_vit import check_host
+from .published_checkpoints import PUBLISHED
+from .state_dicts import PATCHES, names_in
+from .timm_vit import TimmViT
 
 
 def timm_name(name: str) -> str:
@@ -20,7 +22,7 @@ def timm_name(name: str) -> str:
     bare = name.split(".")[0]
     if timm.is_model(bare):
         return name
-    published = re.fullmatch(r"[a-z]+_(tiny|small|base)_patch16_(224|384)(?:_\w+)?", name)
+    published = PUBLISHED.fullmatch(name)
     if published is None:
         raise UnknownName("model", name, [*NANOS, *timm.list_models("vit_*"), *timm.list_models("deit*")])
     return f"deit_{published[1]}_patch16_{published[2]}"
@@ -68,17 +70,20 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
     bare = name.split(".")[0]
     if name not in timm.list_pretrained(name):  # a tag that timm knows tells the mean of its images
         name = bare
-    if "patch_embed.proj.weight" not in weights.vit:
-        raise BadInput(f"{source} holds no ViT (it has no patch_embed.proj.weight); give the weights of a timm ViT")
+    if PATCHES not in weights.vit or weights.vit[PATCHES].ndim != 4:
+        raise BadInput(
+            f"{source} holds no ViT that is understood (it has no {PATCHES}, but {names_in(weights.vit)}); "
+            "give the weights of a timm ViT"
+        )
     plain: TimmViT = timm.create_model(name)
-    check_host(plain)
+    heads_of_name = host_of(plain).heads
     shape = _shape(weights, plain)
     if heads is None and shape["embed_dim"] != plain.embed_dim:
         raise BadInput(
             f"{source} is {shape['embed_dim']} wide and {name} {plain.embed_dim}, so the name does not tell its "
             "attention heads; say --heads"
         )
-    heads = heads or plain.blocks[0].attn.num_heads
+    heads = heads or heads_of_name
     if shape["embed_dim"] % heads:
         raise BadInput(f"a width of {shape['embed_dim']} does not divide into {heads} heads; say --heads")
     try:
@@ -94,8 +99,8 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
 def _shape(weights: Weights, plain: TimmViT) -> dict[str, Any]:
     """What can be read off the weights, as arguments of timm's `create_model`."""
     state = weights.vit
-    dim, _, patch, _ = state["patch_embed.proj.weight"].shape
-    blocks = [int(name.split(".")[1]) for name in state if name.startswith("blocks.")]
+    dim, _, patch, _ = state[PATCHES].shape
+    blocks = [int(found[1]) for name in state if (found := re.match(r"blocks\.(\d{1,4})\.", name))]
     shape: dict[str, Any] = {"embed_dim": dim, "depth": 1 + max(blocks, default=-1)}
     shape["num_classes"] = len(state["head.weight"]) if "head.weight" in state else 0
     if patch != plain.patch_embed.patch_size[0]:

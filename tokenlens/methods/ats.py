@@ -37,7 +37,7 @@ class ATS(Reducer):
         cdf = (score / (score.sum(1, keepdim=True) + 1e-6)).cumsum(1)
         points = steps(view.keep).to(cdf.device)
         nearest = (points.view(1, -1, 1) - cdf.unsqueeze(1)).abs().argmin(-1)
-        picked = torch.zeros_like(cdf, dtype=torch.bool).scatter(1, nearest, True)
+        picked = torch.zeros_like(cdf).scatter(1, nearest, 1.0) > 0
         most = int(picked.sum(1).max())
         places = torch.where(picked, 1, 0).argsort(dim=1, descending=True, stable=True)[:, :most]
         return select(view, places.masked_fill(~picked.gather(1, places), -1), padded=True)

@@ -48,5 +48,6 @@ class DynamicViT(Reducer):
             return select(view, scores[..., 0].topk(view.keep).indices)
         policy = functional.gumbel_softmax(scores, hard=True)[..., 0]
         policy = policy if view.mass is None else policy * view.mass
-        here = positions(len(policy), policy.shape[1], policy.device).masked_fill(policy == 0, -1)
-        return Plan(view.tokens, here, here, policy)
+        everyone = positions(len(policy), policy.shape[1], policy.device)
+        here = everyone.masked_fill(policy == 0, -1)
+        return Plan(here, here, mass=policy, source=everyone)

@@ -6,8 +6,9 @@ Departs: nothing to do where as many tokens are asked for as there are (the publ
 """
 
 import torch
+from torch.nn import functional
 
-from ..core.plan import Plan, gather, select
+from ..core.plan import Plan, select
 from ..core.reducer import Look, Reducer
 from ..core.view import View
 from .registry import register
@@ -24,11 +25,7 @@ class EViT(Reducer):
 
     def forward(self, view: View) -> Plan:
         score = view.from_class.mean(1)
-        order = score.argsort(descending=True)
-        best, rest = order[:, : view.keep], order[:, view.keep :]
-        plan = select(view, best)
-        fused = (gather(view.tokens, rest) * gather(score, rest).unsqueeze(-1)).sum(1, keepdim=True)
-        plan.tokens = torch.cat([plan.tokens, fused], 1)
-        plan.kept = torch.nn.functional.pad(plan.kept, (0, 1), value=-1)
-        plan.group = plan.group.masked_fill(plan.group < 0, view.keep)
-        return plan
+        plan = select(view, score.topk(view.keep).indices)
+        kept = functional.pad(plan.kept, (0, 1), value=-1)
+        share = torch.where(plan.group < 0, score, 1.0)
+        return Plan(kept, plan.group.masked_fill(plan.group < 0, view.keep), share)

@@ -17,6 +17,7 @@ class Run:
     """The identity of a run. Two runs with the same identity hold the same patterns."""
 
     dataset: str
+    """which images, and never where they lie; the attribute `place`, which is none of the identity, says that"""
     split: str
     images: int
     """how many images the run is to have"""
@@ -32,6 +33,8 @@ class Run:
     keep: tuple[int, ...]
     """tokens asked to remain after each stage"""
     options: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    """a digest of the method's code: another code makes other patterns"""
     seed: int = 0
     precision: str = "float32"
     device: str = "cpu"

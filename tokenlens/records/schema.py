@@ -15,10 +15,10 @@
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
 
 Coordinates: `image` (stable string ids, never row numbers), `stage` and `layer` (block indices), `patch` (row-major)
-with its `row` and `column`. Attributes: the run's identity (`tokenlens.records.run`), `run` its name, `metrics`, how
-images were loaded, and how far the run is (`images` planned, `written`, `complete`). On disk also its `arrays`, of
-which every chunk is a file that ends with its checksum (CRC-32C); a `digest` of all attributes and of the arrays'
-metadata; and `resumed`, where it went on with other versions than it began with.
+with its `row` and `column`. Attributes: the run's identity (`tokenlens.records.run`), `run` its name, `metrics`, the
+`place` where its images were, how they were loaded, and how far the run is (`images` planned, `written`, `complete`).
+On disk also its `arrays`, of which every chunk is a file that ends with its checksum (CRC-32C); a `digest` of all
+attributes and of the arrays' metadata; and `resumed`, where it went on with other versions than it began with.
 
 Schema 1 had neither checksums nor digest; runs of it are read, and go on, as they are.
 """

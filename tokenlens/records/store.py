@@ -8,6 +8,7 @@ variables are in `tokenlens.records.schema`. Nothing here needs torch.
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,12 @@ class StoreError(BadInput):
 
 def check_out(folder: Path) -> None:
     """Refuse to write runs into something that is not a folder of runs."""
+    if "://" in str(folder) or re.match(r"[a-z0-9]{2,}:/", str(folder)):  # Path makes one slash of two
+        raise BadInput(
+            f"runs are written to folders, and {folder} is an address; give a folder of this machine with --out"
+        )
+    if (folder / ROOT).is_file():
+        raise BadInput(f"{folder} is one run; give the folder that it lies in with --out, {folder.parent}")
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file, not a folder of runs; give a new folder with --out")
     with disk_errors(folder):
@@ -230,7 +237,7 @@ def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[s
     """All runs in a folder, by name.
 
     Args:
-        path: a folder of runs, as `tokenlens extract` writes them.
+        path: a folder of runs, as `tokenlens extract` writes them; or one run, which is taken alone.
         strict: refuse a run that cannot be read, instead of naming it in a warning and going on.
         check: the arrays of which every chunk is held against its checksum; None: all. See `open_run`.
 
@@ -244,6 +251,8 @@ def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[s
     path = Path(path)
     if not path.is_dir():
         raise BadInput(f"there is no folder of runs {path}; make one with `tokenlens extract`")
+    if (path / ROOT).is_file():
+        return [open_run(path, check)]
     runs = []
     for folder in sorted(path.iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):

@@ -10,11 +10,12 @@ import hashlib
 import os
 import secrets
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tokenlens.core.families import KEEPING, MERGING, UNORDERED
 from tokenlens.errors import BadInput, UnknownName, disk_errors
 from tokenlens.records.atomic import check_place, lock, sync
 from tokenlens.records.encoding import decode, encode
@@ -41,11 +42,13 @@ COLUMNS: dict[str, dict[str, str]] = {
         "run_a": "str", "run_b": "str", "axis": "str", "stage": "int64", "metric": "str", "value": "float64",
         "std": "float64", "n": "int64", "chance": "float64", "low": "float64", "high": "float64",
     },
-    # one row a run: what it was, its accuracy in percent by its measure (top1, mAP, ...), and what an image costs
+    # one row a run: what it was, its accuracy in percent by its measure (top1, mAP, ...), what an image costs, and of
+    # its method: name for readers, colour and marker (empty: to be chosen), place among methods, what its patterns are
     "runs": {
         "run": "str", "dataset": "str", "split": "str", "model": "str", "capacity": "str", "method": "str",
         "family": "str", "keep_rate": "float64", "seed": "int64", "images": "int64", "complete": "bool",
-        "measure": "str", "accuracy": "float64", "gflops": "float64",
+        "measure": "str", "accuracy": "float64", "gflops": "float64", "label": "str", "color": "str", "marker": "str",
+        "order": "int64", "keeps": "bool", "merges": "bool",
     },
     # one row a run x patch: the mean depth, in blocks, at which the patch was dropped
     "heatmap": {
@@ -73,17 +76,30 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 
+# columns that tables of before did not have, and what they hold there
+ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
+    "runs": {
+        "label": lambda runs: runs["method"], "color": lambda runs: "", "marker": lambda runs: "",
+        "order": lambda runs: UNORDERED, "keeps": lambda runs: runs["family"].isin(KEEPING),
+        "merges": lambda runs: runs["family"].isin(MERGING),
+    },
+}  # fmt: skip
+
 
 def conform(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Bring a frame to the columns and dtypes of table `name`; BadInput names the columns it lacks."""
+    """Bring a frame to the columns and dtypes of table `name`; BadInput names the columns it lacks.
+
+    Columns that an older table did not have yet are filled in.
+    """
     import pandas as pd
 
-    columns = _columns(name)
-    lacking = [c for c in columns if c not in frame.columns]
-    if lacking and len(frame.columns):
-        raise BadInput(f"the {name} table lacks {', '.join(lacking)}; write it anew with `{_command(name)}`")
-    if lacking:
+    columns, added = _columns(name), ADDED.get(name, {})
+    if not len(frame.columns):
         frame = pd.DataFrame({c: [] for c in columns})
+    lacking = [c for c in columns if c not in frame.columns]
+    if gone := [c for c in lacking if c not in added]:
+        raise BadInput(f"the {name} table lacks {', '.join(gone)}; write it anew with `{_command(name)}`")
+    frame = frame.assign(**{c: added[c] for c in lacking})
     return frame[list(columns)].astype(columns).reset_index(drop=True)
 
 

@@ -53,7 +53,7 @@ def make_accelerator(recipe: Recipe, out: Path, device: str, trackers: Sequence[
 
 def tell_ddp(accelerator: Accelerator, model: ReducedViT) -> None:
     """Say whether a stage has nothing to do and never uses its reducer, as at rate 1 or where one token is left."""
-    patches = model.vit.patch_embed.num_patches
+    patches = model.patches
     rests = any(after >= before for before, after in pairwise((patches, *model.schedule.keep(patches))))
     accelerator.ddp_handler.find_unused_parameters = rests
 

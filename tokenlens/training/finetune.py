@@ -135,7 +135,7 @@ class Training:
         self.student, self.stepper = self.accelerator.prepare(student, self.optimizer)
 
         teacher = None if begun.teacher is None else begun.teacher.to(self.accelerator.device)
-        patches = self.model.vit.patch_embed.num_patches
+        patches = self.model.patches
         share = [keep / patches for keep in self.model.schedule.keep(patches)]
         self.criterion = Criterion(recipe.loss, share, teacher, train.multi_label, recipe.augment.mixes)
         self.loading = Loading.of(begun.config, self.val, recipe.train.batch_size, recipe.data.workers)

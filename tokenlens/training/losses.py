@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.walk import ReducedViT
-from ..hosts.attention import TimmViT
+from ..hosts.timm_vit import TimmViT
 from .recipe import Loss
 
 
@@ -47,7 +47,7 @@ class Student(nn.Module):
             model.vit.norm.register_forward_hook(self._remember)
 
     def _remember(self, norm: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        self._tokens = output[:, self.model.vit.num_prefix_tokens :]
+        self._tokens = output[:, self.model.host.prefix :]
 
     def forward(self, images: Tensor) -> Seen:
         """(B, 3, H, W) float -> what is seen."""

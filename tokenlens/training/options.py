@@ -1,4 +1,4 @@
-"""What `tokenlens finetune` was asked for: a recipe with changes, and a place."""
+"""The options of a fine-tuning: a recipe with changes, and a place."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 import yaml
 
+from ..data.remote import refuse_remote
 from ..errors import BadInput
-from ..hosts.checkpoints import finetuned
+from ..hosts.header import finetuned
 from ..methods import Method, method
 from .load_recipe import load_recipe
 from .recipe import Recipe
 
 
 @dataclass
-class Asked:
+class Options:
     """The options of the command; None leaves what the recipe says."""
 
     recipe: str = "shapes"
@@ -39,16 +40,19 @@ class Asked:
     workers: int | None = None
     precision: str | None = None
     seed: int | None = None
-    words: Sequence[str] = ()
+    changes: Sequence[str] = ()
+    """anything in the recipe, as "section.key=value\""""
     device: str = "auto"
     trackers: Sequence[str] = ()
     out: Path | None = None
     aside: bool = False
+    allow_remote: bool = False
+    """fetch data and weights that only the recipe names"""
     show: bool = False
 
     def resolved(self) -> Recipe:
         """The recipe with all changes; a checkpoint of ours to start from says its model itself."""
-        changes: dict[str, Any] = {
+        values: dict[str, Any] = {
             "data.name": self.data,
             "reduction.method": self.method,
             "reduction.keep_rate": self.keep_rate,
@@ -67,13 +71,22 @@ class Asked:
             "train.precision": self.precision,
             "train.seed": self.seed,
         }
-        recipe = load_recipe(self.recipe, changes, self.words)
+        recipe = load_recipe(self.recipe, values, self.changes)
         chosen = method(recipe.reduction.method)
         if self.options:
-            changes["reduction.options"] = chosen.parse(self.options)
-        changes["model.name"] = self.model or (finetuned(recipe.model.weights) or {}).get("model")
-        recipe = load_recipe(self.recipe, changes, self.words)
+            values["reduction.options"] = chosen.parse(self.options)
+        values["model.name"] = self.model or (finetuned(recipe.model.weights) or {}).get("model")
+        recipe = load_recipe(self.recipe, values, self.changes)
         check_together(recipe, chosen)
+        said = {key for key, value in values.items() if value}
+        said |= {word.partition("=")[0].strip() for word in self.changes}
+        named = {
+            "data.name": recipe.data.name,
+            "model.weights": recipe.model.weights,
+            "loss.teacher": recipe.loss.teacher,
+        }
+        for key, spec in named.items():
+            refuse_remote(spec, f"the recipe {self.recipe}", self.allow_remote or key in said)
         return recipe
 
     def run(self) -> Iterator[str]:

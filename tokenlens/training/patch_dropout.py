@@ -18,14 +18,14 @@ class Dropping:
 
     def __init__(self, model: ReducedViT, shares: Sequence[float], steps: int) -> None:
         """`shares` of the patches, each for an equal span of `steps`; none: nothing is ever left out."""
-        patches = model.vit.patch_embed.num_patches
+        patches = model.patches
         if shares and min(model.schedule.keep(patches), default=patches) < patches:
             raise BadInput(
                 "patches can be left out at random only where no method chooses among them; "
                 "train with --method none, or set augment.patch_drop=[]"
             )
         self.shares, self.steps = shares, steps
-        self.module = PatchDropout(0.0, model.vit.num_prefix_tokens)
+        self.module = PatchDropout(0.0, model.host.prefix)
         if shares:
             model.vit.patch_drop = self.module
 

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from timm.layers import DropPath
 
+from ..core.host import host_of
 from ..core.walk import ReducedViT
 from ..data import ImageSet, check_apart, open_data
 from ..errors import BadInput
 from ..extraction.pretrained import Pretrained, open_host
-from ..hosts.attention import TimmViT
-from ..hosts.checkpoints import FORMAT, digest_of
+from ..hosts.checkpoints import digest_of
+from ..hosts.header import FORMAT
 from ..hosts.loading import input_of
+from ..hosts.timm_vit import TimmViT
 from ..methods import method
 from ..reduce import reduce
 from .losses import has_policy
@@ -114,7 +116,7 @@ def card_of(recipe: Recipe, host: Pretrained, data: ImageSet) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": host.model,
-        "heads": host.vit.blocks[0].attn.num_heads,
+        "heads": host_of(host.vit).heads,
         "reduction": values["reduction"],
         "input": input_of(host.vit),
         "classes": list(data.classes),

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
+
+from tokenlens.analysis.compare_folder import compare_folder
+from tokenlens.figures.catalogue import Source, entries
+from tokenlens.figures.output.write import Request, draw_all
+from tokenlens.figures.report.write import write_report
 
 from ..extraction.jobs import Job
 from ..methods import methods
@@ -22,7 +28,7 @@ RATES = (0.25, 0.5, 0.7, 0.9)
 # what the figures draw; all metrics of all pairs would take minutes
 METRICS = ("iou", "corrected_iou", "ioa", "vmeasure", "ami", "completeness", "procrustes", "scc", "emd")
 OF_EACH_RUN = ("foreground_recall", "foreground_precision", "depth_spearman", "heatmap_spearman")
-Command = Callable[[str, list[str]], None]
+RESAMPLES = 200
 
 
 def own_methods() -> list[str]:
@@ -31,14 +37,13 @@ def own_methods() -> list[str]:
     return ["none", *(name for name in ours if name != "none")]
 
 
-def demo(out: Path, images: int, device: str, command: Command) -> Iterator[str]:
+def demo(out: Path, images: int = 256, device: str = "auto") -> Iterator[str]:
     """Run the demonstration; yields what to print.
 
     Args:
         out: folder of everything that is written.
         images: how many held-out images of the embedded set.
         device: auto, cpu or cuda.
-        command: runs another command by name; comparing and drawing are not the base's own.
     """
     names = own_methods()
     job = Job(
@@ -50,16 +55,18 @@ def demo(out: Path, images: int, device: str, command: Command) -> Iterator[str]
         for run, result in job.results():
             done[run.name] = (run, result)
             bar.update()
-    runs, results, figures = (str(out / name) for name in ("runs", "results", "figures"))
-    metrics = [word for name in (*METRICS, *OF_EACH_RUN) for word in ("--metric", name)]
-    command("compare", [runs, "--out", results, "--findings", "--resamples", "200", *metrics])
-    command("figures", ["--runs", runs, "--results", results, "--out", figures, "--format", "png,pdf"])
-    command("report", ["--runs", runs, "--results", results, "--out", str(out / "report.html")])
+    runs, results, figures = (out / name for name in ("runs", "results", "figures"))
+    yield from compare_folder(runs, results, metrics=(*METRICS, *OF_EACH_RUN), resamples=RESAMPLES, findings=True)
+    for path, note in draw_all(entries(), Source.open(results, runs), Request(figures, "png,pdf")):
+        yield from (str(told) for told in (path, note) if told)
+    page = write_report(runs, results, out / "report.html", progress=sys.stderr.isatty())
+    yield from page.notes
+    yield str(page.path)
     yield ""
     yield from rows(done, table.read(results, "comparison"))
     yield ""
     yield f"Numbers are at the last stage, over {images} held-out images. Everything is in {out}: the runs in {runs},"
-    yield f"tables in {results}, figures in {figures}, and one page to look at: {out / 'report.html'}"
+    yield f"tables in {results}, figures in {figures}, and one page to look at: {page.path}"
 
 
 def rows(done: dict[str, tuple[Run, Extracted]], comparison: pd.DataFrame) -> Iterator[str]:

@@ -8,6 +8,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from tokenlens.analysis.metrics import heatmap, radial, ranks
+from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.errors import BadInput
 
 rng = np.random.default_rng(5)
@@ -88,19 +89,19 @@ def test_shuffled_maps_meet_their_expectation(name: str) -> None:
     a, b, n = A[0], B[0] ** 2, 3000
     shuffled = np.random.default_rng(2).permuted(np.tile(b, (n, 1)), axis=1)
     values = getattr(heatmap, name)(a, shuffled)
-    assert abs(values.mean() - heatmap.expected(name, a, b)) < 3 * values.std() / np.sqrt(n)
+    assert abs(values.mean() - METRICS[name].expected(a, b)) < 3 * values.std() / np.sqrt(n)
 
 
 def test_chance_of_the_transport_is_that_of_shuffled_maps() -> None:
     a, b = A[:, :18], B[:, :18] ** 2
-    chance = heatmap.expected("emd", a, b, columns=3)
+    chance = heatmap.Transport(a, b, columns=3).chance()
     assert chance.shape == (4,)
-    assert np.array_equal(chance, heatmap.expected("emd", a, b, columns=3))  # seeded
+    assert np.array_equal(chance, heatmap.Transport(a, b, columns=3).chance())  # seeded
     shuffled = np.random.default_rng(2).permuted(np.tile(b[0], (200, 1)), axis=1)
     values = heatmap.emd(a[0], shuffled, columns=3)
     assert abs(values.mean() - chance[0]) < 3 * values.std() / np.sqrt(heatmap.SHUFFLES)
-    assert heatmap.expected("emd", a[0], a[0], columns=3) > 0
-    assert heatmap.expected("emd", np.ones(18), np.ones(18), columns=3) == pytest.approx(0, abs=1e-12)
+    assert heatmap.Transport(a[0], a[0], columns=3).chance() > 0
+    assert heatmap.Transport(np.ones(18), np.ones(18), columns=3).chance() == pytest.approx(0, abs=1e-12)
 
 
 def test_what_is_no_heat_map_is_refused() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenlens.analysis.metrics import overlap
+from tokenlens.analysis.metrics import foreground, overlap
 from tokenlens.errors import BadInput
 
 
@@ -99,10 +99,10 @@ def test_expected_iou_of_a_large_grid_is_not_remembered_but_the_same() -> None:
 
 def test_foreground() -> None:
     kept, objects = np.arange(10) < 4, (np.arange(10) >= 2) & (np.arange(10) < 7)
-    assert overlap.foreground_recall(kept, objects) == 2 / 5
-    assert overlap.foreground_precision(kept, objects) == 2 / 4
-    assert np.isnan(overlap.foreground_recall(kept, np.zeros(10, bool)))
-    assert np.isnan(overlap.foreground_precision(np.zeros(10, bool), objects))
+    assert foreground.foreground_recall(kept, objects) == 2 / 5
+    assert foreground.foreground_precision(kept, objects) == 2 / 4
+    assert np.isnan(foreground.foreground_recall(kept, np.zeros(10, bool)))
+    assert np.isnan(foreground.foreground_precision(np.zeros(10, bool), objects))
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

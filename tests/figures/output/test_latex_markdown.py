@@ -2,8 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tokenlens.figures.output.latex_markdown import LONG, Layout, latex, markdown, spread
+
+pytestmark = pytest.mark.usefixtures("among_methods")
 
 FRAME = pd.DataFrame({
     "dataset": ["folder:/a_b"] * 4, "method": ["l1", "l1", "mine & yours", "mine & yours"],

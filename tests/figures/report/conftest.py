@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tokenlens.methods import methods
 from tokenlens.records import tables as table
 from tokenlens.records.run import Run
 from tokenlens.records.store import RunWriter
@@ -18,7 +19,7 @@ EVIL = "<img src=x onerror=alert(1)>"  # a folder may be called so
 CLASSES = (EVIL, "cat")  # as a folder's classes are sorted
 IDS = tuple(sorted(f"{name}/{i}.png" for i in range(6) for name in CLASSES))
 BLOCKS, GRID, SIDE = (3, 6, 9), (4, 4), 32
-FAMILIES = {"topk": "pruning", "evit": "pruning", "tome": "merging", "atc-average": "merging", "l2": "radial"}
+FACTS = {name: methods()[name].facts() for name in ("topk", "evit", "tome", "atc-average", "l2")}
 HELD = {"l2": 8}  # images, of a run that still grows; the others hold all
 
 
@@ -52,8 +53,8 @@ def build(place: Path) -> Study:
         noise = rng.integers(0, 256, (GRID[0], GRID[1], 3), dtype=np.uint8)
         Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.NEAREST).save(place / "photos" / name)
     held, names = {}, {}
-    for method, family in FAMILIES.items():
-        held[method] = arrays(rng, family, HELD.get(method, len(IDS)))
+    for method, facts in FACTS.items():
+        held[method] = arrays(rng, facts["merges"], HELD.get(method, len(IDS)))
         names[method] = write_run(place, method, held[method])
     frame = pd.DataFrame({
         "finding": [1, 2], "claim": ["Top-K is strong", f"{EVIL} & so on"], "statistic": "s", "value": [0.7, np.nan],
@@ -65,14 +66,14 @@ def build(place: Path) -> Study:
     return Study(place / "runs", place / "results", held, names)
 
 
-def arrays(rng: np.random.Generator, family: str, count: int) -> dict[str, np.ndarray]:
-    """Patterns of a family: what a stage drops stays dropped, what it merges stays merged."""
+def arrays(rng: np.random.Generator, merges: bool, count: int) -> dict[str, np.ndarray]:
+    """Patterns: what a stage drops stays dropped, what it merges stays merged."""
     patches, left = GRID[0] * GRID[1], (8, 5, 3)
     group, kept = (np.empty((count, len(left), patches), dtype) for dtype in (np.int16, bool))
     for image in range(count):
         order = rng.permutation(patches)
         for stage, n in enumerate(left):
-            if family == "merging":
+            if merges:
                 labels = (
                     np.minimum(np.argsort(order), n - 1) if stage == 0 else np.minimum(group[image, stage - 1], n - 1)
                 )
@@ -97,7 +98,7 @@ def write_run(place: Path, method: str, held: dict[str, np.ndarray]) -> str:
         weights="w", method=method, keep_rate=0.5, blocks=BLOCKS, keep=(8, 5, 3),
     )  # fmt: skip
     attributes: dict[str, Any] = {
-        "family": FAMILIES[method], "grid": list(GRID), "depth": 12, "input_size": [SIDE, SIDE], "crop_pct": 1.0,
+        **FACTS[method], "grid": list(GRID), "depth": 12, "input_size": [SIDE, SIDE], "crop_pct": 1.0,
         "capacity": "tiny", "layers": [],
     }  # fmt: skip
     writer = RunWriter(place / "runs", run, attributes, IDS, batch_size=4)

@@ -156,7 +156,7 @@ def test_a_class_of_any_name_is_only_text(study: Any, tmp_path: Path, monkeypatc
     class Images:
         classes = (evil, "cat")
 
-    monkeypatch.setattr(report_images, "open_images", lambda run: Images())
+    monkeypatch.setattr(report_images, "open_images", lambda run, allow_remote: Images())
     write_report(study.runs, study.results, tmp_path / "r.html")
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert json.loads(unpacked(Page(html).data["index"]))["sets"][0]["classes"] == [evil, "cat"]
@@ -330,6 +330,7 @@ def made_run(name: str, ids: str = "abcd", label: Any = None, **attrs: Any) -> x
     return xr.Dataset(held, {"image": list(ids), "stage": [3]}, {**known, **attrs})
 
 
+@pytest.mark.usefixtures("among_methods")
 def test_runs_are_told_apart_by_what_they_differ_in() -> None:
     runs = [
         made_run("topk"), made_run("topk", run="twin", seed=1), made_run("tome", keep_rate=None, keep=[9, 4]),

@@ -26,7 +26,7 @@ NUMBERS = pd.DataFrame({
     "value": [2.0, np.nan, -1.5, 10.123456],
 })  # fmt: skip
 FIGURE = SimpleNamespace(
-    name="made-up", title="made up <i>", caption="Nothing <b>bold</b>.", data=lambda source: NUMBERS,
+    name="made-up", title="made up <i>", caption="Nothing <b>bold</b>.", numbers=lambda source: NUMBERS,
     draw=lambda source, **_: Figure(figsize=(4, 2)),
 )  # fmt: skip
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}

@@ -14,6 +14,8 @@ from tokenlens.figures.catalogue import Source
 from tokenlens.figures.plots.contact_sheet import contact_sheets, draw
 from tokenlens.figures.select.runs import as_seen, choose_images, choose_runs, read_panel, read_pictures
 
+pytestmark = pytest.mark.usefixtures("among_methods")
+
 
 def run(method: str, rate: Any = 0.5, ids: str = "abcde", stages: tuple[int, ...] = (3, 6), **attrs: Any) -> xr.Dataset:
     rng = np.random.default_rng(len(method))

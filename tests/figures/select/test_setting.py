@@ -10,6 +10,8 @@ from tokenlens.figures.catalogue import Missing, Source
 from tokenlens.figures.select.pairs import joined
 from tokenlens.figures.select.setting import choose, describe, rows_of, usual_rate, within
 
+pytestmark = pytest.mark.usefixtures("among_methods")
+
 
 def runs(*rows: dict[str, Any]) -> pd.DataFrame:
     one = {"dataset": "embedded:shapes", "split": "test", "model": "nano", "method": "topk", "family": "pruning",

@@ -6,20 +6,27 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from tokenlens.core.families import UNORDERED
 from tokenlens.figures.theme.palette import (
-    LOOKS,
-    METRICS,
-    ORDER,
+    FAMILIES,
+    Look,
     among,
     by_size,
     color,
     in_order,
     label,
     linestyle,
+    looks,
     marker,
+    metric_label,
     place,
     rate_color,
 )
+from tokenlens.methods import methods
+
+FACTS = {name: one.facts() for name, one in methods().items() if one.reducer.__module__.startswith("tokenlens.")}
+OURS = looks({"method": name, **facts} for name, facts in FACTS.items())
+pytestmark = pytest.mark.usefixtures("among_methods")
 
 # Machado, Oliveira and Fernandes, 2009, severity 1.0, on linear RGB
 BLIND = {
@@ -44,45 +51,90 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("eye", BLIND)
 def test_methods_are_told_apart_by_every_eye(eye: str) -> None:
-    seen = {name: lab(np.array(BLIND[eye]) @ linear(color(name))) for name in ORDER}
-    for a, b in combinations(ORDER, 2):
+    seen = {name: lab(np.array(BLIND[eye]) @ linear(color(name))) for name in OURS}
+    for a, b in combinations(OURS, 2):
         other_line = linestyle(a) != linestyle(b)
         assert np.linalg.norm(seen[a] - seen[b]) > (5 if other_line else 7), (a, b)
 
 
 def test_no_two_methods_share_a_marker_or_a_colour() -> None:
-    assert len({marker(name) for name in ORDER}) == len({color(name) for name in ORDER}) == len(ORDER)
+    assert len({marker(name) for name in OURS}) == len({color(name) for name in OURS}) == len(OURS)
+
+
+def grey(colour: str) -> float:
+    return float(lab(linear(colour))[0])
 
 
 def test_methods_of_a_family_are_told_apart_in_grey() -> None:
-    for family in {look.family for look in LOOKS.values()}:
-        members = [name for name in ORDER if LOOKS[name].family == family and not name.startswith("atc")]
-        grey = [float(lab(linear(color(name)))[0]) for name in members]
-        assert min(np.diff(grey), default=9) > 8, family
+    for family in FAMILIES:
+        members = [look for name, look in OURS.items() if look.family == family and not name.startswith("atc")]
+        assert members and min(np.diff([grey(look.color) for look in members]), default=9) > 8, family
 
 
-def test_methods_that_come_with_the_package_are_known() -> None:
-    methods = pytest.importorskip("tokenlens.methods").methods()
-    ours = {name for name, method in methods.items() if method.reducer.__module__.startswith("tokenlens.")}
-    assert ours == set(ORDER)
-    assert {name: LOOKS[name].family for name in ours} == {name: methods[name].reducer.family for name in ours}
+def test_a_method_looks_as_its_facts_say() -> None:
+    for name, facts in FACTS.items():
+        assert OURS[name] == Look(**{key: facts[key] for key in ("label", "color", "marker", "family", "order")})
+        assert (label(name), color(name), marker(name)) == (facts["label"], facts["color"], facts["marker"])
+    assert list(OURS) == in_order(FACTS) == list(FACTS)
 
 
-def test_every_metric_has_a_name() -> None:
-    metrics = pytest.importorskip("tokenlens.analysis.compare").METRICS
-    assert set(METRICS) == set(metrics)
+def test_every_metric_has_a_name_also_where_its_package_is_gone() -> None:
+    assert (metric_label("iou"), metric_label("vmeasure"), metric_label("gone")) == ("IoU", "NMI", "gone")
 
 
-def test_the_order_is_that_of_the_studies_with_strangers_last() -> None:
-    names = ["zzz", "random", "aaa", "atc-ward", "atc", "tome", "evit", "topk", "none", "topk"]
-    assert in_order(names) == ["none", "topk", "evit", "tome", "atc", "atc-ward", "random", "aaa", "zzz"]
+def of_family(family: str, count: int, **given: object) -> list[dict[str, object]]:
+    return [{"method": f"{family}-{i}", "family": family, **given} for i in range(count)]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "of another package"])
+def test_what_is_not_given_is_drawn_from_the_family_and_apart_from_what_is(family: str) -> None:
+    known = [{"method": name, **facts} for name, facts in FACTS.items()]
+    drawn = looks([*known, *of_family(family, 4)])
+    assert {name: drawn[name] for name in OURS} == OURS
+    own = [look for name, look in drawn.items() if name not in OURS]
+    assert len({look.marker for look in drawn.values()}) == len({look.color for look in drawn.values()}) == len(drawn)
+    alone = sorted(grey(look.color) for look in looks(of_family(family, 4)).values())
+    assert min(np.diff(alone)) > 4  # of all families, black to grey has the least room
+    with among(drawn):
+        lines = {str(linestyle(look.label)) for look in own}
+        assert len(lines) == 1 and (family not in FAMILIES or lines == {str(FAMILIES[family].line)})
+        assert list(in_order([*(look.label for look in own), "random"])) == ["random", *(look.label for look in own)]
+
+
+def test_a_variant_has_the_colour_of_what_it_is_a_variant_of_and_a_name_and_marker_of_its_own() -> None:
+    known = [{"method": name, **facts} for name, facts in FACTS.items()]
+    variants = [{"method": f"topk-{i}", **FACTS["topk"]} for i in range(3)]
+    with among(looks([*variants, *known])):
+        assert {color(f"topk-{i}") for i in range(3)} == {color("topk")} == {FACTS["topk"]["color"]}
+        assert label("topk-1") == "topk-1" and label("topk") == "Top-K" and marker("topk") == "o"
+        assert len({str(marker(name)) for name in ("topk", "topk-0", "topk-1", "topk-2")}) == 4
+        assert in_order(["evit", "topk-1", "topk"]) == ["topk", "topk-1", "evit"]
+
+
+def test_looks_do_not_depend_on_the_order_of_rows_and_gaps_are_filled_from_other_rows() -> None:
+    rows = [
+        *of_family("soft", 6),
+        {"method": "mine", "label": float("nan"), "color": "", "order": None},
+        {"method": "mine", "label": "mine", "order": UNORDERED},
+    ]
+    assert looks(rows) == looks(reversed(rows))
+    more = looks([*rows, {"method": "mine", "family": "soft", "label": "Mine", "color": "#123456", "order": 2.0}])
+    assert (more["mine"].label, more["mine"].color, more["mine"].order) == ("Mine", "#123456", 2)
+    assert next(iter(more)) == "mine"
+
+
+@pytest.mark.parametrize(("name", "value"), [("color", "reddish"), ("marker", "circle")])
+def test_what_cannot_be_drawn_is_told_and_not_taken(name: str, value: str) -> None:
+    with pytest.warns(UserWarning, match=f"mine gives the {name} '{value}', which cannot be drawn"):
+        found = looks([{"method": "mine", "family": "pruning", name: value}])
+    assert found == looks(of_family("pruning", 1, method="mine"))
+
+
+def test_methods_of_which_nothing_is_known_come_last_and_by_name() -> None:
+    names = ["zzz", "random", "aaa", "atc", "tome", "evit", "topk", "none", "topk"]
+    assert in_order(names) == ["none", "topk", "evit", "tome", "atc", "random", "aaa", "zzz"]
     assert by_size(["base", "tiny", "mine", "small", "nano"]) == ["nano", "tiny", "small", "base", "mine"]
-
-
-def test_a_stranger_keeps_its_look_and_a_variant_has_its_methods() -> None:
-    assert color("mine") == color("mine") and color("mine") not in {color(name) for name in ORDER}
-    assert marker("mine") not in {marker(name) for name in ORDER} and label("mine") == "mine"
-    assert (color("topk-mean"), marker("topk-mean")) == (color("topk"), marker("topk"))
+    assert label("mine") == "mine"
 
 
 def test_rates_go_from_dark_to_light() -> None:
@@ -94,16 +146,3 @@ def test_data_sets_go_by_a_short_name() -> None:
     assert [place(name) for name in ("embedded:shapes", "folder:/a/b", "imagenet", "folder:/")] == [
         "shapes", "b", "imagenet", "folder:/",
     ]  # fmt: skip
-
-
-def test_among_others_no_two_methods_look_the_same() -> None:
-    names = ["topk", "topk-mean", "topk-noise", "tome", *(f"mine-{i}" for i in range(8))]
-    with among(names):
-        looks = {(color(name), str(marker(name))) for name in names}
-        assert len(looks) == len(names) and color("topk-mean") == color("topk") != color("mine-0")
-        assert linestyle("topk-mean") == linestyle("topk") and marker("tome") == LOOKS["tome"].marker
-        assert not {str(marker(name)) for name in names if name not in LOOKS} & {marker(name) for name in ORDER}
-        before = marker("mine-3")
-    with among(reversed(names)):
-        assert marker("mine-3") == before
-    assert marker("topk-mean") == marker("topk")

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from tokenlens.errors import UnknownName
 from tokenlens.figures.theme import style
+from tokenlens.methods import methods
 
 
 def test_a_preset_lasts_as_long_as_its_block() -> None:
@@ -55,15 +56,17 @@ def test_a_gap_says_why_and_leaves_the_ticks_of_its_neighbours() -> None:
 
 @pytest.mark.parametrize("name", style.PRESETS)
 @pytest.mark.parametrize("width", ["column", "page"])
+@pytest.mark.usefixtures("among_methods")
 def test_the_legend_of_all_methods_fits(name: str, width: style.Width) -> None:
+    every = style.in_order(methods())
     with style.use(name):
         figure = style.new_figure(name, width, 3)
         figure.subplots()
-        style.legend_of(figure, style.ORDER)
+        style.legend_of(figure, every)
         figure.draw_without_rendering()
         box = figure.legends[0].get_window_extent()
         assert 0 <= box.x0 and box.x1 <= figure.bbox.width
-        assert [text.get_text() for text in figure.legends[0].texts] == [style.NAMES[m] for m in style.ORDER]
+        assert [text.get_text() for text in figure.legends[0].texts] == list(map(style.label, every))
 
 
 def test_tick_labels_keep_their_size_outside() -> None:

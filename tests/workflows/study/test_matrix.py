@@ -57,6 +57,12 @@ def test_a_recipe_by_data_set(write: Write) -> None:
         ({"axes": {"seeds": [-1]}}, "a seed is -1"),
         ({"axes": {"keep_rates": [True]}}, "keep rate True is outside"),
         ({"extract": {"limit": "abc"}}, "the limit of extract is 'abc'; give a whole number"),
+        ({"extract": {"limit": 0}}, "the limit of extract is 0; give a whole number of at least 1"),
+        ({"extract": {"batch_size": True}}, "the batch_size of extract is True; give a whole number"),
+        ({"extract": {"features": "float23"}}, "no features of extract called 'float23'; did you mean float32"),
+        ({"extract": {"split": 3}}, "the split of extract is 3; give a word"),
+        ({"compare": {"resamples": "many"}}, "the resamples of compare is 'many'; give a whole number"),
+        ({"axes": {"seeds": [2**63]}}, "a seed is 9223372036854775808; give a whole number of at least 0 and at most"),
         ({"extract": {"limit": [1]}}, "extract is .*; it is a mapping"),
         ({"images": [1]}, r"images is \[1\]; it is a mapping"),
         ({"images": {"embedded:shapes": 5}}, "images is .*; it is a mapping"),
@@ -73,6 +79,12 @@ def test_what_cannot_be_meant_is_said_with_the_file(write: Write, said: dict[str
     with pytest.raises(BadInput, match=sentence) as caught:
         write(**said)
     assert "mine.yaml" in str(caught.value)
+
+
+def test_settings_of_steps_are_what_the_steps_take(write: Write) -> None:
+    study = write(extract={"features": True, "limit": None, "workers": 0}, compare={"resamples": 20})
+    assert study.extract == {"features": "float32", "workers": 0} and study.compare == {"resamples": 20}
+    assert write(extract={"features": False}).extract == {}
 
 
 def test_files_that_are_no_study(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Tasks in processes: in order, in parallel, noted, and never done twice."""
 
+import json
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +16,38 @@ import pytest
 from tokenlens.errors import BadInput
 from tokenlens.signals import Request, Terminated
 from tokenlens.workflows.study.matrix import Study
-from tokenlens.workflows.study.runner import Note, Notes, Task, Worker, carry_out, lock
-from tokenlens.workflows.study.tasks import check, conclusion, runs
+from tokenlens.workflows.study.runner import Note, Notes, Task, Worker, execute_tasks, lock
+from tokenlens.workflows.study.tasks import STEPS, conclusion, runs
 
 Write = Callable[..., Study]
-GOOD, BAD = ("--version",), ("extract", "--no-such-option")
+GOOD, OTHER, BAD = "logging:warning", "logging:error", f"{STEPS}:report"
+SAYS = {"msg": "all is well"}
+
+
+def good(name: str, **rest: Any) -> Task:
+    return Task(name, GOOD, SAYS, **rest)
+
+
+def bad(name: str) -> Task:
+    """Neither runs nor tables: a refusal."""
+    return Task(name, BAD, {"runs": "nowhere", "results": "nowhere", "out": "nowhere.html"})
+
+
+def noted(task: Task, code: int = 0) -> Note:
+    return Note(task.call, task.arguments, code, 1.0, "")
 
 
 def carried(tasks: list[Task], out: Path, jobs: int = 2) -> tuple[list[str], list[tuple[str, int]]]:
     """Names of what is unfinished, and (name, code) of what ended, in order."""
     ended: list[tuple[str, int]] = []
-    unfinished = carry_out(tasks, out, jobs, [], lambda task, note: ended.append((task.name, note.code)),
-                           Request())  # fmt: skip
+    unfinished = execute_tasks(tasks, out, jobs, [], lambda task, note: ended.append((task.name, note.code)), Request())
     return [task.name for task in unfinished], ended
 
 
 def test_a_request_to_end_reaches_the_commands_and_leaves_no_note(tmp_path: Path) -> None:
-    task = Task("a", ("extract", "--limit", "100000", "--out", str(tmp_path / "runs")))
+    task = Task(
+        "a", f"{STEPS}:extract", {"method": "topk", "keep_rate": 0.5, "limit": 99999, "out": str(tmp_path / "runs")}
+    )
     request, notes = Request(), Notes(tmp_path)
 
     def come() -> None:
@@ -40,67 +57,72 @@ def test_a_request_to_end_reaches_the_commands_and_leaves_no_note(tmp_path: Path
 
     threading.Thread(target=come, daemon=True).start()
     with pytest.raises(Terminated):
-        list(carry_out([task], tmp_path, 1, [], lambda *_: None, request))
+        list(execute_tasks([task], tmp_path, 1, [], lambda *_: None, request))
     assert notes.read(task) is None
 
 
 def test_a_failure_is_noted_the_rest_goes_on_and_the_next_call_tries_again(tmp_path: Path) -> None:
-    tasks = [Task("a", BAD), Task("b", GOOD, needs=("a",)), Task("c", GOOD), Task("d", GOOD, needs=("c",))]
+    tasks = [bad("a"), good("b", needs=("a",)), good("c"), good("d", needs=("c",))]
     unfinished, ended = carried(tasks, tmp_path)
     assert unfinished == ["a", "b"] and dict(ended) == {"a": 2, "c": 0, "d": 0}
     assert [name for name, _ in ended].index("c") < [name for name, _ in ended].index("d")
     notes = Notes(tmp_path)
     failed = notes.read(tasks[0])
-    assert failed is not None and "No such option" in failed.last
-    assert "version" in notes.log(tasks[2]).read_text()
-    tasks[0] = Task("a", GOOD)
+    assert failed is not None and failed.last.startswith("Error: there are neither runs in nowhere nor tables")
+    assert "all is well" in notes.log(tasks[2]).read_text()
+    tasks[0] = good("a")
     unfinished, ended = carried(tasks, tmp_path)
     assert not unfinished and ended == [("a", 0), ("b", 0)]  # c and d are not done again
 
 
-def test_a_task_counts_as_done_only_with_its_words_and_what_it_makes(tmp_path: Path) -> None:
+def test_a_task_counts_as_done_only_with_its_arguments_and_what_it_makes(tmp_path: Path) -> None:
     notes, made = Notes(tmp_path), tmp_path / "made"
-    task = Task("a/b", GOOD, makes=(made,))
-    notes.write(task, Note(GOOD, 0, 1.0, ""))
+    task = Task("a/b", GOOD, {"whole": 1, "rates": [0.1, 0.7], "off": False, "none": None}, makes=(made,))
+    notes.write(task, noted(task))
     assert not notes.ended([task])
     made.touch()
     assert notes.ended([task]) == {"a/b"}
-    assert not notes.ended([Task("a/b", (*GOOD, "more"), makes=(made,))])
-    for text in ("{", "[]", '{"words": 1}'):  # half a note is none
+    assert not notes.ended([replace(task, arguments={**task.arguments, "whole": 2})])
+    assert not notes.ended([replace(task, call=OTHER)])
+    for text in ("{", "[]", '{"call": 1}', '{"call": "a", "arguments": 1}'):  # half a note is none
         notes.log(task).with_suffix(".json").write_text(text)
         assert notes.read(task) is None
 
 
 def test_what_follows_from_a_task_that_is_done_anew_is_done_anew(tmp_path: Path) -> None:
-    tasks = [Task("a", GOOD), Task("b", GOOD, needs=("a",)), Task("c", GOOD)]
+    tasks = [good("a"), good("b", needs=("a",)), good("c")]
     assert carried(tasks, tmp_path, jobs=1) == ([], [("a", 0), ("b", 0), ("c", 0)])
-    tasks[0] = Task("a", ("methods",))
+    tasks[0] = Task("a", OTHER, SAYS)
     assert Notes(tmp_path).ended(tasks) == {"c"}
     assert carried(tasks, tmp_path, jobs=1) == ([], [("a", 0), ("b", 0)])
 
 
 def test_what_follows_is_done_anew_though_what_it_needs_was_carried_out_alone(tmp_path: Path) -> None:
-    notes, tasks = Notes(tmp_path), [Task("a", GOOD), Task("b", GOOD, needs=("a",)), Task("c", BAD)]
+    notes, tasks = Notes(tmp_path), [good("a"), good("b", needs=("a",)), bad("c")]
     for task, code in zip(tasks, (0, 0, 2), strict=True):
-        notes.write(task, Note(task.words, code, 1.0, ""))
-    tasks[0] = Task("a", ("methods",))
+        notes.write(task, noted(task, code))
+    tasks[0] = Task("a", OTHER, SAYS)
     notes.clear(tasks)
-    notes.write(tasks[0], Note(tasks[0].words, 0, 1.0, ""))
+    notes.write(tasks[0], noted(tasks[0]))
     assert notes.ended(tasks) == {"a"}
     failed = notes.read(tasks[2])
     assert failed is not None and failed.code == 2  # is still told as failed
 
 
-def test_words_are_the_commands_of_the_study(write: Write, tmp_path: Path) -> None:
+def test_arguments_are_those_of_the_study(write: Write, tmp_path: Path) -> None:
     study = write(backbone={"recipe": "shapes", "set": {"schedule.epochs": 2}}, finetune={"recipe": "shapes"})
     every = {task.name: task for task in runs(study, tmp_path)}
     assert len(every) == 2 + 2 * len(study.cells)
     backbone, tuned = every["backbone/embedded-birds/nano"], every["finetune/embedded-birds/nano/topk-0.5-s0"]
     extracted = every["extract/embedded-birds/nano/topk-0.5-s0"]
     assert tuned.needs == (backbone.name,) and extracted.needs == (tuned.name,)
-    assert str(backbone.makes[0]) in tuned.words and str(tuned.makes[0]) in extracted.words
-    assert "--aside" in backbone.words and "--aside" in tuned.words  # or a changed recipe would be refused for good
-    assert "schedule.epochs=2" in backbone.words and "schedule.epochs=2" not in tuned.words
+    assert tuned.arguments["weights"] == str(backbone.makes[0])
+    assert extracted.arguments["weights"] == str(tuned.makes[0]) and "model" not in extracted.arguments
+    assert (
+        backbone.arguments["aside"] is tuned.arguments["aside"] is True
+    )  # or a changed recipe would be refused for good
+    assert backbone.arguments["changes"] == ["schedule.epochs=2"] and tuned.arguments["changes"] == []
+    assert all(json.loads(json.dumps(task.arguments)) == task.arguments for task in every.values())
     # cheaper by the tokens that are gone, and by two epochs of ten
     whole = every["finetune/embedded-birds/nano/none-1-s0"]
     assert backbone.cost == pytest.approx(whole.cost / 5) and tuned.cost < whole.cost
@@ -110,8 +132,8 @@ def test_a_method_may_be_trained_with_values_of_its_own(write: Write, tmp_path: 
     values = {"set": {"schedule.epochs": 2}, "methods": {"tome": {"schedule.epochs": 5, "optimizer.lr": 0.1}}}
     every = {task.name: task for task in runs(write(finetune={"recipe": "shapes", **values}), tmp_path)}
     topk, tome = (every[f"finetune/embedded-birds/nano/{name}-0.5-s0"] for name in ("topk", "tome"))
-    assert "schedule.epochs=2" in topk.words and "optimizer.lr=0.1" not in topk.words
-    assert "schedule.epochs=5" in tome.words and "optimizer.lr=0.1" in tome.words
+    assert topk.arguments["changes"] == ["schedule.epochs=2"]
+    assert tome.arguments["changes"] == ["schedule.epochs=5", "optimizer.lr=0.1"]
     assert tome.cost > 2 * topk.cost
 
 
@@ -122,7 +144,7 @@ def test_a_backbone_may_start_from_that_of_another_set(write: Write, tmp_path: P
     names = [f"backbone/embedded-{data}/nano" for data in ("shapes", "tags", "birds")]
     assert [name for name in every if name.startswith("backbone")] == names  # tags too, though no run is asked of it
     assert [every[name].needs for name in names] == [(), (names[0],), (names[1],)]
-    begin = [every[name].words[every[name].words.index("--weights") + 1] for name in names]
+    begin = [every[name].arguments["weights"] for name in names]
     assert begin == ["random", *(str(every[name].makes[0]) for name in names[:2])]
     assert every["finetune/embedded-birds/nano/topk-0.5-s0"].needs == (names[2],)
 
@@ -136,16 +158,19 @@ def test_settings_that_are_null_are_left_out_or_null(write: Write, tmp_path: Pat
     off = {"limit": None, "features": False, "split": "test"}
     study = write(backbone={"recipe": "shapes", "set": {"data.limit": None}}, extract=off, compare={"chunk": None})
     every = {task.name: task for task in (*runs(study, tmp_path), *conclusion(study, tmp_path))}
-    assert "data.limit=null" in every["backbone/embedded-birds/nano"].words
-    assert not {"--limit", "--features", "--chunk", "None"} & {word for task in every.values() for word in task.words}
-    assert "test" in every["extract/embedded-birds/nano/none-1-s0"].words
+    assert every["backbone/embedded-birds/nano"].arguments["changes"] == ["data.limit=null"]
+    assert not {"limit", "features", "chunk"} & {key for task in every.values() for key in task.arguments}
+    assert every["extract/embedded-birds/nano/none-1-s0"].arguments["split"] == "test"
     assert every["figures"].makes == (tmp_path / "figures",)
 
 
 @pytest.mark.parametrize(
     ("axes", "sentence"),
     [
-        ({"data": ["folder:/a_b", "folder:/a-b"]}, "two tasks would be .*folder--a-b.*, with folder:/a-b and folder"),
+        (
+            {"data": ["folder:/a_b", "folder:/a-b"]},
+            "two tasks would be .*folder--a-b.*, with folder:/a_b and folder:/a-b",
+        ),
         ({"keep_rates": [0.5, 0.50000001]}, "two tasks would be .*topk-0.5-s0, with 0.5 and 0.50000001"),
         ({"models": ["resnet18"]}, "resnet18 is a ResNet, which tokenlens does not understand"),
         ({"models": ["swin_tiny_patch4_window7_224"]}, "is a SwinTransformer, which"),
@@ -154,25 +179,6 @@ def test_settings_that_are_null_are_left_out_or_null(write: Write, tmp_path: Pat
 def test_runs_that_cannot_be_are_refused(write: Write, tmp_path: Path, axes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         runs(write(axes), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("rest", "sentence"),
-    [
-        ({"extract": {"features": "float64"}}, "extract/.* cannot be carried out .*float64.*; mend it in the study"),
-        ({"extract": {"limit": 0}}, "'--limit'"),
-        ({"compare": {"resamples": "many"}}, "compare cannot be carried out .*'many'"),
-        ({"axes": {"seeds": [2**63]}}, "'--seed'"),
-    ],
-)
-def test_what_a_command_would_refuse_is_refused_before(
-    write: Write, tmp_path: Path, rest: dict[str, Any], sentence: str
-) -> None:
-    good = write(backbone={"recipe": "nano"}, finetune={"recipe": "shapes"}, extract={"features": True})
-    check([*runs(good, tmp_path), *conclusion(good, tmp_path)[:1]])
-    study = write(**rest)
-    with pytest.raises(BadInput, match=sentence):
-        check([*runs(study, tmp_path), *conclusion(study, tmp_path)[:1]])
 
 
 def test_one_study_is_worked_on_by_one_process(tmp_path: Path) -> None:
@@ -187,12 +193,13 @@ lock(Path({str(tmp_path)!r})); print('held', flush=True); input()"""
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc for children")
-def test_commands_end_with_the_process_that_asked_for_them(tmp_path: Path) -> None:
-    """A command that outlived it would write beside the next one's."""
-    words, log = ["extract", "--limit", "99999", "--out", str(tmp_path / "runs")], tmp_path / "log"
+def test_tasks_end_with_the_process_that_asked_for_them(tmp_path: Path) -> None:
+    """A task that outlived it would write beside the next one's."""
+    given = {"method": "topk", "keep_rate": 0.5, "limit": 99999, "out": str(tmp_path / "runs")}
+    log = tmp_path / "log"
     program = f"""import pathlib
 from tokenlens.workflows.study.runner import Task, Worker
-Worker(None).carry(Task("a", {words!r}), pathlib.Path({str(log)!r}))"""
+Worker(None).run(Task("a", {f"{STEPS}:extract"!r}, {given!r}), pathlib.Path({str(log)!r}))"""
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
         until = time.monotonic() + 120
         while not (log.exists() and log.stat().st_size) and time.monotonic() < until:
@@ -208,12 +215,12 @@ Worker(None).carry(Task("a", {words!r}), pathlib.Path({str(log)!r}))"""
 
 def test_a_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
     worker, log = Worker(None), tmp_path / "log"
-    assert worker.carry(Task("a", GOOD), log).code == 0
+    assert worker.run(good("a"), log).code == 0
     assert worker.process is not None
     worker.process.kill()
     worker.process.wait()
-    assert worker.carry(Task("a", GOOD), log).code == -signal.SIGKILL
-    assert worker.carry(Task("a", GOOD), log).code == 0 and worker.close() == 0
+    assert worker.run(good("a"), log).code == -signal.SIGKILL
+    assert worker.run(good("a"), log).code == 0 and worker.close() == 0
 
 
 def _stat(process: int | str) -> list[str]:

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BadInput, UnknownName
+from ..registry import register
 from . import birds, scenes, tags
 from .shapes import CLASSES, shapes
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from .. import Label
+    from ..registry import Label
 
 __all__ = ["CLASSES", "SETS", "SIZES", "EmbeddedSet", "open_embedded", "shapes"]
 
@@ -99,6 +100,7 @@ class EmbeddedSet:
         return drawn(self.source, self.split, self._at(index), self.bias)[2]
 
 
+@register("embedded", "embedded:shapes", labels="one or several", masks=True, ids="set, split and number")
 def open_embedded(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> EmbeddedSet:
     """Open an embedded set, its first `limit` pictures or all: "birds", or "birds@bias=0.5". None is ever bad.
 

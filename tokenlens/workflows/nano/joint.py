@@ -23,9 +23,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from tokenlens.core.host import host_of
 from tokenlens.core.schedule import schedule
 from tokenlens.core.walk import ReducedViT
-from tokenlens.hosts.attention import TimmViT
+from tokenlens.hosts.timm_vit import TimmViT
 from tokenlens.methods import Stage, method
 from tokenlens.weights import ARCHITECTURE, NANO
 from tokenlens.workflows.nano.train import Batches, accuracy, learning_rate, normalised, parameter_groups
@@ -40,14 +41,14 @@ RATIO_WEIGHT = 2.0
 
 def reduced(vit: TimmViT, name: str, rate: float, reducers: dict[int, Any] | None = None) -> ReducedViT:
     """A reduced model around this very backbone, not a copy of it; with these reducers, or new ones."""
-    chosen, asked = method(name), schedule(keep_rate=rate)
-    plan = chosen.reducer.schedule(asked, vit.patch_embed.grid_size)
-    patches = vit.patch_embed.num_patches
+    chosen, asked, host = method(name), schedule(keep_rate=rate), host_of(vit)
+    plan = chosen.reducer.schedule(asked, host.grid)
+    patches = host.grid[0] * host.grid[1]
     made = reducers or {
-        block: chosen.reducer(Stage(stage, block, keep, patches, vit.embed_dim))
+        block: chosen.reducer(Stage(stage, block, keep, patches, host.width))
         for stage, (block, keep) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
-    return ReducedViT(vit, made, plan)
+    return ReducedViT(vit, made, plan, method=name)
 
 
 def all_models(vit: TimmViT) -> dict[str, list[ReducedViT]]:

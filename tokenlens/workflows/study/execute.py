@@ -1,4 +1,4 @@
-"""Carry a study to its end: plan, say what is there and what is missing, do it, and sum up."""
+"""Execute a study to its end: plan, say what is there and what is missing, do it, and sum up."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tqdm import tqdm
 from ...errors import BadInput
 from ...signals import endings
 from .matrix import Study
-from .runner import Note, Notes, Task, carry_out, lock
+from .runner import Note, Notes, Task, execute_tasks, lock
 from .tasks import conclusion, runs
 
 KINDS = ("backbone", "finetune", "extract", "compare", "figures", "report")
 
 
-def chosen(study: Study, out: Path, only: Sequence[str]) -> list[Task]:
+def select_tasks(study: Study, out: Path, only: Sequence[str]) -> list[Task]:
     """The runs' tasks whose names hold one of the words of `only`, with all that they need; all without words."""
     every = {task.name: task for task in runs(study, out)}
     if not only:
@@ -99,7 +99,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
-def carry(
+def execute(
     study: Study, out: Path, todo: Sequence[Task], jobs: int, devices: Sequence[str], tell: Callable[[str], None]
 ) -> bool:
     """Do what is missing of the runs, then compare, draw and report what there is; whether all of it ended well."""
@@ -120,7 +120,9 @@ def carry(
                 tell(f"{task.name} failed ({note.last}); its output is in {notes.log(task)}")
 
         with endings() as request:
-            unfinished = [task for part in (todo, last) for task in carry_out(part, out, jobs, devices, ended, request)]
+            unfinished = [
+                task for part in (todo, last) for task in execute_tasks(part, out, jobs, devices, ended, request)
+            ]
     waiting = {task.name for task in unfinished}
     for task in unfinished:
         if notes.read(task) is None:

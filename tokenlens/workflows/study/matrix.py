@@ -21,7 +21,7 @@ The backbone of one data set may start from that of another: `start: {embedded:b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from importlib.resources import files
 from itertools import product
@@ -30,14 +30,13 @@ from typing import Any
 
 import yaml
 
+from ...data.remote import refuse_remote
 from ...errors import BadInput, UnknownName
+from .settings import COMPARE, EXTRACT, check_known, check_whole, mapping, settings
 
 AXES = ("data", "models", "methods", "keep_rates", "seeds")
 KEYS = ("name", "axes", "also", "backbone", "finetune", "extract", "compare", "images", "remark")
-EXTRACT = ("split", "limit", "features", "batch_size", "precision", "workers")
-COMPARE = ("resamples", "chunk", "workers")
 PARTS = ("train", "val")  # of a data set
-Plain = str | int | float | None  # one word for a command
 
 
 @dataclass(frozen=True, order=True)
@@ -106,6 +105,8 @@ class Study:
     images: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """for each data set, how many images are trained on and looked at, where the set itself need not be at hand"""
     remark: str = ""
+    allow_remote: bool = False
+    """fetch what only the file, or a recipe that it names, calls for"""
 
 
 def slug(words: str) -> str:
@@ -114,21 +115,24 @@ def slug(words: str) -> str:
 
 
 def shipped(file: str) -> Path:
-    """A study file: a path, or the name of one in a package that the entry-point group `tokenlens.studies` names."""
+    """A study file: a path, or the name of one beside this file or in a package of the group `tokenlens.studies`."""
     path = Path(file)
     if path.is_file():
         return path
     known: dict[str, Path] = {}
-    for entry in entry_points(group="tokenlens.studies"):
-        folder = Path(str(files(entry.value)))
+    for package in (__package__, *(entry.value for entry in entry_points(group="tokenlens.studies"))):
+        folder = Path(str(files(package)))
         known |= {found.stem: found for found in sorted(folder.glob("*.yaml"))}
     if file not in known:
         raise UnknownName("study file", file, known)
     return known[file]
 
 
-def read(path: Path) -> Study:
-    """Read a study file. Raises BadInput where it says something that cannot be meant, naming the file."""
+def read(path: Path, allow_remote: bool = False) -> Study:
+    """Read a study file. Raises BadInput where it says something that cannot be meant, naming the file.
+
+    Nor may it name data or weights that would have to be fetched, unless `allow_remote`.
+    """
     try:
         said = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
@@ -139,7 +143,10 @@ def read(path: Path) -> Study:
         reason = " ".join(str(error).split())
         raise BadInput(f"{path} is no YAML ({reason}); mend it there") from error
     try:
-        return _study(said, path.stem)
+        study = replace(_study(said, path.stem), allow_remote=allow_remote)
+        for spec in _sources(study):
+            refuse_remote(spec, "the study", allow_remote)
+        return study
     except UnknownName as error:
         raise BadInput(f"{path}: {error}") from error
     except BadInput as error:
@@ -149,54 +156,40 @@ def read(path: Path) -> Study:
 def _study(said: Any, name: str) -> Study:
     if not isinstance(said, dict) or "axes" not in said:
         raise BadInput(f"a study is a mapping with the key axes, which has {', '.join(AXES)}")
-    _known("key of a study", said, KEYS)
+    check_known("key of a study", said, KEYS)
     cells = list(dict.fromkeys(_cells(said["axes"], said.get("also") or [])))
     finetune = _training(said, "finetune", "none")
     if finetune is not None:
-        _known("method in this study", finetune.methods, tuple(dict.fromkeys(cell.method for cell in cells)))
-    extract, compare = (_mapping(said, key, Plain) for key in ("extract", "compare"))
-    _known("setting of extract", extract, EXTRACT)
-    _known("setting of compare", compare, COMPARE)
-    if extract.get("limit") is not None:
-        _whole("the limit of extract", extract["limit"])
+        check_known("method in this study", finetune.methods, tuple(dict.fromkeys(cell.method for cell in cells)))
     return Study(
         name=str(said.get("name", name)),
         cells=tuple(cells),
         backbone=_training(said, "backbone", "pretrained"),
         finetune=finetune,
-        extract=extract,
-        compare=compare,
+        extract=settings(said, "extract", EXTRACT),
+        compare=settings(said, "compare", COMPARE),
         images=_images(said),
         remark=" ".join(str(said.get("remark", "")).split()),
     )
 
 
-def _known(kind: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for key in given:
-        if key not in known:
-            raise UnknownName(kind, str(key), known)
-
-
-def _whole(what: str, value: Any) -> None:
-    if type(value) is not int or value < 0:  # True is an int for isinstance
-        raise BadInput(f"{what} is {value!r}; give a whole number of at least 0")
+def _sources(study: Study) -> Iterator[Any]:
+    """All that a study names and that data or weights could be read from."""
+    for cell in study.cells:
+        yield cell.data
+    for training in (study.backbone, study.finetune):
+        if training is not None:
+            yield from (value for values in (training.set, *training.methods.values()) for value in values.values())
+            yield from training.start.values()
 
 
 def _images(said: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    images = _mapping(said, "images", dict)
+    images = mapping(said, "images", dict)
     for data, parts in images.items():
-        _known("part of images", parts, PARTS)
+        check_known("part of images", parts, PARTS)
         for part, count in parts.items():
-            _whole(f"the number of {part} images of {data}", count)
+            check_whole(f"the number of {part} images of {data}", count)
     return images
-
-
-def _mapping(said: Mapping[str, Any], key: str, inner: Any = object) -> dict[str, Any]:
-    """What is said under a key: words, each with a value of the type `inner`."""
-    value = said.get(key) or {}
-    if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, inner) for k, v in value.items()):
-        raise BadInput(f"{key} is {value!r}; it is a mapping of words, as in the study file paper")
-    return value
 
 
 def _cells(axes: Any, also: Any) -> Iterator[Cell]:
@@ -206,15 +199,15 @@ def _cells(axes: Any, also: Any) -> Iterator[Cell]:
     for part in ({}, *also):
         if not isinstance(axes, dict) or not isinstance(part, dict):
             raise BadInput(f"axes, and each entry of also, is a mapping of {', '.join(AXES)}")
-        _known("axis", {**axes, **part}, AXES)
-        whole = {"seeds": [0], **axes, **part}
-        lacking = [name for name in AXES if not isinstance(whole.get(name), list) or not whole[name]]
+        check_known("axis", {**axes, **part}, AXES)
+        complete = {"seeds": [0], **axes, **part}
+        lacking = [name for name in AXES if not isinstance(complete.get(name), list) or not complete[name]]
         if lacking:
             raise BadInput(f"{', '.join(lacking)} must each be a list with something in it")
-        for data, model, method, rate, seed in product(*(whole[name] for name in AXES)):
+        for data, model, method, rate, seed in product(*(complete[name] for name in AXES)):
             if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
                 raise BadInput(f"keep rate {rate} is outside (0, 1]; for example 0.5")
-            _whole("a seed", seed)
+            check_whole("a seed", seed)
             # the un-reduced model keeps all tokens whatever the rate
             yield Cell(str(data), str(model), str(method), 1.0 if method == "none" else float(rate), seed)
 
@@ -226,10 +219,10 @@ def _training(said: Mapping[str, Any], key: str, without: str) -> Training | Non
     if not isinstance(value, dict) or "recipe" not in value:
         raise BadInput(f"{key} is a mapping with a recipe, or the word {without}")
     parts = ("set", "start" if key == "backbone" else "methods")
-    _known(f"key of {key}", value, ("recipe", *parts))
-    recipe = value["recipe"] if isinstance(value["recipe"], str) else _mapping(value, "recipe", str)
+    check_known(f"key of {key}", value, ("recipe", *parts))
+    recipe = value["recipe"] if isinstance(value["recipe"], str) else mapping(value, "recipe", str)
     kinds = {"set": object, "start": str, "methods": dict}
-    training = Training(recipe, **{part: _mapping(value, part, kinds[part]) for part in parts})
+    training = Training(recipe, **{part: mapping(value, part, kinds[part]) for part in parts})
     for data in training.start:
         training.before(data)
     return training

@@ -1,7 +1,7 @@
 """Carry out the tasks of a study: what is missing, in parallel, with a note of each that ended.
 
-A task is a command of tokenlens, and every such command can be stopped and given again; so the runner needs no more
-than a note of what has ended well. Everything it knows lies in files: it may be killed at any moment.
+A task is a call of a function that can be stopped and called again; so the runner needs no more than a note of what has
+ended well. Everything it knows lies in files: it may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ...errors import BadInput, disk_errors
 from ...records.atomic import write
@@ -26,10 +27,13 @@ POLL = 0.5  # seconds between looks at whether this process was asked to end
 
 @dataclass(frozen=True)
 class Task:
-    """One command."""
+    """One call."""
 
     name: str
-    words: tuple[str, ...]
+    call: str
+    """the function, as "module:function\""""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """its keywords, of what JSON has: words, numbers, lists, true and false"""
     needs: tuple[str, ...] = ()
     """tasks that have to end before"""
     makes: tuple[Path, ...] = ()
@@ -44,7 +48,8 @@ class Task:
 class Note:
     """What became of a task."""
 
-    words: tuple[str, ...]
+    call: str
+    arguments: Mapping[str, Any]
     code: int
     """exit code; 0: it ended well"""
     seconds: float
@@ -60,13 +65,19 @@ class Notes:
         self.folder = out / "tasks"
 
     def read(self, task: Task) -> Note | None:
-        """What became of a task; None where nothing is known, or other words were said then."""
+        """What became of a task; None where nothing is known, or something else was called then."""
         try:
             found = json.loads(self._path(task).read_text())
-            note = Note(tuple(found["words"]), int(found["code"]), float(found["seconds"]), str(found["last"]))
+            note = Note(
+                str(found["call"]),
+                dict(found["arguments"]),
+                int(found["code"]),
+                float(found["seconds"]),
+                str(found["last"]),
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return note if note.words == task.words else None
+        return note if (note.call, note.arguments) == (task.call, task.arguments) else None
 
     def ended(self, tasks: Iterable[Task]) -> set[str]:
         """The names of those that ended well, whose makings are still there, and whose needs are all among these.
@@ -108,7 +119,7 @@ class Notes:
         return self.folder / f"{task.name}.json"
 
 
-def carry_out(
+def execute_tasks(
     tasks: Sequence[Task],
     out: Path,
     jobs: int,
@@ -145,7 +156,7 @@ def carry_out(
             for task in ready:
                 left.remove(task)
                 slot = free.pop(0)
-                running[pool.submit(workers[slot].carry, task, notes.log(task))] = (task, slot)
+                running[pool.submit(workers[slot].run, task, notes.log(task))] = (task, slot)
             if not running:  # all that is left waits for something that failed
                 break
             ended_now = wait(running, timeout=POLL, return_when=FIRST_COMPLETED).done
@@ -171,7 +182,7 @@ def carry_out(
 
 
 class Worker:
-    """A process that carries out one task at a time, each in a process that it forks (see `child`)."""
+    """A process that makes one call at a time, each in a process that it forks (see `child`)."""
 
     def __init__(self, device: str | None) -> None:
         """`device` is what tasks see as CUDA_VISIBLE_DEVICES; None: left as it is."""
@@ -181,25 +192,25 @@ class Worker:
             self.environment["CUDA_VISIBLE_DEVICES"] = device
         self.process: subprocess.Popen[str] | None = None
 
-    def carry(self, task: Task, log: Path) -> Note:
-        """Carry out a task; its output goes to a file."""
+    def run(self, task: Task, log: Path) -> Note:
+        """Do a task; its output goes to a file."""
         began = time.monotonic()
         with disk_errors(log.parent):
             log.parent.mkdir(parents=True, exist_ok=True)
             log.touch()
-        code = self._ask(json.dumps([task.words, str(log)]))
+        code = self._ask(json.dumps([task.call, task.arguments, str(log)]))
         lines = log.read_text(errors="replace").replace("\r", "\n").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return Note(task.words, code, time.monotonic() - began, last)
+        return Note(task.call, task.arguments, code, time.monotonic() - began, last)
 
-    def _ask(self, words: str) -> int:
+    def _ask(self, line: str) -> int:
         if self.process is None:
             command = [sys.executable, "-m", "tokenlens.workflows.study.child"]
             pipe = subprocess.PIPE
             self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=self.environment)
         assert self.process.stdin is not None and self.process.stdout is not None
         with suppress(BrokenPipeError):
-            self.process.stdin.write(words + "\n")
+            self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
         answer = self.process.stdout.readline()
         return int(answer) if answer else self.close()  # somebody killed it; the next task gets another

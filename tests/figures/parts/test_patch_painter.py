@@ -28,9 +28,8 @@ def flags(*kept: int) -> np.ndarray:
     return np.isin(np.arange(6), kept)
 
 
-@pytest.mark.parametrize("family", ["pruning", "radial", "random"])
-def test_kept_patches_are_the_image_and_dropped_ones_dark_and_grey(image: np.ndarray, family: str) -> None:
-    cell = blocks(paint(image, flags(0, 4), np.where(flags(0, 4), 0, -1), family, GRID))
+def test_kept_patches_are_the_image_and_dropped_ones_dark_and_grey(image: np.ndarray) -> None:
+    cell = blocks(paint(image, flags(0, 4), np.where(flags(0, 4), 0, -1), False, GRID))
     for patch in range(6):
         seen, real = cell[patch][INSIDE], blocks(image)[patch][INSIDE]
         if patch in (0, 4):
@@ -40,25 +39,24 @@ def test_kept_patches_are_the_image_and_dropped_ones_dark_and_grey(image: np.nda
 
 
 def test_a_line_runs_between_kept_and_dropped_and_nowhere_else(image: np.ndarray) -> None:
-    every = paint(image, flags(*range(6)), np.arange(6), "pruning", GRID)
+    every = paint(image, flags(*range(6)), np.arange(6), False, GRID)
     assert (every == image).all()
-    half = paint(image, flags(0, 3), np.array([0, -1, -1, 1, -1, -1]), "pruning", GRID)
+    half = paint(image, flags(0, 3), np.array([0, -1, -1, 1, -1, -1]), False, GRID)
     assert (half[:, 15].min(axis=-1) > 200).all() and half[:, 31].max() < 150
     assert (half[:, :15] == image[:, :15]).all()
 
 
 def test_fused_patches_are_dark_and_tinted(image: np.ndarray) -> None:
     group = np.array([0, 1, 1, 1, 1, -1])
-    cell = blocks(paint(image, flags(0), group, "pruning", GRID))
+    cell = blocks(paint(image, flags(0), group, False, GRID))
     fused, dropped = (cell[p][INSIDE].reshape(-1, 3).mean(0) for p in (2, 5))
     assert fused[2] > 1.3 * fused[1] and np.ptp(dropped) < 1e-9 and fused.mean() < 100
 
 
-@pytest.mark.parametrize("family", ["merging", "soft"])
-def test_groups_take_their_mean_colour_and_single_patches_stay(image: np.ndarray, family: str) -> None:
+def test_groups_take_their_mean_colour_and_single_patches_stay(image: np.ndarray) -> None:
     group = np.array([0, 0, 1, 2, 0, 1])
     kept = flags()  # a patch alone in its group may be marked as kept or not
-    cell, real = blocks(paint(image, kept, group, family, GRID)), blocks(image).astype(float)
+    cell, real = blocks(paint(image, kept, group, True, GRID)), blocks(image).astype(float)
     assert (cell[3][INSIDE] == real[3][INSIDE]).all()
     mean = real[[0, 1, 4]].mean((0, 1, 2))
     assert np.abs(cell[0][INSIDE] - mean).mean() < 0.4 * np.abs(real[0][INSIDE] - mean).mean()
@@ -66,31 +64,31 @@ def test_groups_take_their_mean_colour_and_single_patches_stay(image: np.ndarray
 
 def test_a_patch_that_stands_for_its_group_shows_the_image(image: np.ndarray) -> None:
     group = np.zeros(6, int)
-    cell = blocks(paint(image, flags(1), group, "merging", GRID))
+    cell = blocks(paint(image, flags(1), group, True, GRID))
     assert (cell[1] == blocks(image)[1]).all() and (cell[0] != blocks(image)[0]).any()
 
 
 def test_a_line_surrounds_each_group_and_not_its_patches(image: np.ndarray) -> None:
-    cell = paint(image, flags(), np.array([0, 0, 1, 0, 0, 1]), "merging", GRID)
+    cell = paint(image, flags(), np.array([0, 0, 1, 0, 0, 1]), True, GRID)
     assert (cell[:, 31].min(axis=-1) > 190).all()
     assert (np.delete(cell, 31, axis=1).max(axis=-1) < 200).all()
 
 
 def test_labels_of_groups_do_not_matter(image: np.ndarray) -> None:
     group = np.array([0, 0, 1, 2, 1, 2])
-    first = paint(image, flags(), group, "merging", GRID)
-    assert (first == paint(image, flags(), np.array([7, 3, 5])[group], "merging", GRID)).all()
-    assert (first != paint(image, flags(), np.array([0, 1, 1, 2, 0, 2]), "merging", GRID)).any()
+    first = paint(image, flags(), group, True, GRID)
+    assert (first == paint(image, flags(), np.array([7, 3, 5])[group], True, GRID)).all()
+    assert (first != paint(image, flags(), np.array([0, 1, 1, 2, 0, 2]), True, GRID)).any()
 
 
-def panel(title: str, count: int = 2, grid: tuple[int, int] = GRID, family: str = "pruning") -> Panel:
+def panel(title: str, count: int = 2, grid: tuple[int, int] = GRID, merges: bool = False) -> Panel:
     patches = grid[0] * grid[1]
     kept = np.random.default_rng(1).random((count, patches)) < 0.5
-    return Panel(title, kept, np.where(kept, kept.cumsum(1) - 1, -1), family, grid)
+    return Panel(title, kept, np.where(kept, kept.cumsum(1) - 1, -1), merges, grid)
 
 
 def test_the_sheet_has_a_row_an_image_and_a_column_a_method(image: np.ndarray, tmp_path: Path) -> None:
-    panels = [panel("Top-K\nkeep 0.5"), panel("A longer method\nkeep 0.5", family="merging")]
+    panels = [panel("Top-K\nkeep 0.5"), panel("A longer method\nkeep 0.5", merges=True)]
     figure = contact_sheet([image, image[::-1]], panels, tmp_path / "sheet.png", "a note in $ and 画")
     cells = [np.asarray(cell.get_array()) for cell in figure.images]
     assert len(cells) == 2 * 3 and len({cell.shape for cell in cells}) == 1
@@ -118,7 +116,7 @@ def test_patches_are_whole_pixels_in_the_images_proportions(
 
 def test_one_long_name_is_shortened_and_leaves_the_others_their_size(image: np.ndarray, tmp_path: Path) -> None:
     titles = ["Top-K\nkeep 0.5", "a-very-long-name-of-a-method-that-goes-on-and-on\nkeep 0.5"]
-    panels = [Panel(title, flags(0)[None], np.zeros((1, 6), int), "pruning", GRID) for title in titles]
+    panels = [Panel(title, flags(0)[None], np.zeros((1, 6), int), False, GRID) for title in titles]
     figure, alone = (contact_sheet([image], some, tmp_path / "sheet.png") for some in (panels, panels[:1]))
     width = cell_size(image.shape, GRID, 1, 3)[1]
     texts = {text.get_text(): text for text in figure.texts}
@@ -136,6 +134,6 @@ def test_arrays_that_do_not_fit_are_refused(image: np.ndarray, tmp_path: Path) -
 def test_importing_the_figures_imports_neither_torch_nor_for_help_matplotlib() -> None:
     code = (
         "import sys, tokenlens.commands.figures; assert not {'matplotlib', 'xarray', 'numpy'} & set(sys.modules);"
-        "import tokenlens.figures.plots.contact_sheet; assert not {'torch', 'tokenlens.analysis'} & set(sys.modules)"
+        "import tokenlens.figures.plots; assert not {'torch', 'tokenlens.analysis.compare'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -46,7 +46,7 @@ def test_each_cell_is_what_a_method_did_at_a_stage(runs: list[Any]) -> None:
             colors = group_colors(run["group"].values[number])
             for row in range(2):
                 kept, group = (run[name].values[number, row] for name in ("kept", "group"))
-                want = paint(picture, kept, group, run.attrs["family"], GRID, colors[row])
+                want = paint(picture, kept, group, run.attrs["merges"], GRID, colors[row])
                 assert (cell(ax, row, column) == want).all()
         place = [tick for tick in ax.get_xticks()]
         assert place == [SIDE / 2 + (SIDE + examples.GAP) * i for i in range(5)]
@@ -72,6 +72,7 @@ def test_all_methods_find_a_place_on_the_page(preset: str, methods: int) -> None
         assert wide < examples.ENOUGH + 0.1 and wide < cell + 0.1
 
 
+@pytest.mark.usefixtures("among_methods")
 def test_methods_go_on_below(make_run: Any) -> None:
     names = ["topk", "evit", "ats", "tome", "sit", "sinkhorn", "l1", "l2", "linf", "random", "dpcknn", "kmedoids"]
     figure = examples.draw(Source(opened=[make_run(name) for name in names]), preset="eccv", images=1, strict=True)
@@ -131,7 +132,7 @@ def test_a_line_in_the_groups_color_is_inside_of_it_and_around_no_single_patch()
     image, color = np.full((84, 84, 3), 120, np.uint8), np.tile(OUTLINES[1], (49, 1))
     group = np.arange(49)
     group[[8, 9, 15]] = 8
-    drawn = paint(image, np.zeros(49, bool), group, "merging", GRID, color)
+    drawn = paint(image, np.zeros(49, bool), group, True, GRID, color)
     inside = np.isin(np.arange(49), [8, 9, 15]).reshape(7, 7).repeat(12, axis=0).repeat(12, axis=1)
     line = (drawn == OUTLINES[1]).all(axis=-1)
     ring = inside & ~(np.roll(inside, 1, 0) & np.roll(inside, -1, 0) & np.roll(inside, 1, 1) & np.roll(inside, -1, 1))
@@ -143,7 +144,7 @@ def test_fused_and_dropped_are_told_apart_in_grey_too() -> None:
     image = np.full((84, 84, 3), 120, np.uint8)
     group = np.full(49, -1)
     group[:7] = 0
-    drawn = paint(image, np.zeros(49, bool), group, "pruning", GRID, np.zeros((49, 3))) @ LUMA
+    drawn = paint(image, np.zeros(49, bool), group, False, GRID, np.zeros((49, 3))) @ LUMA
     fused, dropped = drawn[:12], drawn[13:]
     assert np.ptp(dropped) < 1 and np.ptp(fused) > 50
     assert all(np.ptp(fused[:, 12 * i : 12 * i + 12]) > 50 for i in range(7))  # every patch of it

@@ -15,6 +15,8 @@ from tokenlens.figures.plots import accuracy, axes, correlations, datasets, prox
 from tokenlens.figures.select.pairs import mean_interval
 from tokenlens.figures.theme.style import Canvas, color, label, marker
 
+pytestmark = pytest.mark.usefixtures("among_methods")
+
 Tables = dict[str, pd.DataFrame]
 SOME = ("topk", "dynamicvit", "tome", "dpcknn", "sit", "l2", "random")
 

@@ -11,6 +11,8 @@ from tokenlens.figures.catalogue import Missing, Source
 from tokenlens.figures.plots import similarity
 from tokenlens.figures.theme.style import label
 
+pytestmark = pytest.mark.usefixtures("among_methods")
+
 Tables = dict[str, pd.DataFrame]
 PRUNING, CAMPS = ("topk", "evit", "l1", "l2"), ({"topk", "l1"}, {"evit", "l2"})
 
@@ -34,7 +36,7 @@ def small(make_tables: Any) -> Tables:
 def panels(figure: Any, metric: str) -> list[Any]:
     """The axes of a measure's row, from left to right."""
     axes = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
-    row = similarity.METRICS.index(metric)
+    row = similarity.SHOWN.index(metric)
     return [ax for ax in axes if ax.get_subplotspec().rowspan.start == row]
 
 
@@ -117,7 +119,7 @@ def test_names_keep_clear_of_each_other_and_crosses_are_no_larger_than_letters(
     every = make_tables(("embedded:shapes",), ("small",), tuple(sorted({*tables["runs"]["method"]} - {"none"})), (0.5,))
     figure = similarity.draw(Source(given=every), strict=True)
     figure.draw_without_rendering()
-    for metric in similarity.METRICS:
+    for metric in similarity.SHOWN:
         boxes = [text.get_window_extent() for text in panels(figure, metric)[0].get_yticklabels()]
         assert len(boxes) > 8 and not any(a.overlaps(b) for a, b in pairwise(boxes))
     two = make_tables(("embedded:shapes",), ("small",), ("topk", "random"), (0.5,))

@@ -1,39 +1,16 @@
-"""The catalogue, and what a source says of what it lacks."""
+"""What a source has, and what it says of what it lacks."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
-from tokenlens.errors import UnknownName
-from tokenlens.figures.catalogue import FIGURES, Missing, Source, drawing, entries
-from tokenlens.figures.theme.style import Canvas
+from tokenlens.figures.source import Missing, Source
 from tokenlens.records import tables as table
 
 Tables = dict[str, pd.DataFrame]
-
-
-@pytest.mark.parametrize("entry", FIGURES.values(), ids=list(FIGURES))
-def test_every_figure_has_a_caption_and_says_what_an_empty_source_lacks(entry: object) -> None:
-    assert len(entry.caption) > 100 and "\n    " not in entry.caption
-    one_run = entry.of_one_setting and entry.name != "contact-sheet"
-    assert ("lowest seed is shown" in " ".join(entry.caption.split())) == one_run
-    with pytest.raises(Missing, match="tokenlens "):
-        entry.data(Source())
-    with pytest.raises(Missing, match="tokenlens "):
-        entry.draw(Source(), strict=True)
-    gap = entry.draw(Source())
-    assert [text.get_gid() for ax in gap.axes for text in ax.texts] == ["gap"]
-    assert "tokenlens " in gap.axes[0].texts[0].get_text()
-
-
-def test_figures_are_asked_for_by_name() -> None:
-    assert [entry.name for entry in entries(["proxy", "depth", "proxy"])] == ["proxy", "depth"]
-    assert len(entries()) == len(FIGURES) == 13
-    with pytest.raises(UnknownName, match="no figure called 'acuracy'; did you mean accuracy"):
-        entries(["acuracy"])
 
 
 def test_tables_are_read_once_from_their_folder(tmp_path: Path, make_tables: Callable[..., Tables]) -> None:
@@ -96,14 +73,11 @@ def test_what_is_not_there_is_told_with_the_command_that_makes_it(tmp_path: Path
         Source().table("runs")
 
 
-def test_a_gap_takes_the_place_of_what_was_passed_in() -> None:
-    @drawing
-    def draw(source: Source, *, figure: object, preset: str) -> Canvas:
-        raise Missing("there is nothing")
-
-    figure = Figure()
-    left, right = figure.subplots(1, 2)
-    made = draw(Source(), figure=right)
-    assert made.figure is figure and left in figure.axes and made.axes[0].texts[0].get_text() == "there is nothing"
-    with pytest.raises(UnknownName, match="no preset called"):
-        draw(Source(), preset="a0")
+def test_the_first_row_that_gives_a_fact_counts_and_runs_add_what_the_table_lacks(make_run: Any) -> None:
+    runs = [make_run("topk", 0.5), make_run("mine", 0.5, family="pruning", label="My own", color="#123456")]
+    table = pd.DataFrame({"method": ["topk", "topk"], "label": ["", "First"], "family": "pruning"})
+    source = Source(opened=runs, _read={"runs": table})
+    assert {name: look.label for name, look in source.looks().items()} == {"topk": "First", "mine": "My own"}
+    assert source.looks()["mine"].color == "#123456"
+    assert list(source.looks(of_runs=False)) == ["topk"] and list(Source(opened=runs[1:]).looks(False)) == ["mine"]
+    assert Source().looks() == {}

@@ -1,0 +1,173 @@
+"""What is compared image by image and averaged: kept patches, groups, objects, and depths beside the image's centre.
+
+Shapes: m images of a chunk, c columns: one a pair and stage, one a metric in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from tokenlens.errors import BadInput
+from tokenlens.records.tables import ALL_STAGES
+
+from .chunked_reader import FORMS, Need
+from .metrics import radial
+from .metrics.base import Metric
+from .metrics.bootstrap import Means
+from .pairing import Card, Pair
+from .streaming import Chunk, Row, row
+
+Array = NDArray[Any]
+COLUMNS_AT_ONCE = 4096  # bounds what the bootstrap holds: 1,000 resamples x columns x 16 bytes
+WHOLE = ...
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: which array of which run, and which of its stages, or a constant."""
+
+    run: str
+    variable: str
+    where: Any = WHOLE
+    constant: Array | None = None
+
+    def form(self, metric: Metric) -> str:
+        """How a metric takes it."""
+        packed = f"packed {self.variable}"
+        return packed if metric.packed and packed in FORMS else self.variable
+
+    def array(self, arrays: Mapping[Need, Any], metric: Metric) -> Any:
+        """(m, S, P), or what broadcasts to it."""
+        return arrays[self.run, self.form(metric)][self.where] if self.constant is None else self.constant
+
+
+@dataclass(frozen=True)
+class Task:
+    """Two sides, the metrics to take of them, and what each column of a metric's values (m, c) is of."""
+
+    a: Side
+    b: Side
+    metrics: tuple[Metric, ...]
+    of: tuple[tuple[Pair, int], ...]
+    grid: int
+
+    @property
+    def columns(self) -> int:
+        """Numbers that an image gives."""
+        return len(self.metrics) * len(self.of)
+
+    @property
+    def needs(self) -> list[Need]:
+        """Arrays to read."""
+        sides = [side for side in (self.a, self.b) if side.constant is None]
+        return list(dict.fromkeys((side.run, side.form(metric)) for metric in self.metrics for side in sides))
+
+    def measure(self, arrays: Mapping[Need, Any], images: int) -> tuple[Array, Array]:
+        """Values and chance levels: two (m, columns)."""
+        shape, made = (images, len(self.of)), {}  # type: tuple[int, int], dict[Any, Any]
+        values, levels = [], []
+        for metric in self.metrics:
+            given = metric.arguments(self.a.array(arrays, metric), self.b.array(arrays, metric), self.grid, made)
+            value = np.asarray(metric.value(*given), dtype=np.float64)
+            if value.shape != shape:
+                raise BadInput(
+                    f"metric {metric.name} gives an array of shape {value.shape} for {images} images at {shape[1]} "
+                    f"stages, not {shape}; let it reduce the last axis, the patches, and no other"
+                )
+            values.append(value)  # chance is averaged over the same images
+            levels.append(np.where(np.isnan(value), np.nan, metric.expected(*given)))
+        return np.concatenate(values, axis=1), np.concatenate(levels, axis=1)
+
+
+def tasks(
+    pairs: Iterable[Pair], cards: Mapping[str, Card], runs: Mapping[str, xr.Dataset], metrics: Sequence[Metric]
+) -> list[Task]:
+    """What is to be computed for each pair, at the stages that both runs have. `object` pairs a run with its masks."""
+    found = []
+    for pair in pairs:
+        a, b = runs[pair.a], runs[pair.a if pair.axis == "object" else pair.b]
+        stages = [int(s) for s in a["stage"].values if s in b["stage"].values]
+        first, second = (_at(run, stages) for run in (a, b))
+        both = (cards[pair.a], cards.get(pair.b, cards[pair.a]))
+        sides = {
+            "object": (Side(pair.a, "kept", first), Side(pair.a, "object", np.s_[:, None]), True),
+            "kept": (Side(pair.a, "kept", first), Side(pair.b, "kept", second), all(card.keeps for card in both)),
+            "group": (Side(pair.a, "group", first), Side(pair.b, "group", second), all(card.merges for card in both)),
+        }
+        for of, (left, right, applies) in sides.items():
+            chosen = tuple(metric for metric in metrics if metric.of == of and pair.axis in metric.axes)
+            if chosen and applies and stages and left.variable in a and right.variable in b:
+                columns = tuple((pair, stage) for stage in stages)
+                found.append(Task(left, right, chosen, columns, columns_of(a)))
+    return found
+
+
+def radial_task(name: str, run: xr.Dataset, metrics: Sequence[Metric]) -> Task:
+    """A run's depths, image by image, beside the three distances of patches from the centre."""
+    chosen = tuple(metric for metric in metrics if metric.of == "depth")
+    columns = tuple((Pair(name, norm, "radial"), ALL_STAGES) for norm in radial.NORMS)
+    return Task(Side(name, "depth", np.s_[:, None]), Side("", "", constant=distances(run)), chosen, columns,
+                columns_of(run))  # fmt: skip
+
+
+def distances(run: xr.Dataset) -> Array:
+    """Distance of each patch from the centre by each norm: (3, P)."""
+    return np.stack([radial.distance(run["row"].values, run["column"].values, norm) for norm in radial.NORMS])
+
+
+def batches(todo: Iterable[Task]) -> list[list[Task]]:
+    """Tasks by as many as the bootstrap can hold at once."""
+    found: list[list[Task]] = []
+    width = COLUMNS_AT_ONCE
+    for task in todo:
+        if width + task.columns > COLUMNS_AT_ONCE:
+            found.append([])
+            width = 0
+        found[-1].append(task)
+        width += task.columns
+    return found
+
+
+class ImageMeans:
+    """Accumulates tasks: mean, deviation, chance and bootstrap of every column."""
+
+    readings = 1
+
+    def __init__(self, todo: Sequence[Task], resamples: int) -> None:
+        self.tasks = [task for task in todo if task.columns]
+        self.needs = [need for task in self.tasks for need in task.needs]
+        columns = sum(task.columns for task in self.tasks)
+        self.means, self.chance = Means(columns, resamples), Means(columns, 0)
+
+    def add(self, chunk: Chunk, reading: int) -> None:
+        """Measure the next images."""
+        parts = list(chunk.pool.map(lambda task: task.measure(chunk.arrays, chunk.images), self.tasks))
+        if parts:
+            self.means.add(np.concatenate([value for value, _ in parts], axis=1), chunk.counts)
+            self.chance.add(np.concatenate([level for _, level in parts], axis=1), chunk.counts[:0])
+
+    def rows(self) -> list[Row]:
+        """One a column."""
+        value, std, levels, (low, high) = self.means.mean(), self.means.std(), self.chance.mean(), self.means.interval()
+        columns = [(pair, metric, stage) for t in self.tasks for metric in t.metrics for pair, stage in t.of]
+        return [
+            row(pair, metric, stage, value[i], levels[i], (low[i], high[i]), self.means.n[i], std[i])
+            for i, (pair, metric, stage) in enumerate(columns)
+        ]
+
+
+def _at(run: xr.Dataset, stages: Sequence[int]) -> Any:
+    """Where these stages are in the run's arrays; all of them cost no copy."""
+    there = [int(s) for s in run["stage"].values]
+    return WHOLE if there == list(stages) else (slice(None), [there.index(stage) for stage in stages])
+
+
+def columns_of(run: xr.Dataset) -> int:
+    """Columns of the grid of patches."""
+    return len(np.unique(run["column"].values))

@@ -1,0 +1,57 @@
+"""Which axes and metrics are asked for, and what is said of those from which nothing comes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tokenlens.errors import BadInput, UnknownName
+
+from .metrics.base import METRICS, Metric, as_metric
+from .pairing import AXES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OWN = ("radial", "object")  # a run beside something fixed: the distance from the centre, the masks of objects
+ALL_AXES = AXES + OWN
+WHAT = {
+    "kept": "sets of kept patches", "group": "groups of merged patches", "object": "kept patches and object masks",
+    "depth": "depths of kept patches", "heatmap": "heat maps of kept patches", "feature": "class-token features",
+}  # fmt: skip
+
+
+def axes(given: Iterable[str] | None) -> tuple[str, ...]:
+    """The axes by name, all where none is given; UnknownName for one that there is not."""
+    chosen = tuple(given or ALL_AXES)
+    for name in chosen:
+        if name not in ALL_AXES:
+            raise UnknownName("axis", name, ALL_AXES)
+    return chosen
+
+
+def metrics(given: Iterable[str | Metric | Callable[..., Any]] | None) -> tuple[Metric, ...]:
+    """Each metric once, in the order of the registry, those that are in none last; all where none is given."""
+    chosen: dict[str, Metric] = {}
+    for one in map(as_metric, given or METRICS):
+        if chosen.setdefault(one.name, one) != one:
+            raise BadInput(f"two of the metrics are called {one.name!r}; rename one of them")
+    listed = [name for name in METRICS if name in chosen]
+    return tuple(chosen.pop(name) for name in listed) + tuple(chosen.values())
+
+
+def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Sequence[str], by_name: bool) -> None:
+    """Warn of metrics without a chance level; and, where they were asked for `by_name`, of those without any row."""
+    there = set(found["metric"])
+    if unknown := [one.name for one in asked if one.chance is None and one.name in there]:
+        warnings.warn(
+            f"what chance gives is not known of {', '.join(unknown)}, so it is NaN there; say it with @metric(chance=)",
+            stacklevel=3,
+        )
+    for one in asked if by_name else ():
+        if one.name not in there:
+            taken = [axis for axis in one.axes if axis in along]
+            reason = f"no runs paired along {' or '.join(taken)} hold these" if taken else "that was not asked for"
+            where = "" if taken else f", along {' or '.join(one.axes)}"
+            warnings.warn(f"{one.name} gives no rows: it compares {WHAT[one.of]}{where}, and {reason}", stacklevel=3)

@@ -1,0 +1,104 @@
+"""One loop over images, whatever is compared: read a chunk, hand it to the accumulators, go on.
+
+An accumulator says which arrays it needs, takes them chunk by chunk, and gives rows of the `comparison` table in the
+end. There is one for means over images (`image_means`), for heat maps (`heat_maps`), and for sums of features
+(`feature_sums`). Memory does not depend on the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from .chunked_reader import Images, Need, Reader, fitting
+from .metrics.base import Metric
+from .metrics.bootstrap import Resampler
+from .pairing import Pair
+
+Array = NDArray[Any]
+Row = dict[str, Any]
+
+
+class Options(NamedTuple):
+    """Images in memory at a time, threads, resamples of the images, and the seed of everything drawn."""
+
+    chunk: int
+    workers: int
+    resamples: int
+    seed: int
+
+
+class Chunk:
+    """What accumulators are given of m images: `arrays` by (run, form), and threads to work in."""
+
+    def __init__(self, arrays: Mapping[Need, Any], images: int, draw: Resampler, pool: Executor) -> None:
+        self.arrays, self.images, self.pool, self._draw = arrays, images, pool, draw
+
+    @cached_property
+    def counts(self) -> Array:
+        """How often each image is drawn in each resample: (R, m), the same for all that are taken of these images."""
+        return self._draw.counts(self.images)
+
+
+class Accumulator(Protocol):
+    """What the loop drives."""
+
+    @property
+    def needs(self) -> Sequence[Need]:
+        """The arrays to be read."""
+
+    @property
+    def readings(self) -> int:
+        """How many times the images have to be read."""
+
+    def add(self, chunk: Chunk, reading: int) -> None:
+        """Take the next images; `reading` counts from 0."""
+
+
+class Source(NamedTuple):
+    """Runs by name, the ids of their images, and the images that are walked."""
+
+    runs: Mapping[str, xr.Dataset]
+    ids: Mapping[str, Array]
+    images: Images
+
+
+def stream(
+    parts: Sequence[Accumulator],
+    source: Source,
+    options: Options,
+    tick: Callable[[int], object],
+    salt: Sequence[int] = (),
+) -> None:
+    """Read the images, as often as any part has to, and hand them to all parts; `tick` hears of every chunk.
+
+    The same seed and `salt` draw the same images.
+    """
+    needs = list(dict.fromkeys(need for part in parts for need in part.needs))
+    runs = {run: source.runs[run] for run, _ in needs}
+    size = fitting(options.chunk, runs, needs)
+    with Reader(runs, source.images, source.ids, size) as reader, ThreadPoolExecutor(options.workers) as pool:
+        for reading in range(max((part.readings for part in parts), default=0)):
+            draw = Resampler(len(source.images), options.resamples, [options.seed, *salt])
+            for first, end in reader.spans():
+                chunk = Chunk(reader.read(needs, (first, end), pool), end - first, draw, pool)
+                for part in parts:
+                    if reading < part.readings:
+                        part.add(chunk, reading)
+                tick(end - first)
+
+
+def row(pair: Pair, metric: Metric, stage: int, value: Any, chance: Any, ends: tuple[Any, Any], n: Any,
+        std: Any = np.nan) -> Row:  # fmt: skip
+    """A row of the `comparison` table."""
+    return {
+        "run_a": pair.a, "run_b": pair.b, "axis": pair.axis, "stage": stage, "metric": metric.name,
+        "value": float(value), "std": float(std), "n": int(n), "chance": float(chance), "low": float(ends[0]),
+        "high": float(ends[1]),
+    }  # fmt: skip

@@ -1,0 +1,78 @@
+"""Batches and labels as loaders hand them out: used rightly, or refused in a sentence."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import tokenlens
+from tokenlens.errors import BadInput
+from tokenlens.extraction.batch import classes_of
+from tokenlens.records.store import check_out, open_runs
+
+ROWS = torch.eye(10)[:4]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_vit: nn.Module) -> Any:
+    return tokenlens.reduce(tiny_vit, "topk", 0.5, (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (0.01 + 0.9 * ROWS, "labels are no classes: a row is"),
+        (torch.softmax(torch.randn(4, 10), 1), "label smoothing or mixup"),
+        (torch.tensor([0.5, 1, 2, 3]), "labels are no classes"),
+        (torch.full((4, 10), float("nan")), "labels are no classes"),
+        (2 * ROWS, "labels are no classes"),
+        (torch.arange(4)[:, None], re.escape("labels are (4, 1), a class each or one of one class; give labels[:, 0]")),
+        (torch.arange(3), re.escape("labels are (3,) for 4 images")),
+        (("cat", "dog", "cat", "dog"), "labels are .*; give their numbers"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(model: Any, images: torch.Tensor, labels: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        tokenlens.extract(model, [(images, labels)])
+
+
+@pytest.mark.parametrize("labels", [ROWS.bool(), ROWS, ROWS.long()])
+def test_rows_of_yes_and_no_are_several_classes(labels: torch.Tensor) -> None:
+    assert torch.equal(classes_of(labels, 4), ROWS.bool())
+    assert torch.equal(classes_of([3.0, -1.0], 2), torch.tensor([3, -1]))
+
+
+def test_images_that_are_none_are_refused(model: Any, tiny_vit: nn.Module, images: torch.Tensor) -> None:
+    for batch in ({"pixel_values": images}, images.numpy(), images.byte(), images[0], images[:, :1]):
+        with pytest.raises(BadInput, match=r"^(a batch of images is|the loader yields a dict of pixel_values)"):
+            tokenlens.extract(model, [batch])
+    with pytest.raises(BadInput, match="the loader is one tensor"):
+        tokenlens.extract(model, images)
+    with pytest.raises(BadInput, match="the loader gave no images"):
+        tokenlens.extract(model, [images[:0]])
+    for other in (tiny_vit, nn.DataParallel(model)):
+        with pytest.raises(BadInput, match=r"give what tokenlens\.reduce returns"):
+            tokenlens.extract(other, [images])
+    assert tokenlens.extract(model, [images.double()], ids=(i for i in "abcd"))["image"].values.tolist() == [*"abcd"]
+
+
+def test_a_backbone_without_a_head_has_no_class(make_vit: Any, images: torch.Tensor) -> None:
+    found = tokenlens.extract(tokenlens.reduce(make_vit(num_classes=0), "topk", 0.5, (1, 3)), [(images, [0, 1, 2, 3])])
+    assert (found["prediction"] == -1).all() and (found["rank"] == -1).all() and not found.attrs["metrics"]
+    assert "score" not in found
+
+
+def test_a_run_where_its_folder_is_meant(run_job: Any, tmp_path: Path) -> None:
+    (run,) = run_job(tmp_path / "runs", limit=2)
+    assert [one.attrs["run"] for one in open_runs(run)] == [run.name]
+    with pytest.raises(BadInput, match=re.escape(f"{run} is one run; give the folder that it lies in")):
+        check_out(run)
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/runs", "gs://bucket/runs"])
+def test_an_address_is_no_folder_of_runs(place: str) -> None:
+    with pytest.raises(BadInput, match="is an address; give a folder of this machine with --out"):
+        check_out(Path(place))

@@ -1,0 +1,5 @@
+"""`python -m tokenlens`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,71 @@
+"""What reducers read of an attention: keys, values and rows of the softmax, formed only when they are asked for.
+
+Shapes: B images, H heads, T tokens with the prefix, N patch tokens, D channels a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class QKV(NamedTuple):
+    """What an attention projects its tokens to, in the host's precision."""
+
+    queries: Float[Tensor, "b h t d"]
+    keys: Float[Tensor, "b h t d"]
+    values: Float[Tensor, "b h t d"]
+    scale: float
+    """that the products of queries and keys are multiplied by"""
+
+
+def widen(x: Tensor) -> Tensor:
+    """At least float32: half-precision numbers tie, and decisions made from ties are arbitrary."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def key_bias(mass: Tensor | None, prefix: int, dtype: torch.dtype) -> Tensor | None:
+    """The additive attention mask log(mass), (B, 1, 1, T), of (B, N) masses; prefix tokens weigh 1. None for no mass.
+
+    A mass that is being learned (DynamicViT's policy) gets a small floor: the logarithm of 0 has no gradient.
+    """
+    if mass is None:
+        return None
+    log = torch.log(mass + 1e-8) if mass.requires_grad else torch.log(mass)
+    return nn.functional.pad(log, (prefix, 0)).to(dtype)[:, None, None, :]
+
+
+class Attended:
+    """One attention of the walk, in float32 (float64 in a float64 model)."""
+
+    def __init__(self, qkv: Callable[[], QKV], mass: Tensor | None, prefix: int) -> None:
+        self._project, self.mass, self.prefix = qkv, mass, prefix
+        self._qkv: QKV | None = None
+
+    @property
+    def qkv(self) -> QKV:
+        """The projections, of all tokens."""
+        if self._qkv is None:
+            self._qkv = self._project()
+        return self._qkv
+
+    @property
+    def keys(self) -> Tensor:
+        """(B, H, N, D) of the patch tokens."""
+        return widen(self.qkv.keys[:, :, self.prefix :])
+
+    @property
+    def values(self) -> Tensor:
+        """(B, H, N, D) of the patch tokens."""
+        return widen(self.qkv.values[:, :, self.prefix :])
+
+    def rows(self, queries: slice) -> Tensor:
+        """(B, H, queries, T): rows of the softmax attention."""
+        asked = widen(self.qkv.queries[:, :, queries]) * self.qkv.scale
+        scores = asked @ widen(self.qkv.keys).transpose(-2, -1)
+        mask = key_bias(self.mass, self.prefix, scores.dtype)
+        return (scores if mask is None else scores + mask).softmax(-1)

@@ -1,0 +1,161 @@
+"""What the walk needs of a model, and the registry of those who can give it: one class a family of hosts.
+
+Shapes: B images, T tokens with the prefix, N patch tokens, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ..errors import BadInput
+from .attention import QKV
+from .plan import Plan
+from .registry import Registry
+
+
+@dataclass
+class Tokens:
+    """An image as a sequence, before the first block."""
+
+    x: Float[Tensor, "b t c"]
+    """prefix tokens first, then patches, row by row"""
+    grid: tuple[int, int]
+    """rows and columns of patches"""
+    positions: Float[Tensor, "b n ..."] | None = None
+    """what travels with the patches to every block, as rows of a rotary embedding"""
+    valid: Bool[Tensor, "b n"] | None = None
+    """which places of a ragged grid this image has; None: all"""
+
+
+class Ear:
+    """Hears what one attention projects, during one walk; who runs a block lays it on the attention."""
+
+    heard: Any = None
+
+
+Between = Callable[[Tensor], Tensor]
+"""What stands between attention and MLP: (B, T, C) tokens to those that go on"""
+Decide = Callable[[Tensor, QKV, Tensor], "Plan | None"]
+"""What stands before an attention: (B, T, C) tokens, their projections and softmax (B, H, T, T) to a plan"""
+
+
+class Host(Protocol):
+    """A model that tokens run through. It keeps nothing of a walk: one host serves many threads."""
+
+    family: ClassVar[str]
+    """the word for the family in lists"""
+    supported: ClassVar[str]
+    """which models are understood, for a refusal"""
+
+    model: nn.Module
+    """the library's own module"""
+    name: str
+    blocks: int
+    width: int
+    """channels of a token"""
+    heads: int
+    prefix: int
+    """class, distillation and register tokens before the patches"""
+    grid: tuple[int, int]
+    """rows and columns of patches at the model's own input size"""
+    image: tuple[int, int, int]
+    """(channels, height, width) of the model's own input size"""
+    has_class_token: bool
+    has_positions: bool
+    """whether positions travel with the tokens to every block"""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Raises BadInput, by name, where the model has a part that is not understood."""
+
+    @staticmethod
+    def recognises(model: object) -> bool:
+        """Is it of this family, whether or not all its parts are understood?"""
+
+    @staticmethod
+    def example() -> nn.Module:
+        """A small model of this family with random weights, which tests and docs run on."""
+
+    def prepare(self, blocks: Sequence[int]) -> None:
+        """Make these blocks of the model, a copy of the user's, ready for an ear and for what stands between."""
+
+    def embed(self, images: Tensor) -> Tokens:
+        """(B, channels, H, W) -> tokens."""
+
+    def block(
+        self,
+        i: int,
+        x: Tensor,
+        mask: Tensor | None,
+        positions: Tensor | None,
+        ear: Ear | None = None,
+        between: Between | None = None,
+        decide: Decide | None = None,
+    ) -> Tensor:
+        """Block i as the library runs it, its hooks included; (B, T, C) tokens and (B, 1, 1, T) additive mask.
+
+        With `decide` the attention's softmax is formed first and carried over to the tokens of the plan.
+        """
+
+    def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
+        """What block i's attention makes of its input x (B, T, C): as the ear heard it, else made anew."""
+
+    def finish(self, x: Tensor, mass: Tensor | None) -> Tensor:
+        """The features (B, T, C) after the last block: normalised, with padding out of the pool's way."""
+
+    def head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool and classify: (B, T, C) -> (B, classes)."""
+
+    def grid_of(self, size: Sequence[int]) -> tuple[int, int]:
+        """Rows and columns of patches of images of (height, width)."""
+
+    def flops(self, i: int, attended: Any, left: Any) -> Any:
+        """Multiply-adds of block i on one image: attention over `attended` patches, MLP over `left`."""
+
+    def flops_around(self) -> float:
+        """Multiply-adds of patch embedding and head on one image."""
+
+
+H = TypeVar("H", bound=type)
+
+
+def _adopt(name: str, loaded: Any) -> None:
+    HOSTS.add(name, loaded, loaded)
+
+
+HOSTS: Registry[type[Host]] = Registry("host", "tokenlens.hosts", adopt=_adopt)
+
+
+def host(name: str) -> Callable[[H], H]:
+    """Class decorator: register a family of hosts."""
+
+    def keep(cls: H) -> H:
+        HOSTS.add(name, cls, cls)
+        return cls
+
+    return keep
+
+
+def name_of(model: object) -> str:
+    """The registered timm name of a model, or its class."""
+    cfg = getattr(model, "pretrained_cfg", None) or {}
+    return str(cfg.get("architecture") or type(model).__name__)
+
+
+def host_of(model: nn.Module) -> Host:
+    """The host that understands a model.
+
+    Raises:
+        BadInput: none does; it is refused by name, with what is supported.
+    """
+    for kind in HOSTS.values():
+        if kind.recognises(model):
+            return kind(model)
+    supported = "; ".join(kind.supported for kind in HOSTS.values())
+    raise BadInput(
+        f"{name_of(model)} is a {type(model).__name__}, which tokenlens does not understand; supported: {supported}"
+    )
