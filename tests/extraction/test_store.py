@@ -270,7 +270,9 @@ def test_a_begun_run_of_another_schema_is_not_touched(tmp_path: Path, monkeypatc
 
 def test_a_run_begun_with_other_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def again(**versions: str) -> RunWriter:
-        return RunWriter(tmp_path, run_of(), {"grid": [2, 2], "versions": versions}, list("abcdefg"), 4)
+        found = RunWriter(tmp_path, run_of(), {"grid": [2, 2], "versions": versions}, list("abcdefg"), 4)
+        with found.alone():
+            return found
 
     begun = {"tokenlens-vit": "1.0", "torch": "2.1", "timm": "1.0"}
     writer = stored_run(tmp_path, monkeypatch, versions=begun)

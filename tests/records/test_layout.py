@@ -110,15 +110,39 @@ def test_the_digest_of_a_run_changes_with_it(writer: RunWriter) -> None:
     assert contents(moved) == {writer.run.name: fourth}
 
 
-def test_what_is_removed_while_it_is_written_is_said_and_nothing_stays(writer: RunWriter, tmp_path: Path) -> None:
-    shutil.rmtree(writer.folder.parent)
+@pytest.mark.parametrize("early", [True, False])
+def test_what_is_removed_while_it_is_written_is_said_and_nothing_stays(
+    early: bool, writer: RunWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = store.sync
+
+    def late(path: Path) -> None:
+        shutil.rmtree(writer.folder.parent, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)  # as zarr makes a chunk's folder
+        sync(path)
+
+    if early:
+        shutil.rmtree(writer.folder.parent)
+    else:
+        monkeypatch.setattr(store, "sync", late)
     with pytest.raises(BadInput, match=r"was removed while it was being written; give the same command again"):
         writer.add(batch(4))
     assert not writer.folder.exists()
+    monkeypatch.setattr(store, "sync", sync)
     again = RunWriter(tmp_path / "runs", run_of(), {"grid": [2, 2]}, list("abcdefgh"), 4)
     again.add(batch(0))
     again.add(batch(4))
     assert open_run(again.folder, check=None).sizes["image"] == 8
+
+
+def test_only_who_writes_a_run_alone_clears_away_what_was_being_written(writer: RunWriter) -> None:
+    (half := writer.folder / "kept" / "c.0123.partial").write_text("half")
+    other = RunWriter(writer.folder.parent, run_of(), {"grid": [2, 2]}, list("abcdefgh"), 4)
+    assert half.exists()  # whoever writes it may be alive
+    writer.add(batch(4))
+    assert other.written == 4
+    with other.alone():
+        assert not half.exists() and other.written == 8
 
 
 @pytest.fixture

@@ -22,10 +22,9 @@ from ..data.loading import Loading, batches
 from ..errors import BadInput
 from ..hosts.timm_vit import TimmViT
 from ..records.accuracy import summary
-from ..records.atomic import lock
 from ..records.run import Run, capacity_of
 from ..records.schema import SCHEMA, coordinates, dims_of
-from ..records.store import LOCKS, RunWriter, open_run
+from ..records.store import RunWriter, open_run
 from .batch import attributes_of, ids_by_content, layers_of, read_batch, record
 from .flops import gflops, mean_gflops
 
@@ -163,13 +162,12 @@ def extract_run(
     attributes["place"] = data.name
     if run.features:
         attributes["layers"] = layers_of(model)
-    begun = RunWriter(out, run, attributes, data.ids, loading.batch_size)
-    if begun.complete:
-        return _result(model, begun, None)
-    with lock(out / LOCKS / run.name, str(begun.folder)):
-        writer = RunWriter(out, run, attributes, data.ids, loading.batch_size)  # another may have gone on meanwhile
-        speed = None if writer.complete else _fill(writer, model.to(device).eval(), data, loading, device, progress)
-        return _result(model, writer, speed)
+    writer, speed = RunWriter(out, run, attributes, data.ids, loading.batch_size), None
+    if not writer.complete:
+        with writer.alone():
+            if not writer.complete:  # another may have gone on meanwhile
+                speed = _fill(writer, model.to(device).eval(), data, loading, device, progress)
+    return _result(model, writer, speed)
 
 
 def _fill(

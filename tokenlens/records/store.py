@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import xarray as xr
 import zarr
 
 from ..errors import BadInput, disk_errors
-from .atomic import scratch, sync
+from .atomic import lock, scratch, sync
 from .layout import ROOT, Layout, create
 from .run import Run
 from .schema import DIMS, READABLE, SCHEMA, coordinates
@@ -60,21 +61,23 @@ def check_out(folder: Path) -> None:
 
 
 class RunWriter:
-    """Appends batches to a run, in whole chunks."""
+    """Appends batches to a run, in whole chunks; what is there of the run is read, and touched only by `alone`."""
 
     def __init__(self, out: Path, run: Run, attributes: Mapping[str, Any], ids: Sequence[str], batch_size: int) -> None:
         self.folder = out / run.name
         self.run, self.ids = run, ids
         self.attributes = {**attributes, **run.attributes(), "run": run.name, "schema": SCHEMA}
         self._buffer: list[Batch] = []
+        self._find(batch_size)
+
+    def _find(self, batch_size: int) -> None:
+        """See how far the run is."""
         with disk_errors(self.folder):
             self._layout = self._opened()
         found: dict[str, Any] = self._layout.attributes if self._layout is not None else {}
         self.batch_size = int(found.get("batch_size", batch_size))  # other batches would round differently
         self.written = int(found.get("written", 0))
         self.complete = bool(found.get("complete", False))
-        if found and not self.complete:
-            self._check_versions(found)
         # a chunk holds whole batches, so that a resumed run goes on with the same batches
         self.chunk = self.batch_size * max(1, CHUNK // self.batch_size)
 
@@ -88,9 +91,25 @@ class RunWriter:
                     f"{self.folder} holds another run: its {name} is {there.get(name)!r} and not {value!r}; "
                     "move it away or give another folder with --out"
                 )
-        for left in self.folder.rglob("*.partial"):  # what zarr was writing when the run was killed
-            left.unlink(missing_ok=True)
         return Layout.read(self.folder)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only process that writes the run, until the block ends, and go on from where any other has come to.
+
+        Where another writes it, its number is told, and it is waited for.
+
+        Raises:
+            BadInput: what is there was begun by another tokenlens; the disk is full or cannot be written.
+        """
+        with lock(self.folder.parent / LOCKS / self.run.name, str(self.folder)):
+            self._find(self.batch_size)
+            if self._layout is not None and not self.complete:
+                with disk_errors(self.folder):
+                    for left in self.folder.rglob("*.partial"):  # what zarr was writing when the run was killed
+                        left.unlink(missing_ok=True)
+                self._check_versions(self._layout.attributes)
+            yield
 
     def _check_versions(self, found: Mapping[str, Any]) -> None:
         """Refuse to go on with what another tokenlens began; say and write down where other packages changed."""
@@ -120,10 +139,10 @@ class RunWriter:
         whole = {name: np.concatenate([part[name] for part in self._buffer]) for name in self._buffer[0]}
         self._buffer.clear()
         start, self.written = self.written, self.written + len(whole["kept"])
-        with disk_errors(self.folder), zarr.config.set({"array.write_empty_chunks": True}):
-            if self._layout is None:
+        if self._layout is None:
+            with disk_errors(self.folder):
                 self._create(whole)
-            self._check_place()
+        with self._in_place(), zarr.config.set({"array.write_empty_chunks": True}):
             group = zarr.open_group(self.folder, mode="r+")
             for name, values in whole.items():
                 group[name][start : self.written] = values  # type: ignore[index]
@@ -155,19 +174,28 @@ class RunWriter:
         assert self._layout is not None
         before = self._layout.written
         self._layout = replace(self._layout, attributes={**self._layout.attributes, **attributes})
-        with disk_errors(self.folder):
-            self._check_place()
+        with self._in_place():
             for name in self._layout.arrays:
                 for first, file in self._layout.chunks(name):
                     if first >= before < self._layout.written:
                         sync(self.folder / file)
             self._layout.write()
 
-    def _check_place(self) -> None:
-        """Refuse to go on in a folder that has gone; what zarr has made in its place since goes too."""
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        """Refuse to go on in a folder that somebody removes meanwhile; what zarr makes in its place goes too."""
+        gone = BadInput(f"{self.folder} was removed while it was being written; give the same command again")
+        try:
+            with disk_errors(self.folder):
+                yield
+        except Exception as error:
+            if (self.folder / ROOT).is_file():
+                raise
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise gone from error
         if not (self.folder / ROOT).is_file():
             shutil.rmtree(self.folder, ignore_errors=True)
-            raise BadInput(f"{self.folder} was removed while it was being written; give the same command again")
+            raise gone
 
 
 def open_run(folder: Path, check: Iterable[str] | None = ()) -> xr.Dataset:
