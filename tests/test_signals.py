@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tokenlens.signals import INTERRUPTED, STOPPED, TERMINATED, endings
+from tokenlens.signals import INTERRUPTED, STOPPED, TERMINATED, Terminated, endings
 
 # a computation that hears of nothing for hours, in a command
 DEAF = """
@@ -45,3 +45,12 @@ def test_a_request_to_end_is_noted(number: signal.Signals) -> None:
         os.kill(os.getpid(), number)
         assert request.came
     assert signal.getsignal(number) is before
+
+
+def test_what_fails_after_a_request_has_been_terminated() -> None:
+    with pytest.raises(RuntimeError, match="a worker is gone"), endings():
+        raise RuntimeError("a worker is gone")
+    with pytest.raises(Terminated), endings():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("a worker is gone")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -28,7 +28,12 @@ class Request:
 
 @contextmanager
 def endings() -> Iterator[Request]:
-    """Note SIGTERM and SIGUSR1, by which schedulers say that time is up, instead of dying of them."""
+    """Note SIGTERM and SIGUSR1, by which schedulers say that time is up, instead of dying of them.
+
+    Raises:
+        Terminated: one came, and what fails since fails because it has ended other processes too, as those that read
+            images; what was saved last counts.
+    """
     request = Request()
 
     def note(*_: object) -> None:
@@ -40,6 +45,10 @@ def endings() -> Iterator[Request]:
     before = {number: signal.signal(number, note) for number in ENDINGS}
     try:
         yield request
+    except RuntimeError as error:
+        if request.came:
+            raise Terminated from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

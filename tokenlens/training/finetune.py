@@ -154,12 +154,7 @@ class Training:
             for step in range(self.first, self.steps):
                 rate = self.pace.set(step)
                 self.dropping.set(step)
-                try:
-                    self._step(step)
-                except RuntimeError as error:
-                    if request.came:  # the signal has ended those that read images; what was saved last counts
-                        raise Terminated from error
-                    raise
+                self._step(step)
                 self.average.update(self.model, step + 1)
                 bar.update()
                 images += self.order.images_a_step
