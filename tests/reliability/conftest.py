@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 SEED = int(os.environ.get("TOKENLENS_CHAOS_SEED", random.SystemRandom().randrange(2**32)))
-TRIALS = int(os.environ.get("TOKENLENS_CHAOS_TRIALS", 2))  # kills a command; damages are ten times as many
+TRIALS = int(os.environ.get("TOKENLENS_CHAOS_TRIALS", 1))  # kills a command; damages are ten times as many
 Spawn = Callable[..., tuple[int, str, int]]
 
 
@@ -35,18 +36,24 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
 
 @pytest.fixture(scope="session")
 def spawn(tmp_path_factory: pytest.TempPathFactory) -> Spawn:
-    """Type `tokenlens <words>` in a forked process, in a folder, and kill it at its n-th change there (0: never).
+    """Type `tokenlens <words>` in a forked process, in a folder, and send it a signal.
 
-    Gives the exit code (minus the signal of a kill), what it printed, and how many changes it made.
+    It comes at the n-th change that the process makes in the folder, or after some seconds (0: never). Gives the exit
+    code (minus the signal that ended it), what it printed, and how many changes it made.
     """
     import tokenlens.analysis.compare_folder
     import tokenlens.extraction.jobs
     import tokenlens.figures.output.write
-    import tokenlens.figures.report.write  # noqa: F401  what a fork need not import again
+    import tokenlens.figures.report.write
+    import tokenlens.training.finetune
+    import tokenlens.workflows.study.execute  # noqa: F401  what a fork need not import again
+    from tokenlens.figures.catalogue import entries
+
+    assert entries()  # imports every figure
 
     said, numbers = tmp_path_factory.mktemp("said"), itertools.count()
 
-    def begun(words: tuple[object, ...], cwd: Path, kill_at: int, log: Path) -> int:
+    def begun(words: tuple[object, ...], cwd: Path, at: int, number: int, log: Path) -> int:
         child = os.fork()
         if child == 0:
             code = 70
@@ -55,7 +62,7 @@ def spawn(tmp_path_factory: pytest.TempPathFactory) -> Spawn:
                 os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
                 os.dup2(2, 1)
                 sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)
-                count_changes(cwd, kill_at, log.with_suffix(".count"))
+                count_changes(cwd, at, number, log.with_suffix(".count"))
                 sys.argv = ["tokenlens", *map(str, words)]
                 code = run_main()
             finally:
@@ -63,10 +70,15 @@ def spawn(tmp_path_factory: pytest.TempPathFactory) -> Spawn:
                 os._exit(code)
         return child
 
-    def ended(*words: object, cwd: Path, kill_at: int = 0) -> tuple[int, str, int]:
+    def ended(
+        *words: object, cwd: Path, at: int = 0, after: float = 0, number: int = signal.SIGKILL
+    ) -> tuple[int, str, int]:
         log = said / f"{next(numbers)}.txt"
-        log.with_suffix(".count").unlink(missing_ok=True)
-        code = os.waitstatus_to_exitcode(os.waitpid(begun(words, cwd, kill_at, log), 0)[1])
+        child = begun(words, cwd, at, number, log)
+        if after:
+            time.sleep(after)
+            os.kill(child, number)  # it has not been waited for, so its number is no other's
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         counted = log.with_suffix(".count")
         return code, log.read_text(errors="replace"), counted.stat().st_size if counted.exists() else 0
 
@@ -92,13 +104,13 @@ def run_main() -> int:
     return 0
 
 
-def count_changes(folder: Path, kill_at: int, counter: Path) -> None:
-    """Watch this process change files below a folder: a byte for each goes to `counter`; the n-th is not survived."""
+def count_changes(folder: Path, at: int, number: int, counter: Path) -> None:
+    """Watch this process change files below a folder: a byte for each goes to `counter`; a signal comes at the n-th."""
     mine, base, counted = os.getpid(), str(folder), os.open(counter, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    number = 0
+    changed = 0
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        nonlocal number
+        nonlocal changed
         if event == "open":
             mode, flags = args[1], args[2]
             changes = bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & 3)
@@ -107,9 +119,9 @@ def count_changes(folder: Path, kill_at: int, counter: Path) -> None:
         if not changes or os.getpid() != mine or not isinstance(args[0], str | bytes | os.PathLike):
             return
         if os.path.abspath(os.fsdecode(args[0])).startswith(base):  # noqa: PTH100
-            number += 1
+            changed += 1
             os.write(counted, b".")
-            if number == kill_at:
-                os.kill(mine, signal.SIGKILL)
+            if changed == at:
+                os.kill(mine, number)
 
     sys.addaudithook(hook)
