@@ -94,6 +94,13 @@ def test_a_damaged_chunk_is_named_and_never_read(writer: RunWriter) -> None:
         assert open_runs(writer.folder.parent, check=None) == []
 
 
+@pytest.mark.parametrize("size", [0, 4])
+def test_a_chunk_of_nothing_is_damaged(size: int, writer: RunWriter) -> None:
+    (writer.folder / "kept" / "c" / "0" / "0" / "0").write_bytes(bytes(size))  # of nothing zero is the right checksum
+    with pytest.raises(StoreError, match=r"\(kept/c/0/0/0 is damaged\)"):
+        open_run(writer.folder, check=["kept"])
+
+
 def test_the_digest_of_a_run_changes_with_it(writer: RunWriter) -> None:
     begun = open_run(writer.folder)
     first = content(begun)

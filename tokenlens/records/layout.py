@@ -108,7 +108,8 @@ class Layout:
         """The first file of an array with checksums that does not match its own."""
         for _, file in self.chunks(name):
             content = (self.folder / file).read_bytes()
-            if google_crc32c.value(content[:-CRC]) != int.from_bytes(content[-CRC:], "little"):
+            right = google_crc32c.value(content[:-CRC]).to_bytes(CRC, "little")
+            if len(content) <= CRC or content[-CRC:] != right:  # of nothing, zero is the right one
                 return str(file)
         return None
 
