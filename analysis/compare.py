@@ -184,7 +184,7 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
             rows += _global(work, images, pairs, maps, bar.update)
             featured = [p for p in pairs if p.b in work.runs and all("feature" in work.runs[n] for n in (p.a, p.b))]
             for crosses in feature_sums.batches(featured, work.runs, work.metrics):
-                sums = feature_sums.FeatureSums(crosses, source, work.options.seed)
+                sums = feature_sums.FeatureSums(crosses, source)
                 stream([sums], source, work.options, bar.update)
                 rows += sums.rows()
     for one in work.across:

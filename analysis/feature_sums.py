@@ -2,12 +2,12 @@
 
 Shapes: m images of a chunk, n images in all, F and G features of run a and b. The images are read twice: for the sums,
 from which value and chance follow, and for the influence of each image on the value, from which the standard error
-does. The interval is value +- 1.96 of it. The shuffle of images for chance is seeded, within each chunk.
+does. The interval is value +- 1.96 of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,7 +36,7 @@ class Side:
         self.n, self.total, self.products = 0, np.zeros(width), np.zeros((width, width))
 
     def near(self, x: Array) -> Array:
-        """Features (m, F) about the mean of the first chunk: so float32 products lose nothing to a large offset."""
+        """Features (m, F) about the mean of the first chunk: so products lose nothing to a large offset."""
         if self.shift is None:
             self.shift = x.mean(axis=0)
         return np.asarray(x - self.shift)
@@ -44,7 +44,7 @@ class Side:
     def add(self, near: Array) -> None:
         """Sum up the next images."""
         self.n += len(near)
-        self.total += near.sum(axis=0, dtype=np.float64)
+        self.total += near.sum(axis=0)
         self.products += near.T @ near
 
 
@@ -59,8 +59,7 @@ class Cross:
     b: Side
 
     def __post_init__(self) -> None:
-        shape = len(self.a.total), len(self.b.total)
-        self.products, self.shuffled = np.zeros(shape), np.zeros(shape)
+        self.products = np.zeros((len(self.a.total), len(self.b.total)))
         self.squares = np.array([np.nan if metric.interval is None else 0.0 for metric in self.metrics])
 
     @property
@@ -68,18 +67,16 @@ class Cross:
         """The run and layer of both sides."""
         return (self.pair.a, self.layer), (self.pair.b, self.layer)
 
-    def add(self, a: Array, b: Array, order: Array) -> None:
-        """Add the next images, (m, F) and (m, G), those of b also in another order."""
+    def add(self, a: Array, b: Array) -> None:
+        """Add the next images, (m, F) and (m, G)."""
         self.products += a.T @ b
-        self.shuffled += a.T @ b[order]
 
     @cached_property
     def sums(self) -> Gram:
         """All sums about the means; to be asked for when all images are in."""
         a, b, n = self.a, self.b, self.a.n
-        both = np.outer(a.total, b.total) / n
         return Gram(a.products - np.outer(a.total, a.total) / n, b.products - np.outer(b.total, b.total) / n,
-                    self.products - both, n, self.shuffled - both)  # fmt: skip
+                    self.products - np.outer(a.total, b.total) / n, n)  # fmt: skip
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -107,26 +104,25 @@ class Cross:
 class FeatureSums:
     """Accumulates pairs at layers, in two readings."""
 
-    def __init__(self, crosses: Sequence[Cross], source: Source, seed: int) -> None:
+    def __init__(self, crosses: Sequence[Cross], source: Source) -> None:
         self.crosses = crosses
         self.sides = {key: side for one in crosses for key, side in zip(one.keys, (one.a, one.b), strict=True)}
         self.needs = list(dict.fromkeys((run, "feature") for run, _ in self.sides))
         self.places = {(run, layer): _layers(source.runs[run]).index(layer) for run, layer in self.sides}
         self.readings = 2 if any(metric.interval for one in crosses for metric in one.metrics) else 1
-        self.random = np.random.default_rng([seed, int(source.images.key, 16)])
 
     def add(self, chunk: Chunk, reading: int) -> None:
         """Sum up the next images, and the second time weigh each."""
         near = {}
         for (run, layer), side in self.sides.items():
             features = chunk.arrays[run, "feature"][:, self.places[run, layer]]
-            near[run, layer] = side.near(features.astype(np.float32))
+            near[run, layer] = side.near(features.astype(np.float64))
         if reading == 0:
             for key, side in self.sides.items():
                 side.add(near[key])
-            order = self.random.permutation(chunk.images)
-            list(chunk.pool.map(lambda one: one.add(*(near[key] for key in one.keys), order), self.crosses))
+            list(chunk.pool.map(lambda one: one.add(*(near[key] for key in one.keys)), self.crosses))
         else:
+            near = {key: x.astype(np.float32) for key, x in near.items()}  # enough for a standard error
             list(chunk.pool.map(lambda one: one.weigh(*(near[key] for key in one.keys)), self.crosses))
 
     def rows(self) -> list[Row]:
@@ -134,10 +130,10 @@ class FeatureSums:
         return [found for one in self.crosses for found in one.rows()]
 
 
-def batches(pairs: Iterable[Pair], runs: Mapping[str, xr.Dataset], metrics: Sequence[Metric]) -> list[list[Cross]]:
-    """Each pair at each layer that both runs have, by as many as can be held at once."""
-    found: list[list[Cross]] = []
-    held, sides = SUMS_AT_ONCE, {}  # type: int, dict[Key, Side]
+def batches(pairs: Iterable[Pair], runs: Mapping[str, xr.Dataset], metrics: Sequence[Metric]) -> Iterator[list[Cross]]:
+    """Each pair at each layer that both runs have, by as many as can be held at once: let go of one before the next."""
+    found: list[Cross] = []
+    held, sides = 0, {}  # type: int, dict[Key, Side]
     for pair in pairs:
         chosen = tuple(metric for metric in metrics if metric.of == "feature" and pair.axis in metric.axes)
         widths = [runs[name]["feature"].sizes["channel"] for name in (pair.a, pair.b)]
@@ -145,13 +141,14 @@ def batches(pairs: Iterable[Pair], runs: Mapping[str, xr.Dataset], metrics: Sequ
             if layer not in _layers(runs[pair.b]):
                 continue
             cost = 8 * 8 * widths[0] * widths[1]
-            if held + cost > SUMS_AT_ONCE:
-                found.append([])
-                held, sides = 0, {}  # sides are summed anew in every reading
+            if found and held + cost > SUMS_AT_ONCE:
+                yield found
+                found, held, sides = [], 0, {}  # sides are summed anew in every reading
             a, b = (sides.setdefault((n, layer), Side(w)) for n, w in zip((pair.a, pair.b), widths, strict=True))
-            found[-1].append(Cross(pair, layer, chosen, a, b))
+            found.append(Cross(pair, layer, chosen, a, b))
             held += cost
-    return found
+    if found:
+        yield found
 
 
 def _layers(run: xr.Dataset) -> list[int]:

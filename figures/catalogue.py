@@ -116,7 +116,7 @@ def figure(
                         raise
                     canvas = style.canvas(figure, preset, "column", 1.2)
                     style.annotate_gap(canvas.subplots(), str(lack))
-                style.settle(canvas)
+                style.fix_tick_sizes(canvas)
                 return canvas
 
         @wraps(numbers)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import tokenlens
 from tokenlens import export
 from tokenlens.commands.export import export as command
-from tokenlens.core.walk import ReducedViT
+from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.errors import BadInput
 from tokenlens.export import export_onnx
 from tokenlens.extraction.pretrained import Pretrained

@@ -21,7 +21,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 _HOME = {
     "reduce": "reduce",
-    "ReducedViT": "core.walk",
+    "ReducedViT": "core.reduced_vit",
     "Plan": "core.plan",
     "select": "core.plan",
     "merge": "core.plan",

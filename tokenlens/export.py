@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .core.walk import ReducedViT
+from .core.reduced_vit import ReducedViT
 from .errors import BadInput
 from .extraction.reduced_models import Models
 from .hosts.loading import input_of

@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from .core.host import Host, host_of
+from .core.reduced_vit import ReducedViT
 from .core.reducer import Stage
 from .core.schedule import STUDY_BLOCKS, schedule
-from .core.walk import ReducedViT
 from .errors import BadInput
 from .methods.registry import method as method_named
 from .methods.registry import methods
@@ -62,7 +62,7 @@ def reduce(
     plan = chosen.reducer.schedule(asked, grid, **settings)
     patches = grid[0] * grid[1]
     reducers = {
-        block: chosen.reducer(Stage(index, block, count, patches, host.width), **settings)
+        block: chosen.reducer(Stage(index, block, count, patches, host.width, grid), **settings)
         for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
     return ReducedViT(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)

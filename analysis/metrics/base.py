@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tokenlens.core.registry import Registry
 from tokenlens.errors import BadInput
+
+from .shapes import Values
 
 Of = Literal["kept", "group", "object", "depth", "heatmap", "feature"]
 IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed")  # of runs over the same images
@@ -177,7 +179,7 @@ def as_metric(given: Any) -> Metric:
     raise BadInput(f"{given!r} is no metric; give a name, or a function of two arrays, with @metric to say more of it")
 
 
-def above_chance(value: ArrayLike, chance: ArrayLike, metric: Metric | str) -> NDArray[np.float64]:
+def above_chance(value: ArrayLike, chance: ArrayLike, metric: Metric | str) -> Values:
     """How far values lie from chance towards the metric's best: 0 is chance, 1 the best, (...) x (...) -> (...).
 
     NaN where chance is the best value already, but for rounding, so that there is nothing above it.

@@ -9,9 +9,11 @@ Source: Efron & Tibshirani, 1993, chapter 13.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from .shapes import Values
+
 LEVEL = 0.95
 
 
@@ -25,7 +27,7 @@ class Resampler:
         self.draws_left = np.full(resamples, images)
         self.images_left = images
 
-    def counts(self, chunk: int) -> Floats:
+    def counts(self, chunk: int) -> Float64[np.ndarray, "resamples chunk"]:
         """Times that each of the next `chunk` images is drawn: (R, chunk) float64, ready for a matrix product."""
         share = min(chunk / max(self.images_left, 1), 1.0)
         draws = self.random.binomial(self.draws_left, share)
@@ -46,7 +48,7 @@ class Means:
         self.drawn = np.zeros((resamples, columns))
         self.weight = np.zeros((resamples, columns))
 
-    def add(self, values: Floats, counts: Floats) -> None:
+    def add(self, values: Float64[np.ndarray, "chunk columns"], counts: Float64[np.ndarray, "resamples chunk"]) -> None:
         """Add a chunk: values (m, c), counts (R, m) from `Resampler.counts`."""
         valid = ~np.isnan(values)
         if valid.all():
@@ -60,23 +62,23 @@ class Means:
         self.squares += (values * values).sum(axis=0)
         self.drawn += counts @ values
 
-    def mean(self) -> Floats:
+    def mean(self) -> Float64[np.ndarray, " columns"]:
         """Mean of each column, NaN where it has no value: (c,)."""
         return np.divide(self.total, self.n, out=np.full(self.total.shape, np.nan), where=self.n > 0)
 
-    def std(self) -> Floats:
+    def std(self) -> Float64[np.ndarray, " columns"]:
         """Population standard deviation of each column: (c,)."""
         mean = self.mean()
         spread = np.divide(self.squares, self.n, out=np.full(self.total.shape, np.nan), where=self.n > 0) - mean**2
         return np.sqrt(np.maximum(spread, 0))
 
-    def interval(self) -> tuple[Floats, Floats]:
+    def interval(self) -> tuple[Values, Values]:
         """Percentile interval of each column's mean: two (c,)."""
         drawn = np.divide(self.drawn, self.weight, out=np.full(self.drawn.shape, np.nan), where=self.weight > 0)
         return percentiles(drawn)
 
 
-def interval(values: ArrayLike, resamples: int = 1000, seed: int = 0, chunk: int = 2048) -> tuple[Floats, Floats]:
+def interval(values: ArrayLike, resamples: int = 1000, seed: int = 0, chunk: int = 2048) -> tuple[Values, Values]:
     """Interval of the mean over images of values (n,) or (n, c): low and high, (c,) float64, at 95 %."""
     values = np.asarray(values, dtype=np.float64)
     table = values.reshape(len(values), -1)
@@ -88,7 +90,7 @@ def interval(values: ArrayLike, resamples: int = 1000, seed: int = 0, chunk: int
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
 
 
-def percentiles(resampled: ArrayLike, level: float = LEVEL) -> tuple[Floats, Floats]:
+def percentiles(resampled: ArrayLike, level: float = LEVEL) -> tuple[Values, Values]:
     """Both ends of the central `level` of resampled statistics, along the first axis; NaN where none is a number."""
     resampled = np.asarray(resampled, dtype=np.float64)
     tails = [50 * (1 - level), 50 * (1 + level)]

@@ -2,7 +2,7 @@
 
 Shapes: `...` leading axes that agree, F features (rows), n images (columns): (..., F, n), the same images in both, as
 in the study. All depend on the images only through sums, so images can be streamed: see `Gram`. Chance is exact for
-CKA and mean squared CCA (images of b shuffled, closed form); for the others it is one shuffle of the images.
+CKA and mean squared CCA (images of b shuffled, closed form); for the others it is one draw of `Gram.by_chance`.
 Sources: Ding, Denain & Steinhardt, NeurIPS 2021, arXiv:2108.01661 (Procrustes, linear CKA, mean and mean squared CCA);
 Morcos, Raghu & Bengio, NeurIPS 2018, arXiv:1806.05759 (PWCCA). Held against JoakimHaurum/TokenReduction@88fe07e,
 reduction_methods_analysis/compare_cls_features_models.py.
@@ -15,32 +15,33 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from .base import metric
-from .gram import Floats, Gram, gram
+from .gram import Gram, gram
 from .influence import Chunk
+from .shapes import Spectrum, Values
 
 SUMS: dict[str, Any] = {"of": "feature", "shared": gram}
 
 
 @metric(
     "procrustes", range=(0.0, 2.0), direction="distance", label="Procrustes", interval=Chunk.procrustes,
-    chance=lambda sums: sums.by_chance().procrustes(), **SUMS,
+    chance=lambda sums: sums.by_chance.procrustes(), **SUMS,
 )  # fmt: skip
-def procrustes(sums: Gram) -> Floats:
+def procrustes(sums: Gram) -> Values:
     """Squared Procrustes distance |A|^2 + |B|^2 - 2 |A B'|_nuclear, 0 (equal up to rotation) .. 2."""
     return sums.procrustes()
 
 
 @metric("cka", direction="distance", label="CKA", interval=Chunk.cka, chance=Gram.expected_cka, **SUMS)
-def cka(sums: Gram) -> Floats:
+def cka(sums: Gram) -> Values:
     """Linear CKA distance 1 - |A B'|^2 / (|A A'| |B B'|), Frobenius norms, 0 (equal up to rotation and scale) .. 1."""
     return sums.cka()
 
 
 @metric(
     "pwcca", direction="distance", swap="pwcca_reverse", label="PWCCA", interval=Chunk.pwcca,
-    chance=lambda sums: sums.by_chance().pwcca(), **SUMS,
+    chance=lambda sums: sums.by_chance.pwcca(), **SUMS,
 )  # fmt: skip
-def pwcca(sums: Gram) -> Floats:
+def pwcca(sums: Gram) -> Values:
     """Projection-weighted CCA distance, 0 (equal up to a linear map) .. 1; not symmetric: weighted by features of `a`.
 
     One minus the canonical correlations weighted by how much of A each canonical direction carries. Where A has more
@@ -51,15 +52,15 @@ def pwcca(sums: Gram) -> Floats:
 
 @metric(
     "pwcca_reverse", direction="distance", swap="pwcca", label="PWCCA reversed", interval=Chunk.pwcca_reverse,
-    chance=lambda sums: sums.by_chance().pwcca(reverse=True), **SUMS,
+    chance=lambda sums: sums.by_chance.pwcca(reverse=True), **SUMS,
 )  # fmt: skip
-def pwcca_reverse(sums: Gram) -> Floats:
+def pwcca_reverse(sums: Gram) -> Values:
     """As `pwcca`, weighted by features of `b`."""
     return sums.pwcca(reverse=True)
 
 
-@metric("mean_cca", label="mean CCA", interval=Chunk.mean_cca, chance=lambda sums: sums.by_chance().mean_cca(), **SUMS)
-def mean_cca(sums: Gram) -> Floats:
+@metric("mean_cca", label="mean CCA", interval=Chunk.mean_cca, chance=lambda sums: sums.by_chance.mean_cca(), **SUMS)
+def mean_cca(sums: Gram) -> Values:
     """Mean canonical correlation, 0 .. 1 (equal up to a linear map)."""
     return sums.mean_cca()
 
@@ -68,11 +69,11 @@ def mean_cca(sums: Gram) -> Floats:
     "mean_squared_cca", label="mean squared CCA", interval=Chunk.mean_squared_cca,
     chance=Gram.expected_mean_squared_cca, **SUMS,
 )  # fmt: skip
-def mean_squared_cca(sums: Gram) -> Floats:
+def mean_squared_cca(sums: Gram) -> Values:
     """Mean squared canonical correlation, 0 .. 1 (equal up to a linear map)."""
     return sums.mean_squared_cca()
 
 
-def canonical_correlations(a: ArrayLike, b: ArrayLike) -> Floats:
+def canonical_correlations(a: ArrayLike, b: ArrayLike) -> Spectrum:
     """Canonical correlations, largest first: (..., F, n) x (..., G, n) -> (..., min(F, G)) float64 in 0..1."""
     return gram(a, b).correlations()

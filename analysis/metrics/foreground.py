@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .base import metric
-from .overlap import Floats, Overlap
+from .overlap import Overlap
+from .shapes import Values
 
 KEPT_OF: dict[str, Any] = {"of": "object", "shared": Overlap, "packed": True}
 
@@ -21,7 +22,7 @@ KEPT_OF: dict[str, Any] = {"of": "object", "shared": Overlap, "packed": True}
     "foreground_recall", swap="foreground_precision", label="object kept",
     chance=lambda both: both.a.size / both.patches, **KEPT_OF,
 )  # fmt: skip
-def foreground_recall(both: Overlap) -> Floats:
+def foreground_recall(both: Overlap) -> Values:
     """Share of the object's patches that are kept, in 0..1; NaN where the image has no object. Chance: share kept."""
     return both.share(both.b, empty=np.nan)
 
@@ -30,6 +31,6 @@ def foreground_recall(both: Overlap) -> Floats:
     "foreground_precision", swap="foreground_recall", label="on the object",
     chance=lambda both: both.b.size / both.patches, **KEPT_OF,
 )  # fmt: skip
-def foreground_precision(both: Overlap) -> Floats:
+def foreground_precision(both: Overlap) -> Values:
     """Share of the kept patches that are object, in 0..1; NaN where nothing is kept. Chance: share that is object."""
     return both.share(both.a, empty=np.nan)

@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tokenlens.errors import BadInput
 
-Floats = NDArray[np.float64]
-Root = tuple[Floats, Floats]  # eigenvectors V (..., F, F) and roots r (..., 1, F) of a matrix whose power 1/2 is V r V'
+from .shapes import Between, Maps, Spectrum, Square, Values
+
+Root = tuple[Square, Maps]  # eigenvectors V (..., F, F) and roots r (..., 1, F) of a matrix whose power 1/2 is V r V'
 
 
-def gram(a: ArrayLike, b: ArrayLike, order: ArrayLike | None = None) -> Gram:
+def gram(a: ArrayLike, b: ArrayLike) -> Gram:
     """Sum up two feature sets: (..., F, n) x (..., G, n) -> Gram, from which all measures follow at once.
 
-    `order` (n,) int, a shuffle of the images of b, is needed for chance levels. float32 is multiplied in float32;
-    everything after in float64. Raises BadInput where the images do not agree.
+    In float64 whatever the arrays are: features after a normalisation have no full rank, and the rounding of float32
+    products passes for canonical directions. Raises BadInput where the images do not agree.
     """
     x, y = np.asarray(a), np.asarray(b)
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-1]:
@@ -30,32 +31,23 @@ def gram(a: ArrayLike, b: ArrayLike, order: ArrayLike | None = None) -> Gram:
             f"features of shape {x.shape} and {y.shape} are not of the same images; "
             "pass (feature, image) arrays with the same images in the same order"
         )
-    kind = np.float32 if x.dtype == y.dtype == np.float32 else np.float64
     leading, features = np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2]
-    both = np.empty((*leading, features + y.shape[-2], x.shape[-1]), kind)
+    both = np.empty((*leading, features + y.shape[-2], x.shape[-1]))
     for part, v in ((both[..., :features, :], x), (both[..., features:, :], y)):
-        np.subtract(v, v.mean(axis=-1, keepdims=True, dtype=kind), out=part)
-    sums = np.asarray(both @ both.mT, dtype=np.float64)  # one symmetric product: half the work of three
-    shuffled = None
-    if order is not None:
-        mixed = both[..., features:, np.asarray(order)]
-        shuffled = np.asarray(both[..., :features, :] @ mixed.mT, dtype=np.float64)
+        np.subtract(v, v.mean(axis=-1, keepdims=True, dtype=np.float64), out=part)
+    sums = both @ both.mT  # one symmetric product: half the work of three
     return Gram(sums[..., :features, :features], sums[..., features:, features:], sums[..., :features, features:],
-                x.shape[-1], shuffled)  # fmt: skip
+                x.shape[-1])  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Gram:
-    """Sums over n images of centred features: aa (..., F, F), bb (..., G, G), ab (..., F, G), float64.
+    """Sums over n images of centred features: aa (..., F, F), bb (..., G, G), ab (..., F, G), float64."""
 
-    `shuffled` (..., F, G) is what `ab` becomes when the images of b are shuffled; None where nobody summed it up.
-    """
-
-    aa: Floats
-    bb: Floats
-    ab: Floats
+    aa: Square
+    bb: Square
+    ab: Between
     n: int
-    shuffled: Floats | None = None
 
     def scaled(self) -> Gram:
         """Divide by the Frobenius norms, so that both traces are 1; features that never vary stay 0."""
@@ -63,37 +55,46 @@ class Gram:
         a, b = (np.where(x > 0, x, 1) for x in (a, b))
         return Gram(self.aa / a**2, self.bb / b**2, self.ab / (a * b), self.n)
 
+    @cached_property
     def by_chance(self) -> Gram:
-        """The same sums with the images of b shuffled; BadInput where they are not known."""
-        if self.shuffled is None:
-            raise BadInput("these sums hold none of shuffled images, so chance is not known; pass order= to gram")
-        return Gram(self.aa, self.bb, self.shuffled, self.n)
+        """The same features, that of b turned at random in the space of the images: one draw of two that hang together
+        by chance alone.
 
-    def procrustes(self) -> Floats:
+        A shuffle of the images is such a rotation, but has to be summed up over all images anew; a random one
+        (Langsrud, Statistics and Computing 2005) follows from the sums, and does not see in which order images lie.
+        """
+        random = np.random.default_rng(self.n)
+        ab = np.empty_like(self.ab)
+        for place in np.ndindex(self.ab.shape[:-2]):
+            root_a, root_b = (_root(x[place], self.n - 1) for x in (self.aa, self.bb))
+            ab[place] = root_a @ _rotation(root_a.shape[-1], root_b.shape[-1], self.n - 1, random) @ root_b.T
+        return Gram(self.aa, self.bb, ab, self.n)
+
+    def procrustes(self) -> Values:
         """Squared Procrustes distance, (...)."""
         one = self.scaled()
         norms = np.trace(one.aa, axis1=-2, axis2=-1) + np.trace(one.bb, axis1=-2, axis2=-1)
         return np.asarray(norms - 2 * np.linalg.svdvals(one.ab).sum(axis=-1))
 
-    def cka(self) -> Floats:
+    def cka(self) -> Values:
         """Linear CKA distance, (...); 1 where one of the two never varies."""
         one = self.scaled()
         a, b, ab = (np.linalg.norm(x, axis=(-2, -1)) for x in (one.aa, one.bb, one.ab))
         return np.asarray(1 - ab**2 / np.where(a * b > 0, a * b, 1))
 
     @cached_property
-    def canonical(self) -> tuple[Floats, tuple[Floats, Root], tuple[Floats, Root]]:
+    def canonical(self) -> tuple[Spectrum, tuple[Square, Root], tuple[Square, Root]]:
         """Canonical correlations (..., min(F, G)), largest first; for a and b directions (rows) and roots."""
         one = self.scaled()
         (white_a, root_a), (white_b, root_b) = whitening(one.aa), whitening(one.bb)
         left, rho, right = np.linalg.svd(white_a @ one.ab @ white_b)
         return np.minimum(rho, 1), (left.mT, root_a), (right, root_b)
 
-    def correlations(self) -> Floats:
+    def correlations(self) -> Spectrum:
         """Canonical correlations, largest first, (..., min(F, G)), never above 1."""
         return self.canonical[0]
 
-    def weights(self, reverse: bool = False) -> Floats:
+    def weights(self, reverse: bool = False) -> Spectrum:
         """How much of a (of b in `reverse`) each of the canonical directions carries, (..., min(F, G)); PWCCA's."""
         rho, *sides = self.canonical
         directions, (vectors, root) = sides[reverse]
@@ -102,39 +103,59 @@ class Gram:
         total = np.maximum(carried.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
         return np.asarray((carried / total)[..., : rho.shape[-1]])
 
-    def pwcca(self, reverse: bool = False) -> Floats:
+    def pwcca(self, reverse: bool = False) -> Values:
         """PWCCA distance weighted by the features of a, or of b in `reverse`, (...)."""
         return np.asarray(1 - (self.weights(reverse) * self.correlations()).sum(axis=-1))
 
-    def mean_cca(self) -> Floats:
+    def mean_cca(self) -> Values:
         """Mean canonical correlation, (...)."""
         return np.asarray(self.correlations().mean(axis=-1))
 
-    def mean_squared_cca(self) -> Floats:
+    def mean_squared_cca(self) -> Values:
         """Mean squared canonical correlation, (...)."""
         return np.asarray((self.correlations() ** 2).mean(axis=-1))
 
-    def expected_cka(self) -> Floats:
-        """Mean CKA distance over shuffles of images, (...), in closed form; that of one where a side never varies."""
+    def expected_cka(self) -> Values:
+        """Mean CKA distance over shuffles of images, (...), in closed form; 1 where one of the two never varies."""
         one = self.scaled()
-        norms = np.linalg.norm(one.aa, axis=(-2, -1)) * np.linalg.norm(one.bb, axis=(-2, -1))
-        if self.n > 1 and np.all(norms > 0):
-            return np.asarray(1 - 1 / ((self.n - 1) * norms))
-        return self.by_chance().cka()
+        norms = (self.n - 1) * np.linalg.norm(one.aa, axis=(-2, -1)) * np.linalg.norm(one.bb, axis=(-2, -1))
+        return np.asarray(1 - np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0))
 
-    def expected_mean_squared_cca(self) -> Floats:
-        """Mean over shuffled images of the mean squared correlation, (...), as `expected_cka`."""
-        one = self.scaled()
-        full = [np.linalg.matrix_rank(x, hermitian=True) for x in (one.aa, one.bb)]
-        if self.n > 1 and np.all(np.minimum(*full) > 0):
-            return np.minimum(1.0, full[0] * full[1] / (self.n - 1) / min(self.ab.shape[-2:]))
-        return self.by_chance().mean_squared_cca()
+    def expected_mean_squared_cca(self) -> Values:
+        """Mean over shuffled images of the mean squared correlation, (...), in closed form."""
+        ranks = np.asarray([np.linalg.matrix_rank(x, hermitian=True) for x in (self.aa, self.bb)])
+        return np.minimum(1.0, ranks.prod(axis=0) / max(self.n - 1, 1) / min(self.ab.shape[-2:]))
 
 
-def whitening(symmetric: Floats) -> tuple[Floats, Root]:
+def whitening(symmetric: Square) -> tuple[Square, Root]:
     """Power -1/2 of a positive semi-definite matrix, and its power 1/2 as a root; no variance stays 0."""
-    values, vectors = np.linalg.eigh(symmetric)
-    floor = values[..., -1:] * values.shape[-1] * np.finfo(np.float64).eps
-    root = np.sqrt(np.where(values > floor, values, 0))
+    vectors, root = _spectrum(symmetric)
     inverse = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
     return (vectors * inverse[..., None, :]) @ vectors.mT, (vectors, root[..., None, :])
+
+
+def _spectrum(symmetric: Square) -> tuple[Square, Spectrum]:
+    """Eigenvectors (..., F, F) and roots of the eigenvalues (..., F), ascending, 0 where there is only rounding."""
+    values, vectors = np.linalg.eigh(symmetric)
+    floor = values[..., -1:] * values.shape[-1] * np.finfo(np.float64).eps
+    return vectors, np.sqrt(np.where(values > floor, values, 0))
+
+
+def _root(symmetric: Square, most: int) -> Between:
+    """A matrix (F, K) with R R' = symmetric (F, F), K its rank, at most `most`."""
+    vectors, root = _spectrum(symmetric)
+    rank = min(int((root > 0).sum()), most)
+    return (vectors * root)[:, len(root) - rank :]
+
+
+def _rotation(rows: int, columns: int, size: int, random: np.random.Generator) -> Between:
+    """The first rows and columns of a random rotation of this size, which itself is never made: (rows, columns).
+
+    Its columns are orthonormal columns of normal numbers; of those below the first rows only the products count, and
+    a triangle with the same products can be drawn (Bartlett).
+    """
+    top, below = random.normal(size=(rows, columns)), size - rows
+    triangle = np.triu(random.normal(size=(min(below, columns), columns)), 1)
+    np.fill_diagonal(triangle, np.sqrt(random.chisquare(below - np.arange(len(triangle)))))
+    q, r = np.linalg.qr(np.concatenate([top, triangle]))
+    return np.asarray(q[:rows] * np.sign(np.diagonal(r)))

@@ -28,8 +28,8 @@ from tokenlens.errors import BadInput
 
 from .base import metric
 from .ranks import pearson, spearman
+from .shapes import Maps, Values
 
-Floats = NDArray[np.float64]
 SHUFFLES = 8  # of a map, for the chance level of the transport: a few hundredths off, for 20 ms
 _LOG2 = np.log(2)
 _LOADING = threading.Lock()
@@ -44,12 +44,12 @@ def depth(kept: ArrayLike, stages: ArrayLike, survived: int) -> NDArray[np.int16
     return out
 
 
-def mean_depth(kept: ArrayLike, stages: ArrayLike, survived: int) -> Floats:
+def mean_depth(kept: ArrayLike, stages: ArrayLike, survived: int) -> Maps:
     """Mean token depth of each patch over images, in blocks: bool (image, S, P), (S,) -> float64 (P,)."""
     return depth(kept, stages, survived).mean(axis=0, dtype=np.float64)
 
 
-def distribution(heat: ArrayLike) -> Floats:
+def distribution(heat: ArrayLike) -> Maps:
     """Divide a map by its sum: (..., P) -> (..., P); a map of zeros becomes uniform. BadInput where it is negative."""
     heat = np.asarray(heat, dtype=np.float64)
     if heat.size and not heat.min() >= 0:
@@ -58,84 +58,84 @@ def distribution(heat: ArrayLike) -> Floats:
     return np.where(total > 0, heat, 1.0) / np.where(total > 0, total, max(heat.shape[-1], 1))
 
 
-def _kl(p: Floats, q: Floats) -> Floats:
+def _kl(p: Maps, q: Maps) -> Maps:
     return np.asarray(rel_entr(q, p))
 
 
-def _js(p: Floats, q: Floats) -> Floats:
+def _js(p: Maps, q: Maps) -> Maps:
     mean = (p + q) / 2
     return np.asarray(rel_entr(p, mean) + rel_entr(q, mean)) / 2
 
 
-def _js_published(p: Floats, q: Floats) -> Floats:
+def _js_published(p: Maps, q: Maps) -> Maps:
     mean = (p + q) / 2
     return np.asarray(rel_entr(mean, p) + rel_entr(mean, q)) / 2
 
 
 def _shuffled(
-    terms: Callable[[Floats, Floats], Floats], read: Callable[[ArrayLike], Floats], unit: float = 1.0
-) -> Callable[[ArrayLike, ArrayLike], Floats]:
+    terms: Callable[[Maps, Maps], Maps], read: Callable[[ArrayLike], Maps], unit: float = 1.0
+) -> Callable[[ArrayLike, ArrayLike], Values]:
     """Chance of a sum of terms over patches: its mean over all shuffles of the patches of one map, exact.
 
     It is the sum over all P x P pairs of patches, divided by P.
     """
 
-    def expected(a: ArrayLike, b: ArrayLike) -> Floats:
+    def expected(a: ArrayLike, b: ArrayLike) -> Values:
         p, q = read(a)[..., :, None], read(b)[..., None, :]
         return np.asarray(terms(p, q).sum(axis=(-2, -1))) / p.shape[-2] / unit
 
     return expected
 
 
-def _divergence(terms: Callable[[Floats, Floats], Floats]) -> dict[str, Any]:
+def _divergence(terms: Callable[[Maps, Maps], Maps]) -> dict[str, Any]:
     chance = _shuffled(terms, distribution, _LOG2)
     return {"of": "heatmap", "direction": "distance", "range": (0.0, np.inf), "chance": chance}
 
 
 @metric("kl", **_divergence(_kl), swap="kl_reverse", label="KL")
-def kl(a: ArrayLike, b: ArrayLike) -> Floats:
+def kl(a: ArrayLike, b: ArrayLike) -> Values:
     """Kullback-Leibler divergence D(b || a) in bits, 0 up: the published order. Infinite where b needs what a lacks."""
     return _kl(distribution(a), distribution(b)).sum(axis=-1) / _LOG2
 
 
 @metric("kl_reverse", **_divergence(lambda p, q: _kl(q, p)), swap="kl", label="KL reversed")
-def kl_reverse(a: ArrayLike, b: ArrayLike) -> Floats:
+def kl_reverse(a: ArrayLike, b: ArrayLike) -> Values:
     """Kullback-Leibler divergence D(a || b) in bits, 0 up. Infinite where a needs what b lacks."""
     return kl(b, a)
 
 
 @metric("js", **_divergence(_js) | {"range": (0.0, 1.0)}, label="JS")
-def js(a: ArrayLike, b: ArrayLike) -> Floats:
+def js(a: ArrayLike, b: ArrayLike) -> Values:
     """Jensen-Shannon divergence in bits, 0..1: mean of D(a || m) and D(b || m), m their mean."""
     return _js(distribution(a), distribution(b)).sum(axis=-1) / _LOG2
 
 
 @metric("js_published", **_divergence(_js_published), label="JS as published")
-def js_published(a: ArrayLike, b: ArrayLike) -> Floats:
+def js_published(a: ArrayLike, b: ArrayLike) -> Values:
     """What the published tables call JS, in bits, 0 up: mean of D(m || a) and D(m || b), m their mean."""
     return _js_published(distribution(a), distribution(b)).sum(axis=-1) / _LOG2
 
 
 @metric("pcc", of="heatmap", range=(-1.0, 1.0), label="PCC", chance=0.0)
-def pcc(a: ArrayLike, b: ArrayLike) -> Floats:
+def pcc(a: ArrayLike, b: ArrayLike) -> Values:
     """Pearson correlation, -1..1; 0 where a map is constant."""
     return pearson(a, b)
 
 
 @metric("scc", of="heatmap", range=(-1.0, 1.0), label="SCC", chance=0.0)
-def scc(a: ArrayLike, b: ArrayLike) -> Floats:
+def scc(a: ArrayLike, b: ArrayLike) -> Values:
     """Spearman correlation, -1..1; 0 where a map is constant."""
     return spearman(a, b)
 
 
-def _stretched(heat: ArrayLike) -> Floats:
+def _stretched(heat: ArrayLike) -> Maps:
     heat = np.asarray(heat, dtype=np.float64)
     low, high = heat.min(axis=-1, keepdims=True), heat.max(axis=-1, keepdims=True)
     return distribution((heat - low) / np.where(high > low, high - low, 1))
 
 
 @metric("sim", of="heatmap", label="SIM", chance=_shuffled(np.minimum, _stretched))
-def sim(a: ArrayLike, b: ArrayLike) -> Floats:
+def sim(a: ArrayLike, b: ArrayLike) -> Values:
     """Histogram intersection, 0..1: both maps stretched to 0..1, made to sum to 1, smaller of the two, summed.
 
     A constant map, which cannot be stretched, counts as uniform (published: NaN).
@@ -151,18 +151,18 @@ class Transport:
         self.columns = columns
 
     @cached_property
-    def solved(self) -> list[tuple[float, Floats, Floats]]:
+    def solved(self) -> list[tuple[float, Maps, Maps]]:
         """Distance and potentials, map by map."""
         flat = (x.reshape(-1, x.shape[-1]) for x in (self.a, self.b))
         return [transport(x, y, self.columns) for x, y in zip(*flat, strict=True)]
 
-    def chance(self) -> Floats:
+    def chance(self) -> Values:
         """Mean distance over some shuffles of the second map, always the same ones, (...)."""
         p, q = distribution(self.a), distribution(self.b)
         orders = np.random.default_rng(0).permuted(np.tile(np.arange(q.shape[-1]), (SHUFFLES, 1)), axis=1)
         return np.asarray(emd(p[..., None, :], q[..., orders], self.columns).mean(axis=-1))
 
-    def nearby(self, a: Floats, b: Floats) -> Floats:
+    def nearby(self, a: Maps, b: Maps) -> Values:
         """Distances of other maps (R, P), to first order, by the potentials: (R,). One transport, not R of them."""
         ((_, u, v),) = self.solved
         return distribution(a) @ u + distribution(b) @ v
@@ -172,7 +172,7 @@ class Transport:
     "emd", of="heatmap", range=(0.0, np.inf), direction="distance", label="EMD", shared=Transport, grid=True,
     chance=Transport.chance, interval=Transport.nearby,
 )  # fmt: skip
-def emd(found: Transport) -> Floats:
+def emd(found: Transport) -> Values:
     """Earth mover's distance in patches, 0 up, exact: (..., P) x (..., P) -> (...).
 
     The ground is the Euclidean distance on a grid of `columns` columns, the third argument; a square grid if not told.
@@ -181,7 +181,7 @@ def emd(found: Transport) -> Floats:
     return np.array([distance for distance, _, _ in found.solved]).reshape(found.a.shape[:-1])
 
 
-def transport(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> tuple[float, Floats, Floats]:
+def transport(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> tuple[float, Maps, Maps]:
     """Earth mover's distance of two maps (P,), and its potentials u, v (P,): how it grows with mass at each patch.
 
     The distance is u . a + v . b, and for maps nearby the same sum is its first-order change (linear programming
@@ -197,7 +197,7 @@ def transport(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> tuple[f
     return float(moved), np.asarray(log["u"]), np.asarray(log["v"])
 
 
-def entropy(heat: ArrayLike) -> Floats:
+def entropy(heat: ArrayLike) -> Values:
     """Entropy of a map in bits, 0..log2 P: how evenly depth is spread over the patches."""
     p = distribution(heat)
     return -np.asarray(xlogy(p, p).sum(axis=-1)) / _LOG2
@@ -225,7 +225,7 @@ def _solver() -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=8)
-def _ground(patches: int, columns: int) -> Floats:
+def _ground(patches: int, columns: int) -> Maps:
     """Distances between all patches of a grid, (P, P), in patches."""
     if columns <= 0 or patches % columns:
         raise BadInput(f"{patches} patches do not fill rows of {columns}; pass columns= as the run's grid has them")

@@ -11,13 +11,14 @@ from functools import cached_property
 
 import numpy as np
 
-from .gram import Floats, Gram, whitening
+from .gram import Gram, whitening
+from .shapes import Between, Features, Influence, Maps
 
 
 class Geometry:
     """What all images' influences rest on, from the sums over the n images and the mean features (F,), (G,)."""
 
-    def __init__(self, sums: Gram, mean_a: Floats, mean_b: Floats) -> None:
+    def __init__(self, sums: Gram, mean_a: Maps, mean_b: Maps) -> None:
         n = sums.n
         self.mean_a, self.mean_b, self.sums = mean_a, mean_b, sums
         self.aa, self.bb, self.ab = sums.aa / n, sums.bb / n, sums.ab / n
@@ -25,20 +26,20 @@ class Geometry:
         self.varies = bool(self.trace_a > 0 and self.trace_b > 0)
 
     @cached_property
-    def rotation(self) -> tuple[Floats, Floats]:
+    def rotation(self) -> tuple[Between, float]:
         """The rotation (F, G) that brings both sides together, and the nuclear norm of their product."""
         u, nuclear, v = np.linalg.svd(self.ab, full_matrices=False)
         return u @ v, nuclear.sum()
 
     @cached_property
-    def canonical(self) -> tuple[Floats, Floats, Floats]:
+    def canonical(self) -> tuple[Between, Between, Maps]:
         """From features to canonical variates, (F, K) and (G, K), and the correlations (K,)."""
         (white_a, _), (white_b, _) = whitening(self.aa), whitening(self.bb)
         left, rho, right = np.linalg.svd(white_a @ self.ab @ white_b, full_matrices=False)
         return white_a @ left, white_b @ right.T, np.minimum(rho, 1)
 
     @cached_property
-    def mixes(self) -> Floats:
+    def mixes(self) -> Between:
         """How each canonical correlation moves PWCCA, its reverse, mean and mean squared CCA: (K, 4)."""
         rho = self.canonical[2]
         width = len(rho)
@@ -49,11 +50,11 @@ class Geometry:
 class Chunk:
     """The features of m images, (m, F) and (m, G) float32, and their influence on each measure, (m,)."""
 
-    def __init__(self, geometry: Geometry, a: Floats, b: Floats) -> None:
+    def __init__(self, geometry: Geometry, a: Features, b: Features) -> None:
         self.of = geometry
         self.a, self.b = a - geometry.mean_a.astype(np.float32), b - geometry.mean_b.astype(np.float32)
 
-    def procrustes(self) -> Floats:
+    def procrustes(self) -> Influence:
         """Influence on the squared Procrustes distance."""
         one, (rotation, nuclear) = self.of, self.of.rotation
         inner = _quadratic(self.a, rotation, self.b)
@@ -62,7 +63,7 @@ class Chunk:
         apart = inner / np.sqrt(one.trace_a * one.trace_b) - share / 2 * (size_a / one.trace_a + size_b / one.trace_b)
         return np.asarray(-2 * apart)
 
-    def cka(self) -> Floats:
+    def cka(self) -> Influence:
         """Influence on the CKA distance."""
         one = self.of
         norm_a, norm_b, norm_ab = ((x**2).sum() for x in (one.aa, one.bb, one.ab))
@@ -71,28 +72,28 @@ class Chunk:
         return np.asarray(-(2 * _quadratic(self.a, one.ab, self.b) / root - norm_ab / root * own))
 
     @cached_property
-    def _mixed(self) -> Floats:
+    def _mixed(self) -> Features:
         to_a, to_b, rho = (x.astype(np.float32) for x in self.of.canonical)
         left, right = self.a @ to_a, self.b @ to_b
         each = left * right - rho / 2 * (left**2 + right**2)
         return np.asarray(each @ self.of.mixes)
 
-    def pwcca(self) -> Floats:
+    def pwcca(self) -> Influence:
         """Influence on the PWCCA distance."""
         return self._mixed[:, 0]
 
-    def pwcca_reverse(self) -> Floats:
+    def pwcca_reverse(self) -> Influence:
         """Influence on the PWCCA distance weighted by the features of b."""
         return self._mixed[:, 1]
 
-    def mean_cca(self) -> Floats:
+    def mean_cca(self) -> Influence:
         """Influence on the mean canonical correlation."""
         return self._mixed[:, 2]
 
-    def mean_squared_cca(self) -> Floats:
+    def mean_squared_cca(self) -> Influence:
         """Influence on the mean squared canonical correlation."""
         return self._mixed[:, 3]
 
 
-def _quadratic(a: Floats, matrix: Floats, b: Floats) -> Floats:
+def _quadratic(a: Features, matrix: Between, b: Features) -> Influence:
     return np.asarray(np.einsum("ij,ij->i", a @ matrix.astype(np.float32), b, dtype=np.float64))

@@ -21,11 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from tokenlens.errors import BadInput
 
 from .base import above_chance, metric
+from .shapes import Counts, Maps, Values, Words
 
-Floats = NDArray[np.float64]
 
-
-def pack(kept: ArrayLike) -> NDArray[np.uint64]:
+def pack(kept: ArrayLike) -> Words:
     """Pack bool (..., P) into uint64 (..., W), 64 patches a word, the last word filled with zeros."""
     given = np.asarray(kept)
     if given.dtype != bool and not ((given == 0) | (given == 1)).all():
@@ -40,7 +39,7 @@ def pack(kept: ArrayLike) -> NDArray[np.uint64]:
 class Packed:
     """Patterns as the streaming loop holds them: bits (..., W) uint64 of `patches` patches, None where not told."""
 
-    def __init__(self, bits: NDArray[np.uint64], patches: int | None) -> None:
+    def __init__(self, bits: Words, patches: int | None) -> None:
         self.bits, self.patches = bits, patches
 
     @classmethod
@@ -52,7 +51,7 @@ class Packed:
         return cls(pack(pattern), pattern.shape[-1])
 
     @cached_property
-    def size(self) -> NDArray[np.int64]:
+    def size(self) -> Counts:
         """How many patches are kept, (...) int64."""
         return _over(_intersection, self.bits, self.bits, np.int64)
 
@@ -84,32 +83,32 @@ class Overlap:
         return self.a.patches
 
     @cached_property
-    def common(self) -> NDArray[np.int64]:
+    def common(self) -> Counts:
         """How many patches both keep, (...)."""
         return _over(_intersection, self.a.bits, self.b.bits, np.int64)
 
     @cached_property
-    def iou(self) -> Floats:
+    def iou(self) -> Values:
         """Intersection over union, (...)."""
         return _over(_iou, self.a.bits, self.b.bits, np.float64)
 
     @cached_property
-    def expected_iou(self) -> Floats:
+    def expected_iou(self) -> Values:
         """Mean IoU of two random patterns of these sizes, (...)."""
         return expected_iou(self.a.size, self.b.size, self.patches)
 
-    def share(self, whole: Packed, empty: float) -> Floats:
+    def share(self, whole: Packed, empty: float) -> Values:
         """How much of the whole, which is one of the two, both keep, (...); `empty` where it holds nothing."""
         common, area = self.common, whole.size
         return np.divide(common, area, out=np.full(common.shape, empty), where=area > 0)
 
 
-def size(kept: ArrayLike) -> NDArray[np.int64]:
+def size(kept: ArrayLike) -> Counts:
     """Count the patches kept: (..., P) bool or (..., W) packed -> (...) int64."""
     return Packed.of(kept).size
 
 
-def intersection(a: ArrayLike, b: ArrayLike) -> NDArray[np.int64]:
+def intersection(a: ArrayLike, b: ArrayLike) -> Counts:
     """Count the patches that both keep: (..., P) x (..., P) -> (...) int64."""
     return Overlap(a, b).common
 
@@ -118,7 +117,7 @@ SETS: dict[str, Any] = {"shared": Overlap, "packed": True}
 
 
 @metric("iou", of="kept", label="IoU", chance=lambda both: both.expected_iou, **SETS)
-def iou(both: Overlap) -> Floats:
+def iou(both: Overlap) -> Values:
     """Intersection over union, in 0..1: (..., P) x (..., P) -> (...) float64.
 
     Two empty patterns are the same pattern: 1. One empty pattern against another that is not: 0.
@@ -127,7 +126,7 @@ def iou(both: Overlap) -> Floats:
 
 
 @metric("corrected_iou", of="kept", range=(-1.0, 1.0), label="IoU above chance", chance=0.0, **SETS)
-def corrected_iou(both: Overlap) -> Floats:
+def corrected_iou(both: Overlap) -> Values:
     """IoU above chance, (IoU - E) / (1 - E): 0 is what random patterns of the same sizes give, 1 is the same pattern.
 
     E is `expected_iou`. `patches` has to be given, third, for packed patterns. Where E is 1 (both full or both empty)
@@ -142,12 +141,12 @@ def corrected_iou(both: Overlap) -> Floats:
     "ioa", of="kept", axes=("keep_rate",), swap=None, label="IoA",
     chance=lambda both: np.where(both.b.size > 0, both.a.size / both.patches, 1.0), **SETS,
 )  # fmt: skip
-def ioa(both: Overlap) -> Floats:
+def ioa(both: Overlap) -> Values:
     """Intersection over the area of `b`, the pattern of the smaller keep rate, in 0..1; 1 where `b` is empty."""
     return both.share(both.b, empty=1.0)
 
 
-def expected_iou(size_a: ArrayLike, size_b: ArrayLike, patches: int) -> Floats:
+def expected_iou(size_a: ArrayLike, size_b: ArrayLike, patches: int) -> Values:
     """Mean IoU of two random patterns of these sizes out of `patches`: int (...) x int (...) -> (...) float64.
 
     Closed form: the intersection of two random sets is hypergeometric, so this is the sum over k of P(k) k / (a + b -
@@ -163,7 +162,7 @@ def expected_iou(size_a: ArrayLike, size_b: ArrayLike, patches: int) -> Floats:
     return np.asarray(flat).reshape(a.shape)
 
 
-def _over(kernel: Any, a: NDArray[np.uint64], b: NDArray[np.uint64], dtype: type) -> NDArray[Any]:
+def _over(kernel: Any, a: Words, b: Words, dtype: type) -> NDArray[Any]:
     """Run a kernel over bits (n, W) x (n, W) and give the leading axes back."""
     if a.shape != b.shape:
         a, b = (np.ascontiguousarray(x) for x in np.broadcast_arrays(a, b))
@@ -174,7 +173,7 @@ def _over(kernel: Any, a: NDArray[np.uint64], b: NDArray[np.uint64], dtype: type
 
 
 @lru_cache(maxsize=8)
-def _tables(patches: int) -> tuple[Floats, Floats]:
+def _tables(patches: int) -> tuple[Maps, Maps]:
     """Log k! for k up to `patches`, and room to remember results on up to 1,024 patches."""
     log_factorial = np.array([math.lgamma(k + 1) for k in range(patches + 1)])
     side = patches + 1 if patches <= 1024 else 0

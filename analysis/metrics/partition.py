@@ -22,24 +22,23 @@ from tokenlens.errors import BadInput
 
 from . import partition_kernels
 from .base import metric
-
-Floats = NDArray[np.float64]
+from .shapes import Maps, Values
 
 
 class Agreement(NamedTuple):
     """Homogeneity, completeness and V-measure of two partitions, each (...) float64 in 0..1."""
 
-    homogeneity: Floats
-    completeness: Floats
-    vmeasure: Floats
+    homogeneity: Values
+    completeness: Values
+    vmeasure: Values
 
 
 class Information(NamedTuple):
     """Mutual information of two partitions and their entropies, each (...) float64 in nats."""
 
-    mutual: Floats
-    entropy_a: Floats
-    entropy_b: Floats
+    mutual: Values
+    entropy_a: Values
+    entropy_b: Values
 
 
 class Groupings:
@@ -54,7 +53,7 @@ class Groupings:
         return information(self.a, self.b)
 
     @cached_property
-    def expected(self) -> Floats:
+    def expected(self) -> Values:
         """Mutual information by chance, (...)."""
         return expected_mutual_information(self.a, self.b)
 
@@ -87,25 +86,25 @@ def expected_agreement(a: ArrayLike, b: ArrayLike) -> Agreement:
 
 
 @metric("homogeneity", of="group", swap="completeness", shared=Groupings, chance=lambda both: both.chance.homogeneity)
-def homogeneity(both: Groupings) -> Floats:
+def homogeneity(both: Groupings) -> Values:
     """How far each group of `b` lies in one group of `a`, I / H(a), in 0..1: (..., P) x (..., P) -> (...) float64."""
     return both.agreement.homogeneity
 
 
 @metric("completeness", of="group", swap="homogeneity", shared=Groupings, chance=lambda both: both.chance.completeness)
-def completeness(both: Groupings) -> Floats:
+def completeness(both: Groupings) -> Values:
     """How far each group of `a` lies in one group of `b`, I / H(b), in 0..1: (..., P) x (..., P) -> (...) float64."""
     return both.agreement.completeness
 
 
 @metric("vmeasure", of="group", label="NMI", shared=Groupings, chance=lambda both: both.chance.vmeasure)
-def vmeasure(both: Groupings) -> Floats:
+def vmeasure(both: Groupings) -> Values:
     """Harmonic mean of the two, in 0..1: (..., P) x (..., P) -> (...) float64."""
     return both.agreement.vmeasure
 
 
 @metric("ami", of="group", range=(-1.0, 1.0), label="AMI", shared=Groupings, chance=0.0)
-def adjusted_mutual_information(both: Groupings) -> Floats:
+def adjusted_mutual_information(both: Groupings) -> Values:
     """Mutual information above chance, (I - E[I]) / (mean(H) - E[I]): (..., P) x (..., P) -> (...) float64.
 
     0 by chance, 1 for the same partition.
@@ -113,7 +112,7 @@ def adjusted_mutual_information(both: Groupings) -> Floats:
     return adjusted(both.information, both.expected)
 
 
-def adjusted(inside: Information, expected: Floats) -> Floats:
+def adjusted(inside: Information, expected: Values) -> Values:
     """AMI from what is known already: `information` and `expected_mutual_information`. No room above chance: 1 or 0."""
     most = (inside.entropy_a + inside.entropy_b) / 2
     room, gain = most - expected, inside.mutual - expected
@@ -123,7 +122,7 @@ def adjusted(inside: Information, expected: Floats) -> Floats:
 
 
 @metric("ari", of="group", range=(-1.0, 1.0), label="ARI", chance=0.0)
-def adjusted_rand(a: ArrayLike, b: ArrayLike) -> Floats:
+def adjusted_rand(a: ArrayLike, b: ArrayLike) -> Values:
     """Rand index above chance: (..., P) x (..., P) -> (...) float64, 0 by chance, 1 for the same partition."""
     count, both, in_a, in_b = _sums(a, b, _squares)
     both, in_a, in_b = ((x - count) / 2 for x in (both, in_a, in_b))  # pairs of patches that share a group
@@ -143,7 +142,7 @@ def information(a: ArrayLike, b: ArrayLike) -> Information:
     return Information(mutual, np.maximum(top - in_a, 0) / whole, np.maximum(top - in_b, 0) / whole)
 
 
-def expected_mutual_information(a: ArrayLike, b: ArrayLike) -> Floats:
+def expected_mutual_information(a: ArrayLike, b: ArrayLike) -> Values:
     """Mean mutual information when the patches of `b` are shuffled, in nats (hypergeometric model of Vinh et al.)."""
     flat_a, flat_b, leading = _prepare(a, b)
     log_factorial, memo = _tables(flat_a.shape[-1])
@@ -166,7 +165,7 @@ def agreement(inside: Information) -> Agreement:
     return Agreement(*(np.where(h > 0, np.minimum(m / np.where(h > 0, h, 1), 1), 1.0) for m, h in parts))
 
 
-def _sums(a: ArrayLike, b: ArrayLike, table: Any) -> list[Floats]:
+def _sums(a: ArrayLike, b: ArrayLike, table: Any) -> list[Values]:
     """Count the patches, and sum table[size] over the cells, rows and columns of the contingency table."""
     flat_a, flat_b, leading = _prepare(a, b)
     out = np.empty((4, len(flat_a)))
@@ -191,18 +190,18 @@ def _prepare(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.int16], NDArray[np.
 
 
 @lru_cache(maxsize=8)
-def _xlogx(patches: int) -> Floats:
+def _xlogx(patches: int) -> Maps:
     n = np.arange(patches + 1, dtype=np.float64)
     return n * np.log(np.maximum(n, 1))
 
 
 @lru_cache(maxsize=8)
-def _squares(patches: int) -> Floats:
+def _squares(patches: int) -> Maps:
     return np.arange(patches + 1, dtype=np.float64) ** 2
 
 
 @lru_cache(maxsize=8)
-def _tables(patches: int) -> tuple[Floats, Floats]:
+def _tables(patches: int) -> tuple[Maps, Maps]:
     """Log k! for k up to `patches`, and room to remember terms of up to 1,024 patches."""
     side = patches + 1 if patches <= 1024 else 0
     return np.array([math.lgamma(k + 1) for k in range(patches + 1)]), np.full((side, side), np.nan)

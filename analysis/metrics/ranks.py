@@ -16,15 +16,15 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-Floats = NDArray[np.float64]
+from .shapes import Maps, Values
 
 
-def ranks(values: ArrayLike) -> Floats:
+def ranks(values: ArrayLike) -> Maps:
     """Rank along the last axis from 1, ties sharing their mean rank: (..., P) -> (..., P) float64."""
     return np.asarray(rankdata(np.asarray(values), axis=-1), dtype=np.float64)
 
 
-def pearson(a: ArrayLike, b: ArrayLike) -> Floats:
+def pearson(a: ArrayLike, b: ArrayLike) -> Values:
     """Correlate along the last axis: (..., P) x (..., P) -> (...) float64 in -1..1; 0 where a row does not vary."""
     x, y = (np.asarray(v, dtype=np.float64) for v in (a, b))
     x, y = (v - v.mean(axis=-1, keepdims=True) for v in (x, y))
@@ -35,12 +35,12 @@ def pearson(a: ArrayLike, b: ArrayLike) -> Floats:
     return np.where(varies, np.clip(product / np.where(varies, scale, 1), -1, 1), 0.0)
 
 
-def spearman(a: ArrayLike, b: ArrayLike) -> Floats:
+def spearman(a: ArrayLike, b: ArrayLike) -> Values:
     """Correlate the ranks along the last axis: (..., P) x (..., P) -> (...) float64 in -1..1."""
     return pearson(ranks(a), ranks(b))
 
 
-def partial_spearman(a: ArrayLike, b: ArrayLike, given: ArrayLike) -> Floats:
+def partial_spearman(a: ArrayLike, b: ArrayLike, given: ArrayLike) -> Values:
     """Spearman correlation of a and b beyond what `given` tells, along the last axis: three (..., P) -> (...) in -1..1.
 
     It is Pearson's of what least squares on the ranks of `given` leave of the ranks of a and b. NaN where `given`
@@ -53,7 +53,7 @@ def partial_spearman(a: ArrayLike, b: ArrayLike, given: ArrayLike) -> Floats:
     return np.where(defined, np.clip((ab - ac * bc) / scale, -1, 1), np.nan)
 
 
-def kendall(a: ArrayLike, b: ArrayLike) -> Floats:
+def kendall(a: ArrayLike, b: ArrayLike) -> Values:
     """Kendall's tau-b along the last axis: (..., P) x (..., P) -> (...) float64 in -1..1; NaN where a value is NaN."""
     a, b = np.broadcast_arrays(np.asarray(a), np.asarray(b))
     n = math.prod(a.shape[:-1])
@@ -62,7 +62,7 @@ def kendall(a: ArrayLike, b: ArrayLike) -> Floats:
     return np.where(unknown, np.nan, np.asarray(_tau_b(codes_a, codes_b)).reshape(a.shape[:-1]))
 
 
-def kendall_codes(a: NDArray[np.int32], b: NDArray[np.int32]) -> Floats:
+def kendall_codes(a: NDArray[np.int32], b: NDArray[np.int32]) -> Values:
     """Kendall's tau-b of rows that are already whole numbers from 0 up: (n, P) x (n, P) int32 -> (n,) float64.
 
     Costs P + levels of a x levels of b a row instead of sorting it: for depths and rings, which have few levels.
@@ -89,7 +89,7 @@ def permutation_pvalue(
     return float((1 + np.sum(np.abs(statistic(x[None], y[orders])) >= seen)) / (draws + 1))
 
 
-def benjamini_hochberg(p: ArrayLike) -> Floats:
+def benjamini_hochberg(p: ArrayLike) -> Maps:
     """Adjust p-values for the false discovery rate: (n,) -> (n,) in 0..1; NaN stays NaN and does not count."""
     p = np.asarray(p, dtype=np.float64)
     out, valid = np.full(p.shape, np.nan), np.flatnonzero(~np.isnan(p))
@@ -99,7 +99,7 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     return out
 
 
-def _largest(values: ArrayLike) -> Floats:
+def _largest(values: ArrayLike) -> Values:
     return np.asarray(np.abs(np.asarray(values, dtype=np.float64)).max(axis=-1, initial=0))
 
 

@@ -17,7 +17,7 @@ from ..catalogue import Entry
 from ..select.setting import rows_of, settings
 from ..source import Source
 from ..theme import style
-from . import latex_markdown as printed
+from . import latex_markdown
 from .formats import check_out, formats, image
 
 
@@ -93,6 +93,6 @@ def _made(entry: Entry, source: Source, request: Request, kinds: list[str]) -> I
         yield from ((f"{entry.name}.{kind}", image(figure, kind, request.preset), "") for kind in kinds)
     if request.tables:
         frame = entry.numbers(source)
-        frame = frame if entry.layout is None else printed.spread(frame, entry.layout)
-        yield f"{entry.name}.tex", printed.latex(frame, entry.caption, entry.name), ""
-        yield f"{entry.name}.md", printed.markdown(frame, entry.caption), ""
+        frame = frame if entry.layout is None else latex_markdown.spread(frame, entry.layout)
+        yield f"{entry.name}.tex", latex_markdown.latex(frame, entry.caption, entry.name), ""
+        yield f"{entry.name}.md", latex_markdown.markdown(frame, entry.caption), ""

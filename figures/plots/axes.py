@@ -17,7 +17,16 @@ from tokenlens.analysis.metrics.base import METRICS
 
 from ..catalogue import figure
 from ..parts.lines import draw_lines
-from ..select.pairs import above_chance, counted, interval_of, is_distance, joined, last_stage, range_of, without_bias
+from ..select.pairs import (
+    above_chance,
+    count_range,
+    interval_of,
+    is_distance,
+    joined,
+    last_stage,
+    range_of,
+    without_bias,
+)
 from ..source import Missing, Source
 from ..theme import style
 
@@ -83,7 +92,7 @@ def _panel(ax: Axes, part: pd.DataFrame, axis: str, metric: str) -> None:
         return
     part = part.assign(pair=part["from"] + "\n" + part["to"])
     draw_lines(ax, part, "pair", "value", {pair: float(x) for x, pair in enumerate(dict.fromkeys(part["pair"]))})
-    ax.set_xlabel(f"pair of {AXES[axis]}\nn = {counted(part['n'])}")
+    ax.set_xlabel(f"pair of {AXES[axis]}\nn = {count_range(part['n'])}")
     if not is_distance(metric):
         ax.axhline(0, color="0.5", linewidth=0.6)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..catalogue import figure
 from ..parts.curves import EXPECTED, curves
 from ..select.pairs import joined
-from ..select.setting import choose, describe, within
+from ..select.setting import describe, select_setting, within
 from ..source import Missing
 from ..theme import style
 from ..theme.style import annotate_gap, canvas, label
@@ -38,7 +38,7 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     """
     import pandas as pd
 
-    chosen = choose(source.table("runs"), dataset, model)
+    chosen = select_setting(source.table("runs"), dataset, model)
     rows = within(joined(source, "method", ["iou"]), chosen)
     rows = rows[rows["keep_rate_a"] == rows["keep_rate_b"]]
     turned = rows.rename(
@@ -82,7 +82,7 @@ def draw(
             else:
                 annotate_gap(ax, f"no runs of {label(pattern)}\nat block {stage}")
         style.label_rows(line, f"block {stage}: above chance")
-    setting = describe(choose(source.table("runs"), dataset, model))
+    setting = describe(select_setting(source.table("runs"), dataset, model))
     made.supxlabel(f"IoU by chance ({setting})", fontsize="medium")
     style.legend_of(made, rows["method"], above=True)
     return made

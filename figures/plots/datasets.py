@@ -15,7 +15,7 @@ import numpy as np
 
 from ..catalogue import figure
 from ..output.latex_markdown import Layout
-from ..select.pairs import counted, interval_of, joined, range_of, without_bias
+from ..select.pairs import count_range, interval_of, joined, range_of, without_bias
 from ..source import Missing, Source
 from ..theme import style
 
@@ -74,7 +74,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
     sets = "; ".join(dict.fromkeys(frame["datasets"]))
     canvas.legend(
         handles=dots,
-        title=f"keep rate ({sets}; pairs of runs: {counted(frame['n'])})",
+        title=f"keep rate ({sets}; pairs of runs: {count_range(frame['n'])})",
         loc="outside lower center",
         ncols=len(rates),
         handlelength=0.5,

@@ -26,7 +26,7 @@ from tokenlens.errors import BadInput, UnknownName
 
 from ..catalogue import figure
 from ..select.pairs import joined
-from ..select.setting import choose, describe, within
+from ..select.setting import describe, select_setting, within
 from ..source import Missing
 from ..theme import style
 from ..theme.style import annotate_gap, canvas, in_order, label
@@ -60,7 +60,7 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     """
     import pandas as pd
 
-    chosen = choose(source.table("runs"), dataset, model)
+    chosen = select_setting(source.table("runs"), dataset, model)
     maps = source.table("heatmap")
     mean = maps[maps["run"].isin(chosen["run"])].groupby("run")["depth"].agg(["mean", "min", "max"])
     rows = chosen[chosen["run"].isin(mean.index)][["method", "family", "keep_rate", "run", "images"]].reset_index(
@@ -107,7 +107,7 @@ def draw(
             ax.set_axis_off()
             continue
         method, rate = methods[bank * across + column], rates[number]
-        ax.set_title(style.folded(label(method), letters) if number == 0 else "", fontsize=0.9 * small)
+        ax.set_title(style.wrapped(label(method), letters) if number == 0 else "", fontsize=0.9 * small)
         ax.set_ylabel(f"keep {rate:g}" if column == 0 else "")
         if (row := of.get((method, rate))) is None:
             annotate_gap(ax, "no run")
@@ -119,7 +119,7 @@ def draw(
     for line in axes:
         _bar(made, line)
     rings = f"{NORMS[ring]} rings of equal count" if left else "no rings, for lack of the runs themselves"
-    setting = describe(choose(source.table("runs"), dataset, model))
+    setting = describe(select_setting(source.table("runs"), dataset, model))
     below = f"; below: Spearman ρ to {', '.join(NORMS.values())}" if rows[list(NORMS)].notna().any(axis=None) else ""
     made.supxlabel(f"shade: mean depth in blocks; {rings}{below}; {setting}", fontsize=0.75 * small)
     return made

@@ -168,7 +168,7 @@ def _block(ax: Axes, picture: Picture, columns: Sequence[Column], stages: Sequen
     ax.spines[:].set_visible(False)
     ax.xaxis.tick_top()
     middles = shape[1] / 2 + right * np.arange(len(columns) + 1)
-    ax.set_xticks(middles, ["image", *(style.folded(column.title, fit) for column in columns)])
+    ax.set_xticks(middles, ["image", *(style.wrapped(column.title, fit) for column in columns)])
     names = [f"block {stage}" for stage in stages]
     ax.set_yticks(shape[0] / 2 + down * np.arange(len(stages)), names, rotation=90, va="center")
 

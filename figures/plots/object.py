@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from ..catalogue import figure
 from ..parts.curves import EXPECTED, curves
 from ..select.pairs import joined
-from ..select.setting import choose, describe, within
+from ..select.setting import describe, select_setting, within
 from ..source import Missing
 from ..theme import style
 from ..theme.style import annotate_gap, canvas
@@ -38,7 +38,7 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     Raises:
         Missing: no run has masks of objects to compare with.
     """
-    chosen = choose(source.table("runs"), dataset, model)
+    chosen = select_setting(source.table("runs"), dataset, model)
     rows = within(joined(source, "object", [RECALL, PRECISION]), chosen)
     if not len(rows):
         raise Missing(
@@ -69,7 +69,7 @@ def draw(
             ax.set_title(f"after block {stage}" if metric == RECALL else "")
         style.label_rows(line, LABELS[metric])
     made.supxlabel(
-        f"share of patches kept ({describe(choose(source.table('runs'), dataset, model))})", fontsize="medium"
+        f"share of patches kept ({describe(select_setting(source.table('runs'), dataset, model))})", fontsize="medium"
     )
     style.legend_of(made, rows["method"], also=[Line2D([], [], **EXPECTED, label="a random pattern")], above=True)
     return made

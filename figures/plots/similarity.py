@@ -24,7 +24,7 @@ from tokenlens.analysis.metrics.base import METRICS
 
 from ..catalogue import figure
 from ..select.pairs import is_distance, joined
-from ..select.setting import choose, describe, usual_rate, within
+from ..select.setting import default_rate, describe, select_setting, within
 from ..source import Missing
 from ..theme import style
 from ..theme.style import annotate_gap, canvas, in_order, label
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 SHOWN = ("iou", "vmeasure", "procrustes")
 LACKING = {  # what runs lack that a metric is of
-    "kept": "no two runs keep patches:\nextract two of topk, evit, ats, l2, ...",
-    "group": "no two runs merge patches:\nextract two of tome, kmedoids, atc-average, ...",
+    "kept": "no two runs keep patches:\ntokenlens methods names those that do",
+    "group": "no two runs merge patches:\ntokenlens methods names those that do",
     "feature": "no two runs hold features:\nextract them with --features",
 }
 COLORS, MARK = "cividis", "#d62728"
@@ -65,8 +65,8 @@ def numbers(
     Raises:
         Missing: there is no pair of runs at this rate to show.
     """
-    chosen = choose(source.table("runs"), dataset, model)
-    rate = usual_rate(chosen, keep_rate)
+    chosen = select_setting(source.table("runs"), dataset, model)
+    rate = default_rate(chosen, keep_rate)
     chosen = chosen[(chosen["keep_rate"] == rate) | (chosen["family"] == "none")]
     rows = within(joined(source, "method", SHOWN), chosen)
     if not len(rows):
@@ -149,7 +149,7 @@ def draw(
         line[0].tick_params(axis="y", labelsize=0.85 * min(72 * height / len(orders[metric]), 8) * size / 8)
         _bar(made, line, metric, found)
     _fit(made, axes)
-    setting = describe(choose(source.table("runs"), dataset, model))
+    setting = describe(select_setting(source.table("runs"), dataset, model))
     made.supxlabel(f"keep {rows['keep_rate'].iloc[0]:g}; {setting}", fontsize=0.85 * size)
     return made
 

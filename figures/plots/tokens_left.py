@@ -3,9 +3,9 @@
 A panel is a stage; a line is a method, its points its keep rates, growing from left to right. To the right, the patch
 tokens that the keep rate asks for; upwards, how many more or fewer were left: the mean over images, with a bar from the
 5th to the 95th percentile. On the dashed line a method leaves what it was asked to; those that always do are named
-below. EViT's fused token counts, adaptive sampling (ATS) leaves fewer by design, ToMe cannot take away more than half
-of the tokens at a stage, and radial rings are coarse. Of several runs of a method at a rate, the one with the lowest
-seed is shown.
+below. One token more may be what a method fuses all dropped patches into; an adaptive method leaves fewer by design,
+one that merges in pairs cannot take away more than half of the tokens at a stage, and radial rings are coarse. Of
+several runs of a method at a rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..catalogue import PATTERNS, figure
 from ..parts.curves import EXPECTED, curves
-from ..select.setting import choose, describe, rows_of
+from ..select.setting import describe, rows_of, select_setting
 from ..source import Missing
 from ..theme import style
 from ..theme.style import canvas
@@ -39,14 +39,14 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     """
     import pandas as pd
 
-    chosen = choose(rows_of(source.runs), dataset, model)
+    chosen = select_setting(rows_of(source.runs), dataset, model)
     runs = {str(run.attrs["run"]): run for run in source.runs}
     rows: list[dict[str, Any]] = []
     for one in chosen[chosen["family"] != "none"].itertuples():
         run = runs[str(one.run)]
         left = run["tokens_left"].transpose("image", "stage").values
         low, high = np.percentile(left, [5, 95], axis=0)
-        for i, (stage, asked) in enumerate(zip(run["stage"].values, asked_for(run), strict=True)):
+        for i, (stage, asked) in enumerate(zip(run["stage"].values, requested_tokens(run), strict=True)):
             rows.append({
                 "stage": int(stage), "method": one.method, "keep_rate": one.keep_rate, "asked": int(asked),
                 "left": float(left[:, i].mean()), "more": float(left[:, i].mean()) - int(asked), "low": float(low[i]),
@@ -57,7 +57,7 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     return pd.DataFrame(rows).sort_values("stage", kind="stable", ignore_index=True)
 
 
-def asked_for(run: xr.Dataset) -> list[int]:
+def requested_tokens(run: xr.Dataset) -> list[int]:
     """Tokens that a run was asked to leave after each stage, also where it says them as shares of the patches."""
     return list(run.attrs.get("keep") or (round(rate * run.sizes["patch"]) for rate in run.attrs["keep_rates"]))
 
@@ -86,7 +86,7 @@ def draw(
         if not len(moved):
             ax.set_ylim(-1, 1)
     axes[0].set_ylabel("tokens left, above those asked for")
-    setting = describe(choose(rows_of(source.runs), dataset, model))
+    setting = describe(select_setting(rows_of(source.runs), dataset, model))
     made.supxlabel(f"tokens asked for ({setting})\n{named}".strip(), fontsize="medium")
     style.legend_of(made, drawn, above=True)
     return made

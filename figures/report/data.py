@@ -14,7 +14,7 @@ import xarray as xr
 
 from tokenlens.records.facts import facts_of
 
-from ..select.setting import USUAL_RATE
+from ..select.setting import DEFAULT_RATE
 from ..theme.style import label, order_key, place
 from .patterns import labels
 
@@ -117,7 +117,7 @@ def _order(run: xr.Dataset) -> tuple[Any, ...]:
 def _start(runs: Sequence[xr.Dataset]) -> list[str]:
     """The three runs shown first: at the usual rate, two that keep patches and one that merges, if there are."""
     real = [run for run in runs if run.attrs["family"] != "none"] or list(runs)
-    usual = [run for run in real if run.attrs.get("keep_rate") == USUAL_RATE] or real
+    usual = [run for run in real if run.attrs.get("keep_rate") == DEFAULT_RATE] or real
     keeping = [run for run in usual if not facts_of(run).merges]
     merging = [run for run in usual if facts_of(run).merges]
     shown = keeping[:2] + merging[: 3 - len(keeping[:2])]

@@ -109,7 +109,7 @@ def interval_of(part: pd.DataFrame, within: Range = EVERYWHERE) -> tuple[float, 
     return value, low, high, n
 
 
-def counted(numbers: Iterable[int]) -> str:
+def count_range(numbers: Iterable[int]) -> str:
     """How many, in words: 3, or 1 to 4 where they differ."""
     least, most = min(numbers := list(numbers)), max(numbers)
     return f"{least}" if least == most else f"{least} to {most}"

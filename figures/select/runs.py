@@ -16,7 +16,7 @@ from tokenlens.records.facts import facts_of
 
 from ..parts.patch_painter import Panel, Picture
 from ..theme.style import label, order_key
-from .setting import USUAL_RATE
+from .setting import DEFAULT_RATE
 from .where import matching
 
 
@@ -82,7 +82,7 @@ def choose_runs(
 
 def _sheet(key: tuple[str, ...], runs: list[xr.Dataset], keep_rate: float | None) -> Sheet | None:
     rates = Counter(map(_rate, runs))
-    usual = f"{USUAL_RATE:g}" if f"{USUAL_RATE:g}" in rates else min(rates, key=lambda r: (-rates[r], r))
+    usual = f"{DEFAULT_RATE:g}" if f"{DEFAULT_RATE:g}" in rates else min(rates, key=lambda r: (-rates[r], r))
     rate = usual if keep_rate is None else f"{keep_rate:g}"
     columns: dict[str, xr.Dataset] = {}
     left_out = []

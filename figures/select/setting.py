@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SETTING = ["dataset", "split", "model"]
-USUAL_RATE = 0.5
+DEFAULT_RATE = 0.5
 
 
-def choose(runs: pd.DataFrame, dataset: str | None = None, model: str | None = None) -> pd.DataFrame:
+def select_setting(runs: pd.DataFrame, dataset: str | None = None, model: str | None = None) -> pd.DataFrame:
     """Choose rows of the `runs` table: one data set, split and model, one run a method and keep rate.
 
     Args:
@@ -45,7 +45,7 @@ def choose(runs: pd.DataFrame, dataset: str | None = None, model: str | None = N
 
 
 def settings(runs: pd.DataFrame) -> int:
-    """Of how many settings, of which `choose` chooses one, there are runs at a keep rate."""
+    """Of how many settings, of which `select_setting` chooses one, there are runs at a keep rate."""
     reduced = runs[runs["keep_rate"].notna() & (runs["family"] != "none")]
     return len(reduced[SETTING].drop_duplicates())
 
@@ -63,7 +63,7 @@ def check(runs: Sequence[xr.Dataset], needed: Sequence[str] = ("run", "method", 
 
 
 def rows_of(runs: Sequence[xr.Dataset]) -> pd.DataFrame:
-    """What `choose` needs to know of runs, without a table: one row a run, in their order."""
+    """What `select_setting` needs to know of runs, without a table: one row a run, in their order."""
     import pandas as pd
 
     check(runs)
@@ -82,13 +82,13 @@ def describe(chosen: pd.DataFrame) -> str:
     return f"{place(one['dataset'])} ({one['split']}), {one['model']}, {chosen['images'].max()} images"
 
 
-def usual_rate(chosen: pd.DataFrame, keep_rate: float | None = None) -> float:
+def default_rate(chosen: pd.DataFrame, keep_rate: float | None = None) -> float:
     """The rate asked for; else 0.5 if there are runs at it, else the most frequent one. Missing names what there is."""
     rates = chosen.loc[chosen["family"] != "none", "keep_rate"]
     if not len(rates):
         raise Missing("there are no runs of a reduction method; make some with `tokenlens extract`")
     if keep_rate is None:
-        return USUAL_RATE if USUAL_RATE in set(rates) else float(rates.mode().iloc[0])
+        return DEFAULT_RATE if DEFAULT_RATE in set(rates) else float(rates.mode().iloc[0])
     if keep_rate not in set(rates):
         there = ", ".join(f"{rate:g}" for rate in sorted(set(rates)))
         raise Missing(f"no run has the keep rate {keep_rate:g}; the runs have {there}")

@@ -36,10 +36,10 @@ from .palette import (
 )
 
 __all__ = [
-    "Canvas", "Into", "MEASURES", "PRESETS", "Preset", "among", "annotate_gap", "by_size", "canvas", "color", "folded",
-    "handles", "in_order", "ink", "label", "label_rows", "legend_of", "legend_room", "linestyle", "marker",
-    "metric_label", "new_figure", "order_key", "place", "preset", "rate_color", "settle", "shortened", "size_key",
-    "use",
+    "Canvas", "Into", "MEASURES", "PRESETS", "Preset", "among", "annotate_gap", "by_size", "canvas", "color",
+    "fix_tick_sizes", "handles", "in_order", "ink", "label", "label_rows", "legend_of", "legend_room", "linestyle",
+    "marker", "metric_label", "new_figure", "order_key", "place", "preset", "rate_color", "shortened", "size_key",
+    "use", "wrapped",
 ]  # fmt: skip
 
 Canvas: TypeAlias = Figure | SubFigure
@@ -83,7 +83,7 @@ def shortened(name: str, letters: int) -> str:
     return name if len(name) <= letters else f"{name[: letters - 1 - tail]}…{name[len(name) - tail :]}"
 
 
-def folded(name: str, letters: int) -> str:
+def wrapped(name: str, letters: int) -> str:
     """A name in one line, or in two where it is longer than so many letters."""
     letters = max(letters, 12)  # our own names need no more
     if len(name) <= letters:
@@ -205,7 +205,7 @@ def annotate_gap(ax: Axes, text: str) -> None:
             wrap=True, bbox=white, gid="gap")  # fmt: skip
 
 
-def settle(canvas: Canvas) -> None:
+def fix_tick_sizes(canvas: Canvas) -> None:
     """Fix the size of tick labels, which are made only when the figure is drawn, perhaps not under `use`."""
     size = matplotlib.rcParams["xtick.labelsize"]
     for ax in canvas.axes:

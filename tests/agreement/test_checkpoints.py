@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import tokenlens
+from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.core.trace import Trace
-from tokenlens.core.walk import ReducedViT
 
 JITTER, TIMES = 5e-6, 3
 

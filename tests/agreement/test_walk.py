@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file
 
 import tokenlens
+from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.core.trace import Trace
 from tokenlens.core.view import View
-from tokenlens.core.walk import ReducedViT
 from tokenlens.extraction.pretrained import load_reducers
 from tokenlens.hosts.checkpoints import rename
 from tokenlens.methods.ats import steps

@@ -44,3 +44,45 @@ def test_intervals_of_features_are_those_of_a_bootstrap(make_run: MakeRun) -> No
         slow = np.std([getattr(features, name)(x[:, d], y[:, d]) for d in draws])
         width = found.loc[(name, 6), "high"] - found.loc[(name, 6), "low"]
         assert width == pytest.approx(2 * 1.96 * slow, rel=0.25), name
+
+
+def test_chance_does_not_see_in_which_order_images_lie(make_run: MakeRun) -> None:
+    """Images sorted by class, as folders are: a shuffle of few images at a time would leave the classes together."""
+    rng = np.random.default_rng(0)
+    classes, width = np.repeat(np.arange(20), 10), 6
+    about, turned = rng.normal(size=(20, width)), np.linalg.qr(rng.normal(size=(width, width)))[0]
+    a, b = (make_run(name, features=width, images=200) for name in ("evit", "topk"))
+    a["feature"] = a["feature"] + 2 * about[classes][:, None]
+    b["feature"] = b["feature"] + 2 * (about @ turned)[classes][:, None]
+    by_size = [compare([a, b], ["method"], ["procrustes", "mean_cca"], resamples=5, chunk=chunk).comparison
+               for chunk in (1, 7, 2048)]  # fmt: skip
+    for other in by_size[1:]:
+        assert other["chance"].to_numpy() == pytest.approx(by_size[0]["chance"].to_numpy(), abs=1e-9)
+    x, y = (run["feature"].values[:, 0].T for run in (a, b))
+    slow = np.mean([features.procrustes(x, y[:, rng.permutation(200)]) for _ in range(300)])
+    found = by_size[0].set_index(["metric", "stage"]).loc[("procrustes", 6)]
+    assert found["value"] < 1 < found["chance"] and found["chance"] == pytest.approx(slow, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", ["normalised", "twice the same", "fewer images than features"])
+def test_features_without_full_rank_have_the_values_of_what_varies(kind: str, make_run: MakeRun) -> None:
+    """Compared with QR, which forms no products of features and so loses no digit to them."""
+    rng = np.random.default_rng(1)
+    images, width = (20, 32) if kind == "fewer images than features" else (300, 32)
+    a, b = (make_run(name, features=width, images=images) for name in ("evit", "topk"))
+    for run in (a, b):
+        x = rng.normal(size=(images, 2, width)) + (a["feature"].values if run is b else 0)
+        if kind == "normalised":
+            x = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+        if kind == "twice the same":
+            x[..., width // 2 :] = x[..., : width // 2]
+        run["feature"] = run["feature"].dims, x.astype(np.float32)
+    found = compare([a, b], ["method"], ["mean_cca"], resamples=5).comparison.set_index("stage")
+
+    def basis(run: xr.Dataset) -> np.ndarray:
+        x = run["feature"].values[:, 0].astype(float)
+        u, s, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
+        return np.asarray(u[:, s > 1e-5 * s[0]])
+
+    exact = np.linalg.svd(basis(a).T @ basis(b), compute_uv=False).sum() / width
+    assert found.loc[6, "value"] == pytest.approx(exact, abs=1e-6)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tokenlens.core.random import keys as keys_of_draws
 from tokenlens.core.view import View
 from tokenlens.methods import Stage
 from tokenlens.methods.ats import ATS, steps
@@ -35,7 +36,7 @@ def synthetic() -> View:
     attention = (queries @ keys.transpose(-2, -1) / 8).softmax(-1)
     attended = SimpleNamespace(keys=keys[:, :, 1:], values=values[:, :, 1:], rows=lambda which: attention[:, :, which])
     patch = torch.arange(TOKENS).expand(IMAGES, -1)
-    seeds = torch.tensor([[0, 0, image] for image in range(IMAGES)])
+    seeds = keys_of_draws(torch.arange(IMAGES), 0, 0)
     return View(tokens, patch, None, (14, 14), KEEP, TOKENS, 1, cast(Any, attended), lambda: seeds)
 
 

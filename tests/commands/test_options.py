@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from tokenlens.cli import tokenlens
 from tokenlens.commands import options
 from tokenlens.errors import BadInput
+from tokenlens.figures.catalogue import Source
 
 COMMANDS = {name: tokenlens.get_command(None, name) for name in tokenlens.list_commands(None)}
 
@@ -76,6 +78,30 @@ def test_runs_are_an_argument_or_an_option_and_not_two_folders(command: str) -> 
     assert seen == [Path("here"), Path("here"), None]
     with pytest.raises(BadInput, match="two folders of runs are given, here and --runs there; give one"):
         CliRunner().invoke(found, ["here", "--runs", "there"], catch_exceptions=False)
+
+
+def test_figures_take_runs_among_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine", "depth"):
+        Path(folder).mkdir()
+    opened: list[Path] = []
+    source = Source()
+    monkeypatch.setattr(Source, "open", lambda _results, runs: opened.append(runs) or source)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(
+        "tokenlens.figures.output.write.draw_all",
+        lambda given, *_: asked.append([figure.name for figure in given]) or [],
+    )
+    command = COMMANDS["figures"]
+    assert command is not None
+    draw = partial(CliRunner().invoke, command, catch_exceptions=False)
+    for words in (["mine", "depth"], ["depth", "not/there"], ["depth"], ["depth", "--runs", "mine"]):
+        draw(words)
+    assert opened == [Path("mine"), Path("not/there"), Path("runs"), Path("mine")]
+    assert asked == [["depth"]] * 4  # though a folder bears the figure's name
+    for words in (["mine", "--runs", "there"], ["mine", "not/there"]):
+        with pytest.raises(BadInput, match=r"two folders of runs are given, mine and .*there; give one"):
+            draw(words)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

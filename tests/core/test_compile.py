@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import tokenlens
-from tokenlens.core.walk import ReducedViT
+from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.methods import methods
 
 SAME = ("l1", "linf", "atc-single", "atc-complete", "atc-average")  # code as that of l2 and atc

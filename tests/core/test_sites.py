@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tokenlens.core.plan import Plan, merge, select
+from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.core.reducer import Reducer, Stage
 from tokenlens.core.schedule import schedule
 from tokenlens.core.view import View
-from tokenlens.core.walk import ReducedViT
 
 Decide = Callable[[View], Plan]
 

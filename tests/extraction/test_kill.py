@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tokenlens.records.store import LOCKS, open_run, open_runs
+from tokenlens.records.store import open_run, open_runs
+from tokenlens.records.writer import LOCKS
 
 SETTINGS = ("extract", "--method", "random,sit", "--limit", 26, "--batch-size", 3, "--features", "--soft")
 

@@ -23,10 +23,11 @@ from tokenlens.errors import BadInput
 from tokenlens.extraction.batch import _stored, canonical
 from tokenlens.extraction.pretrained import open_host
 from tokenlens.hosts.loading import input_of
-from tokenlens.records import store
+from tokenlens.records import writer as writing
 from tokenlens.records.layout import Layout
 from tokenlens.records.run import Run
-from tokenlens.records.store import RunWriter, StoreError, open_run, open_runs
+from tokenlens.records.store import StoreError, open_run, open_runs
+from tokenlens.records.writer import RunWriter
 
 
 def test_a_run_has_the_schema(run_job: Any, tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def batch_of(count: int, first: int = 0) -> dict[str, np.ndarray]:
 
 
 def test_a_growing_run_is_cut_to_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "CHUNK", 4)
+    monkeypatch.setattr(writing, "CHUNK", 4)
     writer = RunWriter(tmp_path, run_of(), {"grid": [2, 2]}, [f"é{i}" for i in range(7)], 2)
     writer.add(batch_of(2))
     assert open_runs(tmp_path) == [] and not list(tmp_path.iterdir())  # nothing is seen before the first chunk
@@ -239,7 +240,7 @@ def test_a_damaged_run_is_named_and_passed_over(damage: str, tmp_path: Path) -> 
 
 def stored_run(folder: Path, monkeypatch: pytest.MonkeyPatch, **attributes: Any) -> RunWriter:
     """Seven images in chunks of four; its groups are zeros throughout."""
-    monkeypatch.setattr(store, "CHUNK", 4)
+    monkeypatch.setattr(writing, "CHUNK", 4)
     writer = RunWriter(folder, run_of(), {"grid": [2, 2], **attributes}, list("abcdefg"), 4)
     writer.add(batch_of(4))
     writer.add(batch_of(3, 4))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tokenlens.core.random import keys as keys_of_draws
 from tokenlens.core.view import View
 from tokenlens.methods import Stage
 
@@ -33,7 +34,7 @@ def make_view() -> MakeView:
 
         attended = SimpleNamespace(keys=keys[:, :, prefix:], values=values[:, :, prefix:], rows=rows)
         patch = torch.arange(count).expand(3, -1)
-        seeds = torch.tensor([[seed, 0, image] for image in range(3)])
+        seeds = keys_of_draws(torch.arange(3), seed, 0)
         return View(tokens, patch, mass, (5, 6), keep, count, prefix, cast(Any, attended), lambda: seeds)
 
     return make

@@ -1,5 +1,6 @@
 """What runs say of their methods, and what is read off those that do not say it."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import xarray as xr
 
 from tokenlens.core.families import UNORDERED
 from tokenlens.errors import BadInput
-from tokenlens.records.facts import Facts, facts_of
+from tokenlens.records.facts import Facts, facts_of, say_which_are_gone
 
 
 def run(family: str, kept: Any = None, left: Any = None, **attrs: Any) -> xr.Dataset:
@@ -58,3 +59,16 @@ def test_a_method_that_leaves_other_numbers_of_tokens_is_adaptive() -> None:
 def test_a_run_without_a_family_is_refused() -> None:
     with pytest.raises(BadInput, match="run 'mine' does not say its family; write runs with `tokenlens extract`"):
         facts_of(xr.Dataset(attrs={"run": "mine"}))
+
+
+def test_methods_of_packages_that_are_gone_are_said_once_and_nothing_is_imported(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    mine = {"method": "topk", "defined_in": "tokenlens.methods.topk.TopK"}
+    unused = {"method": "cats", "defined_in": "this.Cats"}  # of the standard library; says so when imported
+    say_which_are_gone([run("pruning", **mine), run("pruning", **unused), run("pruning")])
+    assert not recwarn.list and "this" not in sys.modules
+    others = [run("pruning", method=name, defined_in=f"vitcats.methods.{name}") for name in ("paw", "tail", "paw")]
+    with pytest.warns(UserWarning, match="runs of paw, tail come from the package vitcats, which is not installed"):
+        say_which_are_gone(others)
+    assert facts_of(others[0]).keeps

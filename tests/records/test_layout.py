@@ -12,10 +12,11 @@ import xarray as xr
 import zarr
 
 from tokenlens.errors import BadInput
-from tokenlens.records import store
+from tokenlens.records import writer as writing
 from tokenlens.records.layout import contents
 from tokenlens.records.run import Run
-from tokenlens.records.store import RunWriter, StoreError, content, open_run, open_runs
+from tokenlens.records.store import StoreError, content, open_run, open_runs
+from tokenlens.records.writer import RunWriter
 
 OLD = Path(__file__).with_name("schema-1.tar.xz")  # five images, extracted before chunks had checksums
 
@@ -39,7 +40,7 @@ def batch(first: int) -> dict[str, np.ndarray]:
 @pytest.fixture
 def writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunWriter:
     """Of eight images in chunks of four; the first four are written."""
-    monkeypatch.setattr(store, "CHUNK", 4)
+    monkeypatch.setattr(writing, "CHUNK", 4)
     begun = RunWriter(tmp_path / "runs", run_of(), {"grid": [2, 2]}, list("abcdefgh"), 4)
     begun.add(batch(0))
     return begun
@@ -121,7 +122,7 @@ def test_the_digest_of_a_run_changes_with_it(writer: RunWriter) -> None:
 def test_what_is_removed_while_it_is_written_is_said_and_nothing_stays(
     early: bool, writer: RunWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = store.sync
+    sync = writing.sync
 
     def late(path: Path) -> None:
         shutil.rmtree(writer.folder.parent, ignore_errors=True)
@@ -131,11 +132,11 @@ def test_what_is_removed_while_it_is_written_is_said_and_nothing_stays(
     if early:
         shutil.rmtree(writer.folder.parent)
     else:
-        monkeypatch.setattr(store, "sync", late)
+        monkeypatch.setattr(writing, "sync", late)
     with pytest.raises(BadInput, match=r"was removed while it was being written; give the same command again"):
         writer.add(batch(4))
     assert not writer.folder.exists()
-    monkeypatch.setattr(store, "sync", sync)
+    monkeypatch.setattr(writing, "sync", sync)
     again = RunWriter(tmp_path / "runs", run_of(), {"grid": [2, 2]}, list("abcdefgh"), 4)
     again.add(batch(0))
     again.add(batch(4))

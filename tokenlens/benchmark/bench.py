@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..data import open_data
 from ..data.loading import Loading, batches
 from ..errors import BadInput

@@ -69,13 +69,20 @@ def agglomerative(
     else:
         finite = not check or bool(values.isfinite().all())
         values = values if check else values.nan_to_num()
-        labels = device.cluster(values, torch.from_numpy(merges), linkage, metric == "precomputed")
+        labels = device.cluster(values, _placed(merges, values.device), linkage, metric == "precomputed")
     if not finite:
         raise BadInput(
             f"{'distances' if metric == 'precomputed' else 'features'} hold values that are not finite, or overflow "
             "when squared; look for them upstream"
         )
     return labels if isinstance(x, Tensor) else labels.numpy()
+
+
+def _placed(merges: NDArray[np.int64], device: torch.device) -> Tensor:
+    """(B,) on a device: one number for all is filled in there, others are copied."""
+    if len(merges) and (merges == merges[0]).all():
+        return torch.full(merges.shape, int(merges[0]), device=device)
+    return torch.from_numpy(merges).to(device, non_blocking=True)
 
 
 def _tensor(x: Any) -> Tensor:

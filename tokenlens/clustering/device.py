@@ -21,7 +21,7 @@ MOST_TOKENS = 4096  # of the Triton kernel, which holds a row of distances in re
 
 
 def cluster(x: Tensor, merges: Tensor, linkage: str, precomputed: bool) -> Tensor:
-    """Labels (B, N) of x (B, N, D) float32 or float64, finite, on its device; merges (B,) int64, from 0 to N - 1."""
+    """Labels (B, N) of x (B, N, D) float32 or float64, finite, on their device; merges (B,) int64, from 0 to N - 1."""
     dist = distances(x, linkage, precomputed)
     if x.is_cuda and x.shape[1] <= MOST_TOKENS and find_spec("triton") is not None:
         from . import triton_kernels
@@ -29,7 +29,7 @@ def cluster(x: Tensor, merges: Tensor, linkage: str, precomputed: bool) -> Tenso
         tree = triton_kernels.tree(dist, linkage)
     else:
         tree = rounds.tree(dist, linkage)
-    return cut(tree, merges.to(x.device, non_blocking=True))
+    return cut(tree, merges)
 
 
 def distances(x: Tensor, linkage: str, precomputed: bool) -> Tensor:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
+
+from tokenlens.errors import BadInput
 
 from .listing import Row, listing_options, show
 from .options import examples, list_option, remote_option, where_option
@@ -14,16 +18,17 @@ EXAMPLES = examples(
     "tokenlens figures                          all that there is to draw",
     "tokenlens figures accuracy,proxy --tables  two, and their numbers as LaTeX",
     "tokenlens figures --preset slide --format png",
+    "tokenlens figures birds/runs depth         one, of the runs in a folder",
     "tokenlens figures depth --where dataset=embedded:birds,model=nano",
     "tokenlens figures --list",
 )
 
 
-@click.command(epilog=EXAMPLES)
+@click.command(epilog=EXAMPLES, options_metavar="[OPTIONS] [RUNS]")
 @listing_options
 @click.option("--list", "listed", is_flag=True, help="Say which figures there are.")
 @click.option("--results", default="results", show_default=True, type=click.Path(path_type=Path), help="Tables.")
-@click.option("--runs", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of runs.")
+@click.option("--runs", type=click.Path(path_type=Path), metavar="RUNS", help="The same as the argument.")
 @click.option("--out", default="figures-out", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 @list_option("--format", "formats", default=["pdf,svg,png"], show_default=True, help="Formats of the files.")
 @click.option("--preset", default="iccv", show_default=True, help="iccv, cvpr, eccv, lncs, neurips, slide or screen.")
@@ -36,11 +41,14 @@ EXAMPLES = examples(
 @where_option("Figures of one setting, or of images: runs")
 @remote_option
 def figures(
-    names: tuple[str, ...], as_json: bool, listed: bool, results: Path, runs: Path, out: Path,
+    names: tuple[str, ...], as_json: bool, listed: bool, results: Path, runs: Path | None, out: Path,
     formats: tuple[str, ...], preset: str, tables: bool, images: int, keep_rate: float | None, stage: int | None,
     where: tuple[str, ...], allow_remote: bool,
 ) -> None:  # fmt: skip
-    """Draw the figures called NAME, all of them by default, of tables and runs."""
+    """Draw the figures called NAME, all of them by default, of tables and of RUNS (default: runs).
+
+    Of the arguments, the one that is a folder is RUNS, unless a figure has that name.
+    """
     from tokenlens.figures.catalogue import FIGURES, Source, entries
     from tokenlens.figures.output.write import Request, draw_all
 
@@ -51,11 +59,21 @@ def figures(
         ]
         show("figure", rows, names, as_json)
         return
+    folder, chosen = _apart(names, FIGURES, runs)
     sheet = {"images": images, "keep_rate": keep_rate, "stage": stage}
     request = Request(out, ",".join(formats), preset, tables, sheet, where)
-    source = replace(Source.open(results, runs), allow_remote=allow_remote)
-    for path, note in draw_all(entries(names), source, request):
+    source = replace(Source.open(results, folder), allow_remote=allow_remote)
+    for path, note in draw_all(entries(chosen), source, request):
         if path is not None:
             click.echo(str(path))
         if note:
             click.echo(note, err=True)
+
+
+def _apart(given: Sequence[str], known: Container[str], option: Path | None) -> tuple[Path, list[str]]:
+    """The folder of runs, and the names of figures."""
+    folders = [one for one in given if one not in known and (Path(one).is_dir() or os.sep in one)]
+    places = [*map(Path, folders), *([] if option is None else [option])]
+    if len(places) > 1:
+        raise BadInput(f"two folders of runs are given, {places[0]} and {places[1]}; give one")
+    return places[0] if places else Path("runs"), [one for one in given if one not in folders]

@@ -28,6 +28,8 @@ class Stage:
     patches: int
     dim: int
     """channels of a token"""
+    grid: tuple[int, int] | None = None
+    """rows and columns of patches, for the model's own input size"""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class View:
     attended: Attended | None = None
     """the latest attention: this block's after attention, the previous block's before a block"""
     seeds: Callable[[], Tensor] | None = None
-    """(B, S) int64 on the CPU: the seed of each image at this stage, a row of numbers"""
+    """(B,) int64 on the device of x: what the draws of each image at this stage follow from"""
 
     @property
     def tokens(self) -> Float[Tensor, "b n c"]:
@@ -81,4 +81,4 @@ class View:
     def draw(self) -> Tensor:
         """(B, N) uniform in [0, 1), float32, from each image's own seed: the batch size cannot change it."""
         assert self.seeds is not None, "a view for a method that draws comes with seeds"
-        return uniform(self.seeds(), self.x.shape[1]).to(self.x.device)
+        return uniform(self.seeds(), self.x.shape[1])

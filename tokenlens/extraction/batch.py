@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..errors import BadInput, UnknownName
 from ..methods.registry import METHODS, Method
 

@@ -16,7 +16,7 @@ from torch.utils.data import SequentialSampler
 from tqdm import tqdm
 
 from ..core.host import Host
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..data import ImageSet
 from ..data.loading import Loading, batches
 from ..errors import BadInput
@@ -24,7 +24,8 @@ from ..hosts.timm_vit import TimmViT
 from ..records.accuracy import summary
 from ..records.run import Run, capacity_of
 from ..records.schema import SCHEMA, coordinates, dims_of
-from ..records.store import RunWriter, open_run
+from ..records.store import open_run
+from ..records.writer import RunWriter
 from .batch import attributes_of, ids_by_content, layers_of, read_batch, record
 from .flops import gflops, mean_gflops
 

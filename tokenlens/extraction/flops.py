@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..core.host import Host, host_of
 
 if TYPE_CHECKING:
-    from ..core.walk import ReducedViT
+    from ..core.reduced_vit import ReducedViT
 
 
 def gflops(model: nn.Module | Host, left: Mapping[int, Any], site: str = "after_attention") -> Any:

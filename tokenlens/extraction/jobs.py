@@ -9,7 +9,7 @@ from typing import Self
 
 import torch
 
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..data import ImageSet, content_of, dataset_of, left_out, open_data
 from ..data.loading import Loading
 from ..data.remote import refuse_remote

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from ..core.host import host_of
+from ..core.reduced_vit import ReducedViT
 from ..core.schedule import STUDY_BLOCKS
-from ..core.walk import ReducedViT
 from ..errors import BadInput
 from ..hosts.checkpoints import Weights, check_numbers, digest_of, read
 from ..hosts.loading import pretrained, untrained, vit_for

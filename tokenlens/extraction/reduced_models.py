@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import torch
 
+from ..core.reduced_vit import ReducedViT
 from ..core.schedule import STUDY_BLOCKS
-from ..core.walk import ReducedViT
 from ..errors import BadInput, UnknownName
 from ..hosts.header import finetuned
 from ..methods import method

@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear, Tokens, host, name_of
 from ..errors import BadInput
+from .patch_product import let_product
 
 TimmViT = Any  # a timm VisionTransformer; what its parts are is known at run time only
 
@@ -156,6 +157,7 @@ class TimmVisionTransformer:
 
     def prepare(self, blocks: Sequence[int]) -> None:
         """Let these blocks be SplitBlocks: the same modules, parameters and hooks, with one more way to be called."""
+        let_product(self.model.patch_embed.proj)
         for i in blocks:
             self.model.blocks[i].__class__ = SplitBlock
 

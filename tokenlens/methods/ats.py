@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.plan import Plan, select
-from ..core.reducer import Look, Reducer
+from ..core.reducer import Look, Reducer, Stage
 from ..core.view import View
 from .registry import register
 
@@ -32,12 +32,18 @@ class ATS(Reducer):
     paper = "arXiv:2111.15667"
     look = Look("ATS", "#9fcdf0", "D")
 
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self.points: Tensor
+        self.register_buffer("points", steps(stage.keep), persistent=False)
+
     def forward(self, view: View) -> Plan:
         score = (view.from_class * view.values.norm(dim=-1)).sum(1)
         cdf = (score / (score.sum(1, keepdim=True) + 1e-6)).cumsum(1)
-        points = steps(view.keep).to(cdf.device)
+        points = self.points if view.keep == self.stage.keep else steps(view.keep).to(cdf.device)
         nearest = (points.view(1, -1, 1) - cdf.unsqueeze(1)).abs().argmin(-1)
         picked = torch.zeros_like(cdf).scatter(1, nearest, 1.0) > 0
-        most = int(picked.sum(1).max())
+        # how many there are at most is asked where asking costs nothing; elsewhere padding makes up for it
+        most = int(picked.sum(1).max()) if picked.is_cpu else min(len(points), picked.shape[1])
         places = torch.where(picked, 1, 0).argsort(dim=1, descending=True, stable=True)[:, :most]
         return select(view, places.masked_fill(~picked.gather(1, places), -1), padded=True)

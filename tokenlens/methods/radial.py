@@ -40,7 +40,6 @@ def radii(grid: tuple[int, int], norm: str) -> np.ndarray:
     return NORMS[norm](y, x).flatten().numpy()
 
 
-@torch.compiler.assume_constant_result
 def ring(grid: tuple[int, int], norm: str, keep: int) -> list[bool]:
     """For each patch: is it inside the ring whose number of patches is nearest to `keep`?"""
     distance = radii(grid, norm)
@@ -72,13 +71,25 @@ class Radial(Reducer):
         super().__init__(stage)
         check(norm, min_radius)
         self.norm = norm
+        own = ring(stage.grid, norm, stage.keep) if stage.grid else []
+        self.size = sum(own)
+        self.inside: Tensor
+        self.register_buffer("inside", torch.tensor(own, dtype=torch.bool), persistent=False)
 
     def forward(self, view: View) -> Plan:
-        within = ring(view.grid, self.norm, view.keep)
-        inside = torch.tensor(within, device=view.patch.device)[view.patch]
-        count = min(sum(within), inside.shape[1])  # what is left is a ring itself, the same in every image
+        within, size = self._ring(view.grid, view.keep)
+        inside = within[view.patch]
+        count = min(size, inside.shape[1])  # what is left is a ring itself, the same in every image
         place = positions(inside.shape[0], inside.shape[1], inside.device)
-        return select(view, torch.where(inside, place, len(within)).topk(count, largest=False).indices)
+        return select(view, torch.where(inside, place, inside.shape[1]).topk(count, largest=False).indices)
+
+    @torch.compiler.assume_constant_result
+    def _ring(self, grid: tuple[int, int], keep: int) -> tuple[Tensor, int]:
+        """(P,) bool, and how many are inside: made once for images of the model's own size, else for each walk."""
+        if (grid, keep) == (self.stage.grid, self.stage.keep):
+            return self.inside, self.size
+        made = ring(grid, self.norm, keep)
+        return torch.tensor(made, device=self.inside.device), sum(made)
 
     @classmethod
     def schedule(cls, asked: Schedule, grid: tuple[int, int], **options: Any) -> Schedule:

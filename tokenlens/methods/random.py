@@ -18,4 +18,5 @@ class Random(Reducer):
     look = Look("Random", "#8c8c8c", ".")
 
     def forward(self, view: View) -> Plan:
-        return select(view, view.draw().topk(view.keep).indices.sort(1).values)
+        order = view.draw().argsort(dim=1, stable=True)  # equal draws fall alike on every device
+        return select(view, order[:, : view.keep].sort(1).values)

@@ -79,6 +79,7 @@ class Method:
             "merges": reducer.merges,
             "adaptive": reducer.adaptive,
             "site": reducer.site,
+            "defined_in": f"{reducer.__module__}.{reducer.__qualname__}",
             "paper": reducer.paper,
             "label": look.label or self.name,
             "color": look.color,

@@ -6,7 +6,11 @@ schema 1 or made by hand, gives its family, and the rest is read off its pattern
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import xarray as xr
@@ -76,6 +80,24 @@ def facts_of(run: xr.Dataset) -> Facts:
         marker=str(given.get("marker") or ""),
         order=UNORDERED if given.get("order") is None else int(given["order"]),
     )
+
+
+def say_which_are_gone(runs: Iterable[xr.Dataset]) -> None:
+    """Warn once of runs whose methods are of packages that are not installed any more; nothing is imported.
+
+    Such runs are read, compared and drawn by what they say of themselves; making more of them takes the package.
+    """
+    gone: dict[str, set[str]] = {}
+    for run in runs:
+        package = str(run.attrs.get("defined_in", "")).partition(".")[0]
+        if package.isidentifier() and package not in sys.modules and find_spec(package) is None:
+            gone.setdefault(package, set()).add(str(run.attrs.get("method")))
+    for package, methods in gone.items():
+        warnings.warn(
+            f"runs of {', '.join(sorted(methods))} come from the package {package}, which is not installed: they are "
+            "shown as they describe themselves; install it to extract more of them",
+            stacklevel=3,
+        )
 
 
 def _keeps(run: xr.Dataset, family: str) -> bool:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..errors import BadInput, UnknownName
 from ..extraction.reduced_models import device_of, precision_on
 from .recipe import Recipe

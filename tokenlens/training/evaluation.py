@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..data import ImageSet
 from ..data.loading import Loader, Loading, collate, pictures
 from ..extraction.batch import ranks

@@ -15,7 +15,7 @@ from timm.loss import AsymmetricLossMultiLabel, LabelSmoothingCrossEntropy, Soft
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..hosts.timm_vit import TimmViT
 from .recipe import Loss
 

@@ -12,7 +12,7 @@ import torch
 from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..errors import BadInput
 from .draws import Order
 from .recipe import Optimizer, Recipe

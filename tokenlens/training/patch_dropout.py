@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from timm.layers.patch_dropout import PatchDropout
 
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..errors import BadInput
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..errors import BadInput, disk_errors
 from ..records.atomic import write
 from .recipe import Recipe

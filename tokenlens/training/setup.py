@@ -12,7 +12,7 @@ import torch
 from timm.layers import DropPath
 
 from ..core.host import host_of
-from ..core.walk import ReducedViT
+from ..core.reduced_vit import ReducedViT
 from ..data import ImageSet, check_apart, open_data
 from ..errors import BadInput
 from ..extraction.pretrained import Pretrained, open_host

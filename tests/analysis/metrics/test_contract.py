@@ -1,7 +1,7 @@
 """What every registered metric keeps, whoever wrote it: it is what its facts say."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -45,10 +45,7 @@ def sides(metric: Metric, *leading: int, seed: int = 0) -> tuple[Array, Array]:
 
 
 def chance(metric: Metric, a: Array, b: Array) -> Any:
-    if metric.of != "feature":
-        return metric.expected(*metric.arguments(a, b, 6))
-    assert metric.shared is not None
-    return metric.expected(metric.shared(a, b, np.random.default_rng(1).permutation(IMAGES)))
+    return metric.expected(*metric.arguments(a, b, 6))
 
 
 @METRIC
@@ -59,6 +56,12 @@ def test_chance_is_met_on_random_arrays(metric: Metric) -> None:
     error = np.sqrt((values.var() + levels.var()) / some)
     assert abs(values.mean() - levels.mean()) <= 4 * error
     assert error < 0.2
+
+
+@METRIC
+def test_values_are_of_the_type_and_shape_that_the_metric_declares(metric: Metric) -> None:
+    assert isinstance(metric(*sides(metric, 5)), get_type_hints(metric.value)["return"])
+    assert metric(*sides(metric, 5)).shape == (5,)
 
 
 @METRIC

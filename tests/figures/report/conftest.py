@@ -13,7 +13,7 @@ from PIL import Image
 from tokenlens.methods import methods
 from tokenlens.records import tables as table
 from tokenlens.records.run import Run
-from tokenlens.records.store import RunWriter
+from tokenlens.records.writer import RunWriter
 
 EVIL = "<img src=x onerror=alert(1)>"  # a folder may be called so
 CLASSES = (EVIL, "cat")  # as a folder's classes are sorted

@@ -8,7 +8,7 @@ import pytest
 
 from tokenlens.figures.catalogue import Missing, Source
 from tokenlens.figures.select.pairs import joined
-from tokenlens.figures.select.setting import choose, describe, rows_of, usual_rate, within
+from tokenlens.figures.select.setting import default_rate, describe, rows_of, select_setting, within
 
 pytestmark = pytest.mark.usefixtures("among_methods")
 
@@ -21,36 +21,36 @@ def runs(*rows: dict[str, Any]) -> pd.DataFrame:
 
 def test_the_setting_with_most_runs_is_shown_or_the_one_asked_for() -> None:
     table = runs({"model": "base"}, {"model": "base", "method": "evit"}, {}, {"dataset": "folder:/a/birds"})
-    assert list(choose(table)["run"]) == ["run0", "run1"]
-    assert list(choose(table, "embedded:shapes", "nano")["run"]) == ["run2"]
-    assert list(choose(table, dataset="folder:/a/birds")["run"]) == ["run3"]
-    assert describe(choose(table, dataset="folder:/a/birds")) == "birds (test), nano, 10 images"
+    assert list(select_setting(table)["run"]) == ["run0", "run1"]
+    assert list(select_setting(table, "embedded:shapes", "nano")["run"]) == ["run2"]
+    assert list(select_setting(table, dataset="folder:/a/birds")["run"]) == ["run3"]
+    assert describe(select_setting(table, dataset="folder:/a/birds")) == "birds (test), nano, 10 images"
     with pytest.raises(Missing, match="there are no runs of large at a keep rate"):
-        choose(table, model="large")
+        select_setting(table, model="large")
 
 
 def test_one_run_a_method_and_rate_in_the_order_of_the_studies() -> None:
     seeds = {"complete": False}, {"seed": 2}, {"seed": 1}
     rateless = {"method": "tome", "keep_rate": np.nan}
     table = runs(*seeds, {"method": "l2"}, {"method": "evit"}, {"keep_rate": 0.25}, rateless)
-    assert list(choose(table)["run"]) == ["run5", "run2", "run4", "run3"]
-    assert list(choose(table.iloc[::-1])["run"]) == ["run5", "run2", "run4", "run3"]
+    assert list(select_setting(table)["run"]) == ["run5", "run2", "run4", "run3"]
+    assert list(select_setting(table.iloc[::-1])["run"]) == ["run5", "run2", "run4", "run3"]
 
 
 def test_the_usual_rate() -> None:
     none = {"family": "none", "keep_rate": 1.0}
-    assert usual_rate(runs({}, {"keep_rate": 0.9}, {"keep_rate": 0.9})) == 0.5
-    assert usual_rate(runs({"keep_rate": 0.9}, {"keep_rate": 0.9}, {"keep_rate": 0.7}, none, none, none)) == 0.9
-    assert usual_rate(runs({}, {"keep_rate": 0.9}), 0.9) == 0.9
+    assert default_rate(runs({}, {"keep_rate": 0.9}, {"keep_rate": 0.9})) == 0.5
+    assert default_rate(runs({"keep_rate": 0.9}, {"keep_rate": 0.9}, {"keep_rate": 0.7}, none, none, none)) == 0.9
+    assert default_rate(runs({}, {"keep_rate": 0.9}), 0.9) == 0.9
     with pytest.raises(Missing, match=r"no run has the keep rate 0.3; the runs have 0.5"):
-        usual_rate(runs({}), 0.3)
+        default_rate(runs({}), 0.3)
     with pytest.raises(Missing, match="no runs of a reduction method"):
-        usual_rate(runs(none))
+        default_rate(runs(none))
 
 
 def test_runs_say_of_themselves_what_the_table_says(make_run: Any) -> None:
     made = [make_run("topk", 0.5), make_run("tome", None), make_run("l2", 0.25)]
-    chosen = choose(rows_of(made))
+    chosen = select_setting(rows_of(made))
     assert chosen[["run", "family", "keep_rate", "images"]].values.tolist() == [
         ["topk-0.5", "pruning", 0.5, 2], ["l2-0.25", "radial", 0.25, 2],
     ]  # fmt: skip
@@ -66,7 +66,7 @@ def test_runs_that_do_not_say_what_they_are_are_refused(make_run: Any) -> None:
 
 
 def test_pairs_within_what_was_chosen(tables: dict[str, pd.DataFrame]) -> None:
-    chosen = choose(tables["runs"], dataset="embedded:shapes", model="deit_small")
+    chosen = select_setting(tables["runs"], dataset="embedded:shapes", model="deit_small")
     found = within(joined(Source(given=tables), "method", ["iou"]), chosen)
     assert len(found) and set(found["run_a"]) | set(found["run_b"]) <= set(chosen["run"])
     beside = found.iloc[:2].assign(run_b=["object", "d9_other"], method_b=[np.nan, "topk"])

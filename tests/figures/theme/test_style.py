@@ -73,7 +73,7 @@ def test_tick_labels_keep_their_size_outside() -> None:
     with style.use("slide"):
         figure = style.new_figure("slide", "column", 2)
         figure.subplots().plot([0, 1])
-        style.settle(figure)
+        style.fix_tick_sizes(figure)
     figure.draw_without_rendering()
     assert {text.get_size() for text in figure.axes[0].get_xticklabels()} == {0.85 * 15}
 
@@ -81,9 +81,9 @@ def test_tick_labels_keep_their_size_outside() -> None:
 def test_long_names_are_shortened_in_their_middle_and_folded_at_their_joints() -> None:
     assert style.shortened("spatial_scorer_v2", 17) == "spatial_scorer_v2"
     assert [style.shortened("spatial_scorer_v2", n) for n in (9, 3, 2, 1)] == ["spat…r_v2", "s…2", "s…", "…"]
-    assert style.folded("ATC complete", 5) == "ATC complete"
-    assert style.folded("topk-with-temperature-and-noise", 15) == "topk-with-\ntempera…d-noise"
-    assert style.folded("averylongmethodname", 12) == "averylongmet\nhodname"
+    assert style.wrapped("ATC complete", 5) == "ATC complete"
+    assert style.wrapped("topk-with-temperature-and-noise", 15) == "topk-with-\ntempera…d-noise"
+    assert style.wrapped("averylongmethodname", 12) == "averylongmet\nhodname"
 
 
 @pytest.mark.parametrize("name", ["iccv", "slide"])

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from tokenlens.core.host import host_of
+from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.core.schedule import schedule
-from tokenlens.core.walk import ReducedViT
 from tokenlens.hosts.timm_vit import TimmViT
 from tokenlens.methods import Stage, method
 from tokenlens.weights import ARCHITECTURE, NANO
@@ -45,7 +45,7 @@ def reduced(vit: TimmViT, name: str, rate: float, reducers: dict[int, Any] | Non
     plan = chosen.reducer.schedule(asked, host.grid)
     patches = host.grid[0] * host.grid[1]
     made = reducers or {
-        block: chosen.reducer(Stage(stage, block, keep, patches, host.width))
+        block: chosen.reducer(Stage(stage, block, keep, patches, host.width, host.grid))
         for stage, (block, keep) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
     return ReducedViT(vit, made, plan, method=name)
