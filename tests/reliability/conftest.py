@@ -93,6 +93,7 @@ def run_main() -> int:
     try:
         with warnings.catch_warnings():  # as in a process of its own, and not as pytest has set them
             warnings.simplefilter("default")
+            warnings.showwarning = lambda *told, **_: print(warnings.formatwarning(*told[:4]), file=sys.stderr)
             tokenlens.cli.main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
