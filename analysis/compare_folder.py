@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tokenlens.errors import BadInput
 from tokenlens.records import store
 from tokenlens.records import tables as table
+from tokenlens.records.manifest import Origin, notices
 from tokenlens.records.where import select
 
 from . import accuracy_proxy as proxies
@@ -48,13 +49,14 @@ def compare_folder(
         raise BadInput(
             f"there is no folder {runs}; write runs with `tokenlens extract`, or name the folder that holds them"
         )
-    opened = store.open_runs(runs, strict=strict)
+    opened = store.open_runs(runs, strict=strict, check=None)
     if not opened:
         raise BadInput(f"{runs} holds no run that can be read; write some with `tokenlens extract`")
     chosen = select(opened, where)
     if not chosen:
         raise BadInput(f"none of the {len(opened)} runs in {runs} fits --where; leave it out to see them all compared")
     table.check_out(out)
+    now = {str(run.attrs.get("run")): store.content(run) for run in opened}
     given = proxies.read(accuracy) if accuracy else {}
     found = compare(
         chosen,
@@ -68,20 +70,23 @@ def compare_folder(
     )
     if given:
         found = Comparison(found.comparison, proxies.join(found.runs, given), found.heatmap)
-    proxy = proxies.proxy(found.comparison, found.runs, anchors or proxies.ANCHORS, resamples=resamples, seed=seed)
-    tables = {"comparison": found.comparison, "runs": found.runs, "proxy": proxy}
-    if len(found.heatmap):
-        tables["heatmap"] = found.heatmap
-    if findings:
-        tables["findings"] = study.findings(found.comparison, found.runs, proxy)
-    if findings and questions.known(found.comparison, found.runs):
-        tables["truth"] = questions.truth(found.comparison, found.runs)
-    for name, frame in tables.items():
-        path = table.write(frame, out, name, csv)
+    origin = Origin({name: now[name] for name in found.runs["run"]})
+    with table.writing(out) as results:
+        if where or axes or metrics:
+            found, origin = yield from _joined(results, found, origin, now)
+        proxy = proxies.proxy(found.comparison, found.runs, anchors or proxies.ANCHORS, resamples=resamples, seed=seed)
+        tables = {"comparison": found.comparison, "runs": found.runs, "proxy": proxy}
+        if len(found.heatmap):
+            tables["heatmap"] = found.heatmap
+        if findings:
+            tables["findings"] = study.findings(found.comparison, found.runs, proxy)
+        if findings and questions.known(found.comparison, found.runs):
+            tables["truth"] = questions.truth(found.comparison, found.runs)
+        others = ("heatmap", "truth") if findings else ("heatmap",)  # where these runs give none, an older one goes
+        paths = results.put(tables, csv, origin, [name for name in others if name not in tables])
+    for path, frame in zip(paths, tables.values(), strict=True):
         yield f"{path}: {len(frame)} rows"
-    for name in ("heatmap", "findings", "truth"):  # a folder holds the tables of one comparison
-        for path in table.remove(out, name) if name not in tables else ():
-            yield f"{path}: removed, being of an earlier comparison; this one makes no such table"
+    yield from notices(out, None)
     yield from _without_rate(found.runs)
     if not len(found.comparison):
         these = f"The {len(chosen)} runs form" if len(chosen) > 1 else "One run alone forms"
@@ -95,6 +100,33 @@ def compare_folder(
     if "truth" in tables:
         yield "What the ground truth adds:"
         yield report(tables["truth"])
+
+
+def _joined(
+    results: table.Results, found: Comparison, origin: Origin, now: Mapping[str, str]
+) -> Generator[str, None, tuple[Comparison, Origin]]:
+    """Put the rows of a narrower comparison in the place of those of the same key; the others of the folder stay.
+
+    Rows of runs that have changed since (`now` has the digest of each) do not. What that leaves out is told.
+    """
+    before = {name: results.manifest.origin(name) for name in Comparison._fields if results.holds(name)}
+    if not before:
+        return found, origin
+    if None in before.values():
+        yield f"the tables in {results.folder} do not say which runs they were made of, so they are replaced as a whole"
+        return found, origin
+    made_of = {run: digest for one in before.values() if one is not None for run, digest in one.runs.items()}
+    changed = [run for run, digest in made_of.items() if now.get(run, digest) != digest]
+    frames = []
+    for name, new in found._asdict().items():
+        old = results.read(name) if name in before else new.iloc[:0]
+        of_changed = old[[column for column in ("run", "run_a", "run_b") if column in old]].isin(changed).any(axis=1)
+        key = list(table.KEYS[name])
+        frames.append(table.merged(old[~of_changed], new, name, key).sort_values(key, ignore_index=True))
+    if changed:
+        yield f"left out: earlier rows of {len(changed)} runs that have changed since ({', '.join(changed[:3])})"
+    kept = {run: digest for run, digest in made_of.items() if run not in changed}
+    return Comparison(*frames), Origin({**kept, **origin.runs})
 
 
 def _without_rate(runs: pd.DataFrame) -> Iterator[str]:

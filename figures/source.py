@@ -79,6 +79,7 @@ class Source:
     @cached_property
     def runs(self) -> list[xr.Dataset]:
         """The runs that hold images, at least one; Missing says which command makes some."""
+        from tokenlens.records.schema import SHOWN
         from tokenlens.records.store import open_runs
 
         if self.opened is None and (self.folder is None or not self.folder.is_dir()):
@@ -86,7 +87,9 @@ class Source:
                 "no folder of runs was given" if self.folder is None else f"there is no folder of runs {self.folder}"
             )
             raise Missing(f"{where}; make runs with `tokenlens extract`, or say with --runs where they are")
-        found = open_runs(self.folder) if self.opened is None and self.folder is not None else self.opened or []
+        found = self.opened or []
+        if self.opened is None and self.folder is not None:
+            found = open_runs(self.folder, check=SHOWN)
         held = [run for run in found if run.sizes.get("image")]
         if not held:
             raise Missing(f"there are no runs in {self.folder or 'what was given'}; make some with `tokenlens extract`")

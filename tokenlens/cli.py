@@ -20,6 +20,7 @@ import click
 from . import __version__
 from .commands.options import examples
 from .errors import BadInput, UnknownName
+from .signals import INTERRUPTED, STOPPED, TERMINATED, Terminated, prompt_interrupt
 
 
 class Commands(click.Group):
@@ -101,7 +102,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files are any bytes, and terminals not all UTF-8
     try:
         try:
-            tokenlens(standalone_mode=False)
+            with prompt_interrupt():
+                tokenlens(standalone_mode=False)
         finally:
             told.close()
     except BadInput as error:
@@ -113,7 +115,9 @@ def main() -> None:
         said = error.format_message()
         _end(f"Error: {said if len(said) < LONGEST else f'{said[:LONGEST]} ...'}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _end("Stopped. What was written is kept; the same command goes on from there.", 130)
+        _end(STOPPED, INTERRUPTED)
+    except Terminated:
+        _end(STOPPED, TERMINATED)
     except MemoryError as error:
         _end(f"Error: the memory does not suffice ({error}); give fewer images at a time, or leave more of it free", 2)
     except OSError as error:

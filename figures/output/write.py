@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from tokenlens.errors import BadInput
 from tokenlens.records.atomic import write
+from tokenlens.records.manifest import notices
 from tokenlens.records.out import check_folder
 
 from ..catalogue import Entry
@@ -50,6 +51,7 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
     lacking: dict[str, list[str]] = {}
     single: list[str] = []
     some = source.only(request.where)
+    yield from ((None, note) for note in notices(source.results, source.folder))
     for entry in chosen:
         try:
             shown = some if entry.of_one_setting else source

@@ -7,19 +7,20 @@ base64, from where the script puts it on the page as text. So no name can become
 from __future__ import annotations
 
 import json
+import re
 import shutil
-import tempfile
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
-from hashlib import sha256
+from contextlib import ExitStack, suppress
+from hashlib import blake2b, sha256
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tokenlens.errors import BadInput, disk_errors
-from tokenlens.records.atomic import write
+from tokenlens.records.atomic import check_place, lock, scratch, sync, write
 from tokenlens.records.out import check_file, check_folder
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("tables.js", "draw.js", "state.js", "viewer.js", "page.js")
 GENERATOR = '<meta name="generator" content="tokenlens">'
 INDEX, DATA = "index.html", "data"  # the files of a report in a folder
+OURS = re.compile(rf"{DATA}-[0-9a-f]{{12}}")
 
 
 def static(name: str) -> str:
@@ -62,8 +64,11 @@ def _cell(value: Any) -> Any:
     return str(value)
 
 
-def page(parts: Mapping[str, str], data: Mapping[str, str], split: bool) -> str:
-    """The HTML of the report: `parts` are its sections as markup, `data` the pieces that go into the page itself."""
+def page(parts: Mapping[str, str], data: Mapping[str, str], split: bool, folder: str = "") -> str:
+    """The HTML of the report.
+
+    `parts` are its sections as markup, `data` the pieces that go into the page itself; `folder` holds the others.
+    """
     style, scripts = static("page.css"), [static(name) for name in SCRIPTS]
     sources = " ".join(_hash(script) for script in scripts) + (" 'self'" if split else "")
     policy = (
@@ -72,6 +77,7 @@ def page(parts: Mapping[str, str], data: Mapping[str, str], split: bool) -> str:
     )
     filled = {
         **parts,
+        "folder": folder,
         "style": style,
         "policy": policy,
         "data": "\n".join(f'<script type="text/plain" id="data-{name}">{text}</script>' for name, text in data.items()),
@@ -105,6 +111,7 @@ class OneFile:
 
     def __init__(self, out: Path) -> None:
         check_file(out, "reports", otherwise=", or give --split")
+        check_place(out)
         self.out, self.data = out, dict[str, str]()
 
     def __enter__(self) -> OneFile:
@@ -125,7 +132,8 @@ class OneFile:
 class Folder:
     """A report in a folder: the page, and scripts with data, loaded when they are looked at.
 
-    It is made beside its place and moved there once it is whole; a report that lies there already is replaced.
+    The data have a folder that is called after what they are, and come first; the page, which names it, is put in place
+    in one piece; then what an older page named goes. So there is a whole report at any moment, also after a kill.
     """
 
     split = True
@@ -134,47 +142,48 @@ class Folder:
         check_folder(out, "reports")
         if out.exists() and not _replaceable(out):
             raise BadInput(f"{out} holds more than a report, so it is not replaced: give another folder with --out")
-        self.out = out
+        self.out, self.digest, self.opened = out, blake2b(digest_size=6), ExitStack()
         with disk_errors(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            self.making = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-            (self.making / DATA).mkdir()
+            out.mkdir(parents=True, exist_ok=True)
+            self.making = self.opened.enter_context(scratch(out / DATA, folder=True))
 
     def __enter__(self) -> Folder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.making, ignore_errors=True)
+        self.opened.close()
+        with suppress(OSError):  # it holds something, as it should
+            self.out.rmdir()
 
     def add(self, name: str, content: bytes | Any) -> None:
         """Write a piece of data."""
+        script = f"put({json.dumps(name)},{json.dumps(pack(content))});\n"
+        self.digest.update(script.encode())
         with disk_errors(self.out):
-            (self.making / DATA / f"{name}.js").write_text(f"put({json.dumps(name)},{json.dumps(pack(content))});\n")
+            (self.making / f"{name}.js").write_text(script)
+            sync(self.making / f"{name}.js")
 
     def finish(self, parts: Mapping[str, str]) -> Path:
-        """Write the page, move the folder to its place, and return the page's path."""
-        with disk_errors(self.out):
-            (self.making / INDEX).write_text(page(parts, {}, self.split), encoding="utf-8")
-            self.making.chmod(0o755)
-            with tempfile.TemporaryDirectory(dir=self.out.parent, prefix=f".{self.out.name}.") as aside:
-                old = Path(aside) / "old"
-                if self.out.exists():
-                    self.out.rename(old)
-                try:
-                    self.making.rename(self.out)
-                except OSError:
-                    if old.exists():
-                        old.rename(self.out)
-                    raise
-        return self.out / INDEX
+        """Put the data and the page in their places, and return the page's path."""
+        index, data = self.out / INDEX, self.out / f"{DATA}-{self.digest.hexdigest()}"
+        with lock(self.out / ".lock", str(self.out)), disk_errors(self.out):
+            if not (index.is_file() and data.name in index.read_text(encoding="utf-8")):
+                shutil.rmtree(data, ignore_errors=True)  # which somebody was killed at
+                self.making.rename(data)
+            write(index, page(parts, {}, self.split, data.name))
+            for old in self.out.glob(f"{DATA}*"):
+                if old != data:
+                    shutil.rmtree(old)
+        return index
 
 
 def _replaceable(folder: Path) -> bool:
-    """Whether a folder is empty or holds a report and nothing else."""
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
-    if there == {INDEX, DATA}:
-        return GENERATOR in (folder / INDEX).read_text(encoding="utf-8", errors="replace")
-    return not there
+    """Whether a folder is empty or holds a report, whole or begun, and nothing else."""
+    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else {""}
+    if INDEX in there:
+        ours = GENERATOR in (folder / INDEX).read_text(encoding="utf-8", errors="replace")
+        return ours and all(name in (INDEX, DATA) or OURS.fullmatch(name) for name in there)
+    return all(OURS.fullmatch(name) for name in there)
 
 
 def text(words: str) -> str:

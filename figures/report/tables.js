@@ -28,8 +28,8 @@ function fetchPiece(name) {
   return new Promise((resolve, reject) => {
     const script = document.createElement('script'); // scripts load from a disk, where fetch may not
     waiting.set(name, resolve);
-    script.src = `data/${name}.js`;
-    script.onerror = () => reject(new Error(`data/${name}.js is not beside this page: keep the folder together`));
+    script.src = `${document.body.dataset.folder}/${name}.js`;
+    script.onerror = () => reject(new Error(`${script.src} is not beside this page: keep the folder together`));
     document.head.append(script);
   });
 }

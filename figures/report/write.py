@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from tokenlens.errors import BadInput
+from tokenlens.records.manifest import notices
 
 from ..select.where import matching
 from ..source import Missing, Source
@@ -84,7 +85,7 @@ def write_report(
 
 def _open(runs: Path, results: Path, where: Sequence[str]) -> tuple[Source, list[str]]:
     """The tables and the chosen runs, and what is wrong with either."""
-    source, notes = Source.open(results, runs), []
+    source, notes = Source.open(results, runs), notices(results, runs)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

@@ -5,16 +5,24 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 from click.testing import CliRunner, Result
 
 from tokenlens.commands.compare import compare
 from tokenlens.errors import BadInput
 from tokenlens.records import tables as table
+from tokenlens.records.manifest import notices
 
 MakeRun = Callable[..., xr.Dataset]
 WriteRun = Callable[..., Path]
+
+
+def names(folder: Path) -> set[str]:
+    """What a person sees in a folder."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def call(*words: object) -> Result:
@@ -34,8 +42,8 @@ def test_as_typed_it_compares_everything(runs: Path, tmp_path: Path, monkeypatch
     assert call().exit_code == 0
     found = table.read("results", "comparison")
     assert set(found["axis"]) == {"method", "keep_rate", "radial"}
-    assert {p.name for p in (tmp_path / "results").iterdir()} == {
-        f"{name}.parquet" for name in ("comparison", "runs", "heatmap", "proxy")}  # fmt: skip
+    assert names(tmp_path / "results") == {
+        "manifest.json", *(f"{name}.parquet" for name in ("comparison", "runs", "heatmap", "proxy"))}  # fmt: skip
 
 
 def test_options_choose(runs: Path, tmp_path: Path) -> None:
@@ -54,15 +62,41 @@ def test_findings_are_printed_and_written(runs: Path, tmp_path: Path) -> None:
     assert len(table.read(tmp_path / "out", "findings")) == 5
 
 
-def test_a_folder_holds_the_tables_of_one_comparison(runs: Path, tmp_path: Path) -> None:
+def test_a_narrower_call_changes_its_own_rows_alone(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    call(runs, "--out", out, "--findings", "--csv", "--axis", "method")
-    assert {p.name for p in out.iterdir()} == {
-        f"{name}.csv" for name in ("comparison", "runs", "heatmap", "proxy", "findings")}  # fmt: skip
-    said = call(runs, "--out", out, "--metric", "iou").output
-    assert {p.name for p in out.iterdir()} == {f"{name}.parquet" for name in ("comparison", "runs", "proxy")}
-    assert "heatmap.csv: removed" in said
-    assert "findings.csv: removed" in said
+    call(runs, "--out", out, "--findings", "--csv")
+    whole = {name: table.read(out, name) for name in ("comparison", "runs", "heatmap", "findings")}
+    said = call(runs, "--out", out, "--metric", "iou", "--axis", "method", "--where", "keep_rate=0.5").output
+    assert names(out) == {"manifest.json", "findings.csv",
+                          *(f"{name}.parquet" for name in ("comparison", "runs", "heatmap", "proxy"))}  # fmt: skip
+    assert "comparisons" not in said and notices(out, runs) == []
+    for name, frame in whole.items():
+        same = table.read(out, name).sort_values(list(table.KEYS.get(name, ["claim"])), ignore_index=True)
+        pd.testing.assert_frame_equal(same, frame.sort_values(list(table.KEYS.get(name, ["claim"])), ignore_index=True))
+
+
+def test_rows_of_runs_that_have_changed_since_do_not_stay(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call(runs, "--out", out, "--findings")
+    group = zarr.open_group(runs / "topk-0.7-0", mode="r+")
+    group["kept"][:] = ~group["kept"][:]
+    (notice,) = notices(out, runs)
+    assert "1 of the 5 runs that the tables in" in notice and "(topk-0.7-0); make the tables anew" in notice
+    said = call(runs, "--out", out, "--axis", "method").output
+    assert "left out: earlier rows of 1 runs that have changed since (topk-0.7-0)" in said
+    assert "topk-0.7-0" in set(table.read(out, "runs")["run"])  # it is among those compared now
+    found = table.read(out, "comparison")
+    assert not len(found[found["axis"].isin(["keep_rate"])]) and len(found[found["axis"] == "radial"])
+    assert "are of 2 comparisons" in said and "findings" in said
+
+
+def test_tables_that_do_not_say_their_runs_are_replaced(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call(runs, "--out", out)
+    (out / "manifest.json").unlink()
+    said = call(runs, "--out", out, "--axis", "method").output
+    assert "do not say which runs they were made of, so they are replaced as a whole" in said
+    assert set(table.read(out, "comparison")["axis"]) == {"method"}
 
 
 def test_runs_without_one_rate_are_counted(runs: Path, make_run: MakeRun, write_run: WriteRun, tmp_path: Path) -> None:
@@ -106,9 +140,15 @@ def test_a_damaged_chunk_is_told_with_its_run(
     (chunk,) = (runs / ("kmedoids-0.5-0" if other_order else "topk-0.5-0")).glob("kept/c/0/0/0")
     with chunk.open("r+b") as file:
         file.truncate(20)
-    with pytest.raises(BadInput, match=rf"kept of run '{chunk.parents[4].name}' cannot be read for images") as told:
-        call(runs, "--out", tmp_path / "out", "--metric", "iou", "--chunk", 3)
-    assert "\n" not in str(told.value)
+    damaged = chunk.parents[4].name
+    with pytest.warns(
+        UserWarning, match=rf"{damaged} cannot be read as a run \(kept/c/0/0/0 is damaged\); move"
+    ) as told:
+        call(runs, "--out", tmp_path / "out", "--metric", "vmeasure", "--chunk", 3)
+    assert len(told) == 1 and "\n" not in str(told[0].message)
+    assert {path.name for path in runs.iterdir()} - {damaged} == set(table.read(tmp_path / "out", "runs")["run"])
+    with pytest.raises(BadInput, match="is damaged"):
+        call(runs, "--out", tmp_path / "out", "--strict")
 
 
 def test_what_cannot_be_done_is_said(runs: Path, tmp_path: Path) -> None:

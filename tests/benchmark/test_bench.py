@@ -154,7 +154,7 @@ def test_a_stop_keeps_the_rounds_that_are_complete(tmp_path: Path, monkeypatch: 
     assert sorted(zip(read(tmp_path)["batch_size"], read(tmp_path)["repeats"], strict=True)) == [
         (1, 3), (1, 3), (2, 2), (2, 2),
     ]  # fmt: skip
-    assert [path.name for path in tmp_path.iterdir()] == ["bench.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "bench.parquet", "manifest.json"]
 
 
 def test_compiled_models_are_measured_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import torch
 
 import tokenlens
 from tokenlens.extraction.pretrained import open_host
-from tokenlens.records import store
+from tokenlens.records import writer as writing
 from tokenlens.records.store import open_runs
 
 NANO = Path(__file__).parents[2] / "tokenlens" / "weights" / "nano.safetensors"
@@ -238,7 +238,7 @@ def test_weights_that_need_a_name(call: Any, tmp_path: Path) -> None:
 def test_nan_logits_name_the_image_and_are_not_stored(
     call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, named: str
 ) -> None:
-    monkeypatch.setattr(store, "CHUNK", 4)
+    monkeypatch.setattr(writing, "CHUNK", 4)
     before = tokenlens.ReducedViT.trace
     seen = [0]
 
@@ -289,7 +289,7 @@ def test_a_disk_that_refuses_keeps_what_was_written(
 ) -> None:  # fmt: skip
     import zarr.storage._local as local
 
-    monkeypatch.setattr(store, "CHUNK", 4)
+    monkeypatch.setattr(writing, "CHUNK", 4)
     put, count = local._put, [0]
 
     def refusing(*args: Any, **kwargs: Any) -> Any:

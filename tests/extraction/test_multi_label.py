@@ -15,7 +15,7 @@ from tokenlens.errors import BadInput
 from tokenlens.extraction.jobs import Job
 from tokenlens.extraction.pretrained import open_host
 from tokenlens.hosts.loading import input_of
-from tokenlens.records import store
+from tokenlens.records import writer as writing
 from tokenlens.records.accuracy import mean_average_precision
 from tokenlens.records.store import open_run, open_runs
 from tokenlens.reduce import reduce
@@ -69,9 +69,9 @@ def test_the_command_prints_map_and_goes_on(tagged: Path, call: Any, tmp_path: P
 def test_a_stopped_run_goes_on_to_the_same_result(
     job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_run: Any
 ) -> None:
-    monkeypatch.setattr(store, "CHUNK", 4)
+    monkeypatch.setattr(writing, "CHUNK", 4)
     ((_, whole),) = job(tmp_path / "whole").results()
-    written, flush = [], store.RunWriter._flush
+    written, flush = [], writing.RunWriter._flush
 
     def stop_at_the_third(self: Any) -> None:
         if len(written) == 2:
@@ -79,12 +79,12 @@ def test_a_stopped_run_goes_on_to_the_same_result(
         written.append(self.written)
         flush(self)
 
-    monkeypatch.setattr(store.RunWriter, "_flush", stop_at_the_third)
+    monkeypatch.setattr(writing.RunWriter, "_flush", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         list(job(tmp_path / "parts").results())
     (part,) = open_runs(tmp_path / "parts")
     assert part["label"].shape == (8, 3) and not part.attrs["complete"]
-    monkeypatch.setattr(store.RunWriter, "_flush", flush)
+    monkeypatch.setattr(writing.RunWriter, "_flush", flush)
     ((_, parts),) = job(tmp_path / "parts").results()
     same_run(whole.folder, parts.folder)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 from tokenlens.core.families import UNORDERED
@@ -19,6 +20,11 @@ ROWS = pd.DataFrame({
     "metric": ["iou", "scc"], "value": [0.1, np.nan], "std": [1e-17, 2.0], "n": [5, 50000], "chance": [1 / 3, np.nan],
     "low": [-1.0, 0.0], "high": [1.0, np.inf],
 })  # fmt: skip
+
+
+def names(folder: Path) -> list[str]:
+    """What a person sees in a folder."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 @pytest.mark.parametrize("csv", [False, True])
@@ -67,14 +73,14 @@ def test_a_failed_write_leaves_the_old_table_and_nothing_else(
     table.write(ROWS, tmp_path, "comparison")
     before = (tmp_path / "comparison.parquet").read_bytes()
 
-    def fail(self: pd.DataFrame, path: str, **_: object) -> None:
-        Path(path).write_bytes(b"half")
+    def fail(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"half")
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", fail)
+    monkeypatch.setattr(pyarrow.parquet, "write_table", fail)
     with pytest.raises(BadInput, match=message):
         table.write(ROWS, tmp_path, "comparison")
-    assert [p.name for p in tmp_path.iterdir()] == ["comparison.parquet"]
+    assert names(tmp_path) == ["comparison.parquet", "manifest.json"]
     assert (tmp_path / "comparison.parquet").read_bytes() == before
 
 
@@ -91,10 +97,11 @@ def test_a_table_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
 def test_one_table_is_there_in_one_format(tmp_path: Path, csv: bool) -> None:
     table.write(ROWS, tmp_path, "comparison", csv)
     path = table.write(ROWS[:1], tmp_path, "comparison", not csv)
-    assert list(tmp_path.iterdir()) == [path]
+    assert names(tmp_path) == [path.name, "manifest.json"]
     assert len(table.read(tmp_path, "comparison")) == 1
-    assert table.remove(tmp_path, "comparison") == [path]
-    assert table.remove(tmp_path, "comparison") == list(tmp_path.iterdir()) == []
+    with table.writing(tmp_path) as results:
+        assert results.put({}, without=["comparison"]) == []
+    assert names(tmp_path) == ["manifest.json"] and not table.exists(tmp_path, "comparison")
 
 
 def test_places_where_no_table_can_be_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

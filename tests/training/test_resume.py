@@ -103,6 +103,15 @@ def test_killed_and_gone_on_is_the_same_to_the_last_bit(begin: Any, same_weights
     assert log_of(whole) == log_of(killed) and len(log_of(whole)) == 2
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_request_to_end_is_met_with_what_was_learnt(begin: Any, tmp_path: Path, name: str) -> None:
+    asked = KILLED_AT_A_STEP.replace("SIGKILL", name).format(at=4)  # within an epoch, and at no step that saves
+    process = begin(tmp_path / "out", {"reduction.method": "topk", "train.save_steps": 100}, asked)
+    process.join(300)
+    assert process.exitcode not in (0, -signal.SIGKILL) and "Terminated" in process.said.read_text()
+    assert state_of(tmp_path / "out")["step"] == 5
+
+
 class Filling(io.FileIO):
     """A file on a disk with little room: part of what is written arrives, and then no more."""
 

@@ -24,7 +24,8 @@ from ..hosts.timm_vit import TimmViT
 from ..records.accuracy import summary
 from ..records.run import Run, capacity_of
 from ..records.schema import SCHEMA, coordinates, dims_of
-from ..records.store import RunWriter, open_run
+from ..records.store import open_run
+from ..records.writer import RunWriter
 from .batch import attributes_of, ids_by_content, layers_of, read_batch, record
 from .flops import gflops, mean_gflops
 
@@ -153,6 +154,8 @@ def extract_run(
 ) -> Extracted:
     """Extract into `out / run.name`, chunk by chunk; a run that was stopped goes on, a finished one is left alone.
 
+    Where another process writes the same run, this one says so, waits, and takes what it wrote.
+
     Raises:
         BadInput: the disk is full or the folder holds another run; images that cannot be read; NaN logits.
     """
@@ -160,10 +163,11 @@ def extract_run(
     attributes["place"] = data.name
     if run.features:
         attributes["layers"] = layers_of(model)
-    writer = RunWriter(out, run, attributes, data.ids, loading.batch_size)
-    speed = None
+    writer, speed = RunWriter(out, run, attributes, data.ids, loading.batch_size), None
     if not writer.complete:
-        speed = _fill(writer, model.to(device).eval(), data, loading, device, progress)
+        with writer.alone():
+            if not writer.complete:  # another may have gone on meanwhile
+                speed = _fill(writer, model.to(device).eval(), data, loading, device, progress)
     return _result(model, writer, speed)
 
 

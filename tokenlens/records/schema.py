@@ -17,8 +17,10 @@
 Coordinates: `image` (stable string ids, never row numbers), `stage` and `layer` (block indices), `patch` (row-major)
 with its `row` and `column`. Attributes: the run's identity (`tokenlens.records.run`), `run` its name, `metrics`, the
 `place` where its images were, how they were loaded, and how far the run is (`images` planned, `written`, `complete`).
-On disk also its `arrays`, of which every chunk is a file; and `resumed`, where it went on with other versions than it
-began with.
+On disk also its `arrays`, of which every chunk is a file that ends with its checksum (CRC-32C); a `digest` of all
+attributes and of the arrays' metadata; and `resumed`, where it went on with other versions than it began with.
+
+Schema 1 had neither checksums nor digest; runs of it are read, and go on, as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +28,8 @@ from typing import Any
 
 import numpy as np
 
-SCHEMA = 1
-# what families of methods do, for runs and tables of before a method said so itself
+SCHEMA = 2
+READABLE = (1, 2)
 DIMS = {
     "kept": ("stage", "patch"),
     "group": ("stage", "patch"),
@@ -39,6 +41,8 @@ DIMS = {
     "object": ("patch",),
     "feature": ("layer", "channel"),
 }
+
+SHOWN = tuple(name for name in DIMS if name != "feature")  # what pictures are made of; features are large
 
 
 def dims_of(name: str, dimensions: int) -> tuple[str, ...]:

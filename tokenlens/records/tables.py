@@ -6,19 +6,31 @@ is of the whole run. Wings write and read tables through this file and never kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import secrets
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenlens.core.families import KEEPING, MERGING, UNORDERED
 from tokenlens.errors import BadInput, UnknownName, disk_errors
-from tokenlens.records.atomic import whole
+from tokenlens.records.atomic import check_place, lock, sync
+from tokenlens.records.encoding import decode, encode
+from tokenlens.records.manifest import WAITING, Manifest, Origin, Table
 from tokenlens.records.out import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ALL_STAGES = -1
+RACES = 8  # how often a table is looked for anew while it is being replaced
+KEYS = {  # what tells a row from the others of its table, and what they are ordered by
+    "comparison": ("axis", "run_a", "run_b", "metric", "stage"),
+    "runs": ("run",),
+    "heatmap": ("run", "patch"),
+}
 
 _JUDGED = {  # a claim, and what speaks for or against it
     "finding": "int64", "claim": "str", "statistic": "str", "value": "float64", "low": "float64", "high": "float64",
@@ -96,72 +108,139 @@ def check_out(folder: str | Path) -> None:
     check_folder(Path(folder), "tables")
 
 
-def write(frame: pd.DataFrame, folder: str | Path, name: str, csv: bool = False) -> Path:
-    """Write table `name` into `folder` as Parquet, or CSV, and return its path; a reader never sees half of it.
+@contextmanager
+def writing(folder: str | Path) -> Iterator[Results]:
+    """Be the only one that writes tables into a folder, until the block ends; others wait.
 
-    The same table in the other format is removed, being of an earlier comparison. BadInput where the disk is full or
-    cannot be written.
+    Raises:
+        BadInput: the folder is a file, the disk is full or cannot be written.
     """
-    frame, (target, other) = conform(frame, name), _files(folder, name, csv)
-    check_out(target.parent)
-    with whole(target) as partial:
-        if csv:
-            frame.to_csv(partial, index=False)
-        else:
-            frame.to_parquet(partial, index=False)
-    with disk_errors(target.parent):
-        other.unlink(missing_ok=True)
-    return target
+    folder = Path(folder)
+    check_out(folder)
+    with lock(folder / ".lock", f"the tables in {folder}"), disk_errors(folder):
+        yield Results(folder)
+
+
+class Results:
+    """A folder of tables in the hands of the one that writes it; see `writing`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Ends first what a writer that was killed has left undone."""
+        self.folder = folder
+        try:
+            self.manifest = Manifest.read(folder).settle()
+        except BadInput as damage:  # what it said of the tables is lost: from here on they are as files without one
+            warnings.warn(f"{damage}; it is written anew", stacklevel=4)
+            self.manifest = Manifest(folder).settle()
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a table `name`."""
+        return self.manifest.place(name, _files(self.folder, name)) is not None
+
+    def read(self, name: str) -> pd.DataFrame:
+        """The table `name`; see `read`."""
+        return read(self.folder, name)
+
+    def put(
+        self,
+        frames: Mapping[str, pd.DataFrame],
+        csv: bool = False,
+        origin: Origin | None = None,
+        without: Iterable[str] = (),
+    ) -> list[Path]:
+        """Write tables that belong together as Parquet, or CSV: a reader finds all of them, or none, also after a kill.
+
+        Args:
+            frames: tables by name; those of the same names in the folder, in either format, are replaced.
+            csv: write CSV.
+            origin: what they were made of.
+            without: names of tables that go at the same moment.
+
+        Returns:
+            The file of each.
+        """
+        made, gone = dict[str, Table](), list[str]()
+        comparison, told = (None, None) if origin is None else (origin.comparison, origin.told())
+        with ExitStack() as stack:
+            for name, frame in frames.items():
+                target, other = _files(self.folder, name, csv)
+                check_place(target)
+                waits = target.with_name(f".{target.name}.{secrets.token_hex(8)}{WAITING}")
+                waits.touch(exist_ok=False)
+                stack.callback(waits.unlink, missing_ok=True)
+                encode(conform(frame, name), waits, csv, told)
+                sync(waits)
+                made[name] = Table(target.name, hashlib.sha256(waits.read_bytes()).hexdigest(), comparison, waits.name)
+                gone.append(other.name)
+            gone += [file.name for name in without for file in _files(self.folder, name)]
+            self.manifest = self.manifest.changed(made, gone, without, origin)
+            self.manifest.write()
+            stack.pop_all()
+        self.manifest = self.manifest.settle()
+        return [self.folder / table.file for table in made.values()]
+
+
+def write(frame: pd.DataFrame, folder: str | Path, name: str, csv: bool = False) -> Path:
+    """Write table `name` into `folder` as Parquet, or CSV, and return its path; see `Results.put`."""
+    with writing(folder) as results:
+        return results.put({name: frame}, csv)[0]
 
 
 def merge(frame: pd.DataFrame, folder: str | Path, name: str, key: Sequence[str], csv: bool = False) -> Path:
     """Write rows into table `name`, in the place of those with the same key; the others stay."""
+    with writing(folder) as results:
+        old = results.read(name) if results.holds(name) else None
+        return results.put({name: merged(old, frame, name, key)}, csv)[0]
+
+
+def merged(old: pd.DataFrame | None, new: pd.DataFrame, name: str, key: Sequence[str]) -> pd.DataFrame:
+    """The rows of both, of table `name`; of rows with the same key the new one."""
     import pandas as pd
 
-    if exists(folder, name):
-        frame = pd.concat([read(folder, name), conform(frame, name)])
-    return write(frame.drop_duplicates(list(key), keep="last"), folder, name, csv)
+    both = conform(new, name) if old is None else pd.concat([old, conform(new, name)])
+    return both.drop_duplicates(list(key), keep="last", ignore_index=True)
 
 
 def exists(folder: str | Path, name: str) -> bool:
     """Is there a table `name` in `folder`, in either format?"""
-    return any(path.exists() for path in _files(folder, name))
-
-
-def remove(folder: str | Path, name: str) -> list[Path]:
-    """Remove table `name` from `folder`, in either format, and return the files that are gone."""
-    found = [path for path in _files(folder, name) if path.exists()]
-    with disk_errors(Path(folder)):
-        for path in found:
-            path.unlink()
-    return found
+    return Manifest.read(Path(folder)).place(name, _files(folder, name)) is not None
 
 
 def read(path: str | Path, name: str) -> pd.DataFrame:
-    """Read table `name` from a file, or from the folder it was written into (Parquet before CSV)."""
-    import pandas as pd
+    """Read table `name` from a file, or from the folder it was written into (Parquet before CSV).
 
-    path, columns = Path(path), _columns(name)
-    if path.is_dir():
-        found = [p for p in _files(path, name) if p.exists()]
-        if not found:
+    Raises:
+        BadInput: it is not there, is damaged, is not what the folder's manifest says, or lacks columns.
+    """
+    path, found, _ = Path(path), None, _columns(name)
+    for _ in range(RACES):
+        folder = path if path.is_dir() else path.parent
+        manifest = Manifest.read(folder)
+        place = manifest.place(name, _files(path, name)) if path.is_dir() else path if path.is_file() else None
+        if place is None:
+            break
+        listed = path.is_dir() or (name in manifest.tables and manifest.tables[name].file == path.name)
+        try:
+            found = manifest.content(name, place) if listed else place.read_bytes()
+            break
+        except FileNotFoundError:  # it has just moved to its place
+            continue
+        except BadInput:
+            if Manifest.read(folder) == manifest:
+                raise
+    if found is None or place is None:
+        if path.is_dir():
             raise BadInput(f"{path} holds no {name} table; `{_command(name)} --out {path}` writes one")
-        path = found[0]
-    if not path.exists():
         raise BadInput(f"there is no table at {path}; `{_command(name)}` writes one")
-    text = {column: str for column, kind in columns.items() if kind == "str"}
-    missing = {column: [""] for column in columns if column not in text}  # a run may be called NA
     try:
-        if path.suffix == ".csv":
-            frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
-        else:
-            frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pyarrow's errors are of these kinds
+        return conform(decode(found, ".csv" in place.suffixes, _columns(name)), name)
+    except BadInput:
+        raise
+    except (ValueError, OSError) as error:
         reason = str(error).split("\n")[0]
         raise BadInput(
-            f"{path} cannot be read ({reason}); remove it and write it anew with `{_command(name)}`"
+            f"{place} cannot be read ({reason}); remove it and write it anew with `{_command(name)}`"
         ) from error
-    return conform(frame, name)
 
 
 def _files(folder: str | Path, name: str, csv: bool = False) -> tuple[Path, Path]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
@@ -21,6 +22,7 @@ from ..data import content_of, left_out
 from ..data.loading import Loading
 from ..errors import disk_errors
 from ..records.out import check_folder
+from ..signals import Request, Terminated, endings
 from .distribution import flat, make_accelerator, tell_ddp
 from .draws import BATCH, Order, Parts, seed_with
 from .evaluation import evaluate, measure_of
@@ -71,21 +73,23 @@ def finetune(
     Raises:
         BadInput: settings that do not go together, images or weights that cannot be used, a full disk, a loss that is
             not finite.
+        Terminated: SIGTERM or SIGUSR1 came; the state is saved, and the same call goes on from there.
     """
     check_folder(out, "checkpoints")
-    try:
-        training = Training(recipe, out, device, trackers, progress)
-    except BegunOtherwise:
-        if not aside:
-            raise
-        from accelerate import PartialState  # type: ignore[import-untyped]
+    with endings() as request:
+        try:
+            training = Training(recipe, out, device, trackers, progress)
+        except BegunOtherwise:
+            if not aside:
+                raise
+            from accelerate import PartialState  # type: ignore[import-untyped]
 
-        PartialState().wait_for_everyone()  # all have looked
-        if PartialState().is_main_process:
-            move_aside(out)
-        PartialState().wait_for_everyone()
-        training = Training(recipe, out, device, trackers, progress)
-    training.run()
+            PartialState().wait_for_everyone()  # all have looked
+            if PartialState().is_main_process:
+                move_aside(out)
+            PartialState().wait_for_everyone()
+            training = Training(recipe, out, device, trackers, progress)
+        training.run(request)
     return Tuned(out, training.measure, training.best)
 
 
@@ -141,8 +145,8 @@ class Training:
         self.mine = Parts(order, self.first, self.steps, rank, processes)
         self.batches = iter(train_loader(train, self.mine, recipe, begun.config))
 
-    def run(self) -> None:
-        """Every step; at the end of an epoch, how good the model has become."""
+    def run(self, request: Request) -> None:
+        """Every step; at the end of an epoch, how good the model is now. On request Terminated, once all is saved."""
         if self.accelerator.is_main_process:
             self.folder.begin()
         with disk_errors(self.folder.out):
@@ -158,7 +162,8 @@ class Training:
                 images += self.order.images_a_step
                 speed = images / (time.perf_counter() - epoch_began)
                 epoch, left = divmod(step + 1, self.order.steps_an_epoch)
-                saves = left == 0 or (step + 1) % self.recipe.train.save_steps == 0
+                ends = self._to_end(request, step)
+                saves = ends or left == 0 or (step + 1) % self.recipe.train.save_steps == 0
                 if saves or (step + 1) % EVERY == 0:
                     told = self.meter.read(self.folder.out)
                     accuracy = f"accuracy {told['train_top1']:.1f} %"
@@ -169,7 +174,18 @@ class Training:
                     epoch_began, images = time.perf_counter(), 0
                 if saves:
                     self._save(step + 1)
+                if ends:
+                    raise Terminated
         self.accelerator.end_training()
+
+    def _to_end(self, request: Request, step: int) -> bool:
+        """Whether any process was asked to end; several ask each other every few steps, for they have to agree."""
+        if self.accelerator.num_processes == 1:
+            return request.came
+        if (step + 1) % EVERY:
+            return False
+        asked = torch.tensor(float(request.came), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked, "sum") > 0)
 
     def _step(self, step: int) -> None:
         """One update of the weights, from as many micro-batches as it takes."""

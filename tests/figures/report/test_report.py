@@ -178,7 +178,9 @@ def test_a_folder_holds_the_same_pieces_and_is_replaced_whole(study: Any, writte
     for _ in range(2):
         done = write_report(study.runs, study.results, tmp_path / "report", split=True)
     assert done.path == tmp_path / "report" / "index.html"
-    pieces = {path.stem: path.read_text() for path in (tmp_path / "report" / "data").iterdir()}
+    (data,) = (tmp_path / "report").glob("data*")  # that of the page before has gone
+    assert f'data-folder="{data.name}"' in done.path.read_text()
+    pieces = {path.stem: path.read_text() for path in data.iterdir()}
     assert set(pieces) == set(written.data) - {"table-tokens_left"}
     for name, text in pieces.items():
         call = re.fullmatch(r'put\("([\w-]+)",("[A-Za-z0-9+/=]+")\);\n', text)
@@ -210,18 +212,28 @@ def test_a_full_disk_leaves_the_old_report(
     page = write_report(study.runs, study.results, out, split).path
     before = page.read_text(encoding="utf-8")
 
-    name = "rename" if split else "replace"
-    move = getattr(Path, name)
+    def full(self: Path, target: Path) -> Any:  # what is new cannot be moved to its place
+        raise OSError(28, "No space left on device")
 
-    def full(self: Path, target: Path) -> Any:
-        if target == out and self.name != "old":  # what is new cannot be moved to its place
-            raise OSError(28, "No space left on device")
-        return move(self, target)
-
-    monkeypatch.setattr(Path, name, full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(BadInput, match="the disk is full while writing"):
         write_report(study.runs, study.results, out, split)
     assert page.read_text(encoding="utf-8") == before and [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_what_a_killed_report_left_in_its_folder_goes(study: Any, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    for left in ("data-0123456789ab", f".data.{'0' * 16}.partial"):
+        (report / left).mkdir(parents=True)
+        (report / left / "index.js").write_text("put(")
+    for _ in range(2):
+        write_report(study.runs, study.results, report, split=True)
+        data, *others = sorted(path.name for path in report.iterdir() if path.name != ".lock")
+        assert re.fullmatch("data-[0-9a-f]{12}", data) and others == ["index.html"]
+        shutil.copytree(report / data, report / "data")  # of the first edition
+    with pytest.raises(BadInput, match="page is a link, and only a plain file is ever replaced"):
+        (tmp_path / "page").symlink_to("nowhere")
+        write_report(study.runs, study.results, tmp_path / "page")
 
 
 def test_a_place_that_cannot_be_written_is_said(study: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tokenlens.errors import BadInput
+from tokenlens.signals import Request, Terminated
 from tokenlens.workflows.study.matrix import Study
 from tokenlens.workflows.study.runner import Note, Notes, Task, Worker, execute_tasks, lock
 from tokenlens.workflows.study.tasks import STEPS, conclusion, runs
@@ -38,8 +40,25 @@ def noted(task: Task, code: int = 0) -> Note:
 def carried(tasks: list[Task], out: Path, jobs: int = 2) -> tuple[list[str], list[tuple[str, int]]]:
     """Names of what is unfinished, and (name, code) of what ended, in order."""
     ended: list[tuple[str, int]] = []
-    unfinished = execute_tasks(tasks, out, jobs, [], lambda task, note: ended.append((task.name, note.code)))
+    unfinished = execute_tasks(tasks, out, jobs, [], lambda task, note: ended.append((task.name, note.code)), Request())
     return [task.name for task in unfinished], ended
+
+
+def test_a_request_to_end_reaches_the_commands_and_leaves_no_note(tmp_path: Path) -> None:
+    task = Task(
+        "a", f"{STEPS}:extract", {"method": "topk", "keep_rate": 0.5, "limit": 99999, "out": str(tmp_path / "runs")}
+    )
+    request, notes = Request(), Notes(tmp_path)
+
+    def come() -> None:
+        while not (tmp_path / "runs").is_dir():  # it has begun
+            time.sleep(0.05)
+        request.came = True
+
+    threading.Thread(target=come, daemon=True).start()
+    with pytest.raises(Terminated):
+        list(execute_tasks([task], tmp_path, 1, [], lambda *_: None, request))
+    assert notes.read(task) is None
 
 
 def test_a_failure_is_noted_the_rest_goes_on_and_the_next_call_tries_again(tmp_path: Path) -> None:

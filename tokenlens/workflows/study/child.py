@@ -13,11 +13,13 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from importlib import import_module
 from pkgutil import resolve_name
 from typing import Any
 
 from ...errors import BadInput
+from ...signals import ENDINGS, INTERRUPTED, TERMINATED, Terminated
 
 Call = tuple[str, dict[str, Any]]
 
@@ -25,6 +27,15 @@ Call = tuple[str, dict[str, Any]]
 def serve() -> Call | None:
     """Answer what is asked for until nobody asks; in the process of a task, the call that it is then to make."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tasks
+    running: list[int] = []
+
+    def hand_on(number: int, _: object) -> None:
+        for child in running:
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
+
+    for number in ENDINGS:
+        signal.signal(number, hand_on)
     while line := _line():
         function, arguments, log = json.loads(line)
         import_module(function.partition(":")[0])
@@ -32,7 +43,10 @@ def serve() -> Call | None:
         if child == 0:
             _become(log)
             return function, arguments
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        running.append(child)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        running.clear()
+        print(code, flush=True)
     return None
 
 
@@ -44,7 +58,9 @@ def call(function: str, arguments: dict[str, Any]) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except Terminated:
+        return TERMINATED
     return 0
 
 
@@ -59,6 +75,8 @@ def _line() -> bytes:
 def _become(log: str) -> None:
     """Be the process of a task: its output, and an end when nobody waits for it any longer."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_DFL)
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -67,7 +85,7 @@ def _become(log: str) -> None:
 
 def _watch() -> None:
     os.read(0, 1)  # not through sys.stdin, whose lock Python wants to have when it ends
-    os._exit(130)
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__" and (asked := serve()):

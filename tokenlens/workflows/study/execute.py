@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...errors import BadInput
+from ...signals import endings
 from .matrix import Study
 from .runner import Note, Notes, Task, execute_tasks, lock
 from .tasks import conclusion, runs
@@ -118,7 +119,10 @@ def execute(
             if note.code:
                 tell(f"{task.name} failed ({note.last}); its output is in {notes.log(task)}")
 
-        unfinished = [task for part in (todo, last) for task in execute_tasks(part, out, jobs, devices, ended)]
+        with endings() as request:
+            unfinished = [
+                task for part in (todo, last) for task in execute_tasks(part, out, jobs, devices, ended, request)
+            ]
     waiting = {task.name for task in unfinished}
     for task in unfinished:
         if notes.read(task) is None:

@@ -20,6 +20,9 @@ from typing import Any
 
 from ...errors import BadInput, disk_errors
 from ...records.atomic import write
+from ...signals import Request, Terminated
+
+POLL = 0.5  # seconds between looks at whether this process was asked to end
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,12 @@ class Notes:
 
 
 def execute_tasks(
-    tasks: Sequence[Task], out: Path, jobs: int, devices: Sequence[str], tell: Callable[[Task, Note], None]
+    tasks: Sequence[Task],
+    out: Path,
+    jobs: int,
+    devices: Sequence[str],
+    tell: Callable[[Task, Note], None],
+    request: Request,
 ) -> Iterator[Task]:
     """Do the tasks that have not ended, each when those that it needs have; yields those that failed or were waiting.
 
@@ -127,6 +135,10 @@ def execute_tasks(
         jobs: processes at a time.
         devices: what each process sees as CUDA_VISIBLE_DEVICES, in turn; empty: left as it is.
         tell: called with each task as it ends.
+        request: once it has come, the commands that run are asked to end, and so is this one.
+
+    Raises:
+        Terminated: it came, and they have ended.
     """
     notes = Notes(out)
     ended = notes.ended(tasks)
@@ -147,7 +159,16 @@ def execute_tasks(
                 running[pool.submit(workers[slot].run, task, notes.log(task))] = (task, slot)
             if not running:  # all that is left waits for something that failed
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            ended_now = wait(running, timeout=POLL, return_when=FIRST_COMPLETED).done
+            if request.came:
+                while wait(running, timeout=POLL).not_done:
+                    for worker in workers:
+                        worker.terminate()
+                for future, (task, _) in running.items():
+                    if future.result().code == 0:
+                        notes.write(task, future.result())
+                raise Terminated
+            for future in ended_now:
                 task, slot = running.pop(future)
                 free.append(slot)
                 note = future.result()
@@ -193,6 +214,11 @@ class Worker:
             self.process.stdin.flush()
         answer = self.process.stdout.readline()
         return int(answer) if answer else self.close()  # somebody killed it; the next task gets another
+
+    def terminate(self) -> None:
+        """Ask the command to end, once it has saved."""
+        if self.process is not None:
+            self.process.terminate()
 
     def close(self) -> int:
         """Let the process end; its exit code."""

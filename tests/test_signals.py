@@ -1,0 +1,56 @@
+"""What signals do to a command."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tokenlens.signals import INTERRUPTED, STOPPED, TERMINATED, Terminated, endings
+
+# a computation that hears of nothing for hours, in a command
+DEAF = """
+import click, hashlib, sys, tokenlens.cli
+def deaf():
+    print("begun", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+tokenlens.cli.tokenlens.get_command = lambda *_: click.Command("deaf", callback=deaf)
+sys.argv = ["tokenlens", "deaf"]
+tokenlens.cli.main()
+"""
+
+
+def test_ctrl_c_ends_a_command_that_does_not_listen() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == INTERRUPTED == 130
+    assert said.strip() == STOPPED
+
+
+def test_a_command_that_has_saved_ends_with_143() -> None:
+    code = DEAF.replace('hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)', "raise tokenlens.cli.Terminated")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == TERMINATED == 143 and done.stderr.strip() == STOPPED
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_request_to_end_is_noted(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with endings() as request:
+        assert not request.came
+        os.kill(os.getpid(), number)
+        assert request.came
+    assert signal.getsignal(number) is before
+
+
+def test_what_fails_after_a_request_has_been_terminated() -> None:
+    with pytest.raises(RuntimeError, match="a worker is gone"), endings():
+        raise RuntimeError("a worker is gone")
+    with pytest.raises(Terminated), endings():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("a worker is gone")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -1,0 +1,39 @@
+"""A table as the bytes of a file, and back: Parquet with checksums of its pages, or CSV."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLD = "tokenlens"  # the key of a Parquet file's metadata under which stands what its table was made of
+
+
+def encode(frame: pd.DataFrame, path: Path, csv: bool, told: Mapping[str, Any] | None) -> None:
+    """Write a frame to a file; `told` is put into the metadata of Parquet, as JSON."""
+    if csv:
+        frame.to_csv(path, index=False)
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    if told is not None:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), TOLD: json.dumps(told, sort_keys=True)})
+    pq.write_table(table, path, write_page_checksum=True)
+
+
+def decode(content: bytes, csv: bool, columns: Mapping[str, str]) -> pd.DataFrame:
+    """The frame of a file's bytes; ValueError or OSError (pyarrow's errors are of these kinds) where it is damaged."""
+    import pandas as pd
+
+    if not csv:
+        return pd.read_parquet(io.BytesIO(content), page_checksum_verification=True)
+    text = {column: str for column, kind in columns.items() if kind == "str"}
+    missing = {column: [""] for column in columns if column not in text}  # a run may be called NA
+    return pd.read_csv(io.BytesIO(content), dtype=text, keep_default_na=False, na_values=missing)
