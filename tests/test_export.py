@@ -81,7 +81,7 @@ def test_a_file_that_fails_the_check_is_not_put_in_place(
 
 
 def test_what_the_exporter_cannot_do_is_told(topk: ReducedViT, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"opset 999 .*; try another --opset"):
+    with pytest.raises(BadInput, match=r"knows opsets up to \d+, not 999; give one with --opset"):
         export_onnx(topk, tmp_path / "model.onnx", opset=999)
     assert not list(tmp_path.iterdir())
 

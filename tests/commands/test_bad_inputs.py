@@ -1,12 +1,12 @@
 """What users hand to commands by mistake: empty, torn, of another kind. One sentence, exit code 2, nothing made."""
 
-import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tokenlens.records.layout import Layout
 from tokenlens.records.schema import malformed
 
 from .conftest import Call
@@ -109,11 +109,10 @@ def test_one_sentence_and_nothing_made(call: Call, junk: Path, words: str) -> No
 )  # fmt: skip
 def test_a_run_says_things_of_the_right_kind(call: Call, here: Path, name: str, value: object) -> None:
     shutil.copytree(next((here / "runs").glob("*topk*")), here / "odd" / "a")
-    told = here / "odd" / "a" / "zarr.json"
-    content = json.loads(told.read_text())
-    assert malformed(content["attributes"]) is None
-    content["attributes"][name] = value
-    told.write_text(json.dumps(content))
+    layout = Layout.read(here / "odd" / "a")
+    assert malformed(layout.attributes) is None
+    layout.attributes[name] = value
+    layout.write()
     for words in (["compare", "odd"], ["figures", "depth", "--results", "none", "--runs", "odd"]):
         ended = call(*words, "--out", "new")
         assert f"odd/a cannot be read as a run (its {name} is {value!r})" in ended.err and ended.sentence

@@ -31,9 +31,10 @@ def plain(x: Tensor, share: Tensor, group: Tensor, count: int, prefix: int = 0) 
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     wide = wide * torch.where(group >= 0, share, 0.0).to(wide.dtype).unsqueeze(-1)
     # one flat index_add is the fastest of the ways to sum by group
-    flat = (group.clamp(min=0) + count * torch.arange(len(x), device=x.device).unsqueeze(1)).flatten()
-    summed = wide.new_zeros(len(x) * count, x.shape[-1]).index_add(0, flat, wide.flatten(0, 1))
-    return summed.view(len(x), count, -1).to(x.dtype)
+    images = x.shape[0]  # `len` would fix the batch in ONNX
+    flat = (group.clamp(min=0) + count * torch.arange(images, device=x.device).unsqueeze(1)).flatten()
+    summed = wide.new_zeros(images * count, x.shape[-1]).index_add(0, flat, wide.flatten(0, 1))
+    return summed.view(images, count, -1).to(x.dtype)
 
 
 @torch.library.custom_op("tokenlens::merged", mutates_args=())

@@ -231,7 +231,7 @@ def test_what_a_killed_report_left_in_its_folder_goes(study: Any, tmp_path: Path
         data, *others = sorted(path.name for path in report.iterdir() if path.name != ".lock")
         assert re.fullmatch("data-[0-9a-f]{12}", data) and others == ["index.html"]
         shutil.copytree(report / data, report / "data")  # of the first edition
-    with pytest.raises(BadInput, match="page is a link, and only a plain file is ever replaced"):
+    with pytest.raises(BadInput, match="page is no regular file, and is not written over"):
         (tmp_path / "page").symlink_to("nowhere")
         write_report(study.runs, study.results, tmp_path / "page")
 

@@ -13,13 +13,13 @@ from urllib.parse import parse_qs, urlencode
 import numpy as np
 import pandas as pd
 import pytest
-import zarr
 from matplotlib.figure import Figure
 from playwright.sync_api import sync_playwright
 
 from tokenlens.analysis.metrics import overlap, partition
 from tokenlens.figures.report import figures as report_figures
 from tokenlens.figures.report.write import write_report
+from tokenlens.records.layout import Layout
 
 NUMBERS = pd.DataFrame({
     "name": ["b, \"quoted\"", "a\nline", "<script>alert(1)</script>", "=1+1"],
@@ -307,7 +307,9 @@ def test_runs_that_saw_other_pictures_are_a_set_of_their_own(
     browser: Any, make_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = make_study(tmp_path)
-    zarr.open_group(own.runs / own.names["tome"], mode="r+").attrs["crop_pct"] = 0.5
+    layout = Layout.read(own.runs / own.names["tome"])
+    layout.attributes["crop_pct"] = 0.5
+    layout.write()
     monkeypatch.setattr(report_figures, "entries", list)
     tab = Tab(browser.new_page(viewport=DESK), write_report(own.runs, own.results, tmp_path / "r.html").path).go()
     assert tab.page.locator("#panes select").first.locator("option").count() == 4
