@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -145,3 +146,9 @@ def test_torch_is_not_imported_before_it_is_needed() -> None:
     wings = [name for name in MODULES if room(name) in WINGS]
     done = subprocess.run([sys.executable, "-c", LIGHT, *wings], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_room_is_packed() -> None:
+    packed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    rooms = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert rooms <= {*packed}, f"pyproject.toml packs no {', '.join(sorted(rooms - {*packed}))}"
