@@ -1,6 +1,8 @@
 """A small seeded ViT with decided opinions, and images for it."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -43,3 +45,17 @@ def tiny_vit() -> nn.Module:
 def images() -> Tensor:
     """(4, 3, 64, 64) float32."""
     return torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(7))
+
+
+@pytest.fixture(scope="session")
+def interpreted() -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Runs code on Triton's interpreter, in a process of its own: Triton reads the setting when it is imported."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "TRITON_INTERPRET": "1"}
+        return subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run

@@ -45,8 +45,8 @@ def pwcca(sums: Gram) -> Values:
     """Projection-weighted CCA distance, 0 (equal up to a linear map) .. 1; not symmetric: weighted by features of `a`.
 
     One minus the canonical correlations weighted by how much of A each canonical direction carries. Where A has more
-    features than B, directions without a partner count with correlation 0, as published. NaN
-    where the images are too few, as in `Gram`.
+    features than B, directions without a partner count with correlation 0, as published. NaN where the images are too
+    few, as in `Gram`.
     """
     return sums.pwcca()
 

@@ -1,9 +1,7 @@
 """What runs on accelerators, held on the CPU against what runs there."""
 
-import os
 import subprocess
-import sys
-from importlib.util import find_spec
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from tokenlens.clustering import Linkage, agglomerative, device
 
+Interpreted = Callable[[str], subprocess.CompletedProcess[str]]
 LINKAGES: list[Linkage] = ["single", "complete", "average"]
 
 
@@ -68,9 +67,6 @@ print("all equal")
 """
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
-def test_the_kernel_in_tritons_interpreter_settles_ties_as_the_cpu_does() -> None:
-    """In a process of its own: Triton reads the setting when it is imported."""
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, "-c", KERNEL], env=environment, capture_output=True, text=True)
+def test_the_kernel_in_tritons_interpreter_settles_ties_as_the_cpu_does(interpreted: Interpreted) -> None:
+    done = interpreted(KERNEL)
     assert done.stdout.strip() == "all equal", done.stderr

@@ -1,15 +1,15 @@
 """Merging: the kernel in Triton's interpreter beside its twin, and the twin beside a loop."""
 
-import os
 import subprocess
-import sys
-from importlib.util import find_spec
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from tokenlens.kernels.merge import merged
+
+Interpreted = Callable[[str], subprocess.CompletedProcess[str]]
 
 
 def drawn(images: int, tokens: int, count: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,11 +55,8 @@ print("all equal")
 """
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
-def test_the_kernel_in_tritons_interpreter_is_its_twin() -> None:
-    """In a process of its own: Triton reads the setting when it is imported."""
-    environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, "-c", KERNEL], env=environment, capture_output=True, text=True)
+def test_the_kernel_in_tritons_interpreter_is_its_twin(interpreted: Interpreted) -> None:
+    done = interpreted(KERNEL)
     assert done.stdout.strip() == "all equal", done.stderr
 
 

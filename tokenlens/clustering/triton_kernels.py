@@ -9,8 +9,6 @@ They would fit its shared memory as well, but Triton cannot address shared memor
 costs a row from the cache. In registers are one row, the flags of the living and the sizes; the chain's path, whose
 length only the data know, is in global memory, and a barrier stands between what is written there and read again.
 
-Compiles for compute capabilities 8.0 and 9.0; has run in Triton's interpreter only, and on no GPU yet.
-
 Shapes: B images, N tokens, BLOCK the next power of two.
 """
 

@@ -6,10 +6,10 @@ once, sums in float32 in the order of the tokens, and writes the type of the tok
 Shapes: B images, T prefix tokens, N old tokens, K new ones, C channels.
 """
 
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
+
+from . import TRITON
 
 
 def merged(x: Tensor, share: Tensor, group: Tensor, count: int, prefix: int = 0) -> Tensor:
@@ -19,7 +19,7 @@ def merged(x: Tensor, share: Tensor, group: Tensor, count: int, prefix: int = 0)
     float64; else `plain`, which is the same but for rounding.
     """
     learning = torch.is_grad_enabled() and (x.requires_grad or share.requires_grad)
-    if x.is_cuda and not learning and x.dtype != torch.float64 and find_spec("triton") is not None:
+    if x.is_cuda and not learning and x.dtype != torch.float64 and TRITON:
         return _on_cuda(x, share.float(), group, count, prefix)
     return plain(x, share, group, count, prefix)
 
