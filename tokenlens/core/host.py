@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import BadInput
 from .attention import QKV
 from .plan import Plan
+from .positions import Positions
 from .registry import Registry
 
 
@@ -26,7 +27,7 @@ class Tokens:
     """prefix tokens first, then patches, row by row"""
     grid: tuple[int, int]
     """rows and columns of patches"""
-    positions: Float[Tensor, "b n ..."] | None = None
+    positions: Positions | None = None
     """what travels with the patches to every block, as rows of a rotary embedding"""
     valid: Bool[Tensor, "b n"] | None = None
     """which places of a ragged grid this image has; None: all"""
@@ -91,7 +92,7 @@ class Host(Protocol):
         i: int,
         x: Tensor,
         mask: Tensor | None,
-        positions: Tensor | None,
+        positions: Any,
         ear: Ear | None = None,
         between: Between | None = None,
         decide: Decide | None = None,
