@@ -5,7 +5,7 @@ Shapes: B images, T tokens with the prefix, N patch tokens, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -77,6 +77,10 @@ class Host(Protocol):
     def recognises(model: object) -> bool:
         """Is it of this family, whether or not all its parts are understood?"""
 
+    @classmethod
+    def names(cls) -> Iterable[str]:
+        """The names of models of this family that `--model` takes; some of them may not be understood."""
+
     @staticmethod
     def example() -> nn.Module:
         """A small model of this family with random weights, which tests and docs run on."""
@@ -141,6 +145,14 @@ def host(name: str) -> Callable[[H], H]:
     return keep
 
 
+_NO_HOSTS: dict[type, str] = {}
+
+
+def no_host(kinds: Iterable[type], why: str) -> None:
+    """Say why models of these classes are none, and what it would take: "<model> is a <class>, which <why>"."""
+    _NO_HOSTS.update(dict.fromkeys(kinds, why))
+
+
 def name_of(model: object) -> str:
     """The registered timm name of a model, or its class."""
     cfg = getattr(model, "pretrained_cfg", None) or {}
@@ -157,6 +169,5 @@ def host_of(model: nn.Module) -> Host:
         if kind.recognises(model):
             return kind(model)
     supported = "; ".join(kind.supported for kind in HOSTS.values())
-    raise BadInput(
-        f"{name_of(model)} is a {type(model).__name__}, which tokenlens does not understand; supported: {supported}"
-    )
+    why = _NO_HOSTS.get(type(model), "tokenlens does not understand")
+    raise BadInput(f"{name_of(model)} is a {type(model).__name__}, which {why}; supported: {supported}")

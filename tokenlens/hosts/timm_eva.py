@@ -22,9 +22,10 @@ from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear, Tokens, host
 from ..core.positions import Rotary
 from ..errors import BadInput
+from .timm_attention import Given, attended_after, fused, normed, twin
 from .timm_halves import PostNorm, Scaled
 from .timm_rope import KINDS, rotary
-from .timm_vit import Given, TimmVisionTransformer, attended_after, fused, normed, twin
+from .timm_vit import TimmVisionTransformer
 
 Projected = tuple[Tensor, Tensor, Tensor]
 
@@ -109,6 +110,7 @@ class TimmEva(TimmVisionTransformer):
         "(eva_*, eva02_*, vit_*_dinov3, vit_pe_*, vit_*_rope_*, vit_*_sapiens2)"
     )
     has_positions = True
+    modules = ("eva",)
     splits: ClassVar = {EvaBlock: SplitEvaBlock, EvaBlockPostNorm: SplitEvaBlockPostNorm}
     attentions = (EvaAttention, AttentionRope)
 

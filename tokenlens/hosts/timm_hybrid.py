@@ -24,6 +24,7 @@ class TimmHybrid(TimmVisionTransformer):
     family = "timm hybrid"
     supported = "timm's VisionTransformer of plain Blocks over a HybridEmbed (vit_*_r*_*, vitamin_*, vit_base_mci_224)"
     embedding = HybridEmbed
+    modules = ("vision_transformer_hybrid", "vitamin")
 
     @staticmethod
     def recognises(model: object) -> bool:

@@ -26,8 +26,9 @@ from torch.utils.checkpoint import checkpoint
 from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear, Tokens, host
 from ..core.positions import Biases
+from .timm_attention import Given, attended_after, fused, split, twin
 from .timm_halves import Layered, PostNorm, Scaled
-from .timm_vit import Given, TimmVisionTransformer, attended_after, fused, split, twin, weights_of
+from .timm_vit import TimmVisionTransformer, weights_of
 
 
 def own_bias(attention: Any) -> Tensor | None:
@@ -97,6 +98,7 @@ class TimmRelative(TimmVisionTransformer):
         "(beit_*, beitv2_*, vit_relpos_*, vit_srelpos_*)"
     )
     has_positions = True
+    modules = ("beit", "vision_transformer_relpos")
     splits: ClassVar = {
         beit.Block: SplitBeitBlock,
         RelPosBlock: SplitRelPosBlock,
