@@ -14,8 +14,8 @@ from .core.reduced_vit import ReducedViT
 from .core.reducer import Stage
 from .core.schedule import STUDY_BLOCKS, schedule
 from .errors import BadInput
+from .methods.registry import Method, methods
 from .methods.registry import method as method_named
-from .methods.registry import methods
 
 
 def reduce(
@@ -53,27 +53,34 @@ def reduce(
     host = host_of(vit)
     if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
         raise BadInput(f"the seed is {seed!r}; give 0 or more, a whole number below 2**63")
-    chosen = _method_for(method, host)
+    chosen = method_named(method)
     if keep_rate is None and keep is None and remove is None:
         keep_rate = 0.5
     settings = chosen.options(options)
+    _check_reading(chosen, settings, host)
     grid = host.grid
     asked = schedule(blocks, keep_rate, keep, remove, decreasing, depth=host.blocks)
     plan = chosen.reducer.schedule(asked, grid, **settings)
     patches = grid[0] * grid[1]
     reducers = {
-        block: chosen.reducer(Stage(index, block, count, patches, host.width, grid), **settings)
+        block: chosen.build(Stage(index, block, count, patches, host.width, grid), settings)
         for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
     return ReducedViT(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)
 
 
-def _method_for(name: str, host: Host) -> Any:
-    chosen = method_named(name)
-    if "class token" in chosen.reducer.needs and not host.has_class_token:
+def _check_reading(chosen: Method, settings: dict[str, Any], host: Host) -> None:
+    """Refuse what the host does not have to read."""
+    if "class token" in chosen.reducer.needs and not host.has_class_token and settings.get("from_class") != "received":
         others = ", ".join(n for n, m in methods().items() if "class token" not in m.reducer.needs)
         raise BadInput(
-            f"{name} reads the attention of the class token, and {host.name} has none; "
-            f"methods that do without: {others}"
+            f"{chosen.name} reads the attention of the class token, and {host.name} has none; let "
+            "from_class=received stand in, the mean attention that each token receives, "
+            f"or take one of the methods that do without: {others}"
         )
-    return chosen
+    for name in ("keys", "position"):
+        if name in settings and not host.has_positions:
+            raise BadInput(
+                f"option {name} is about positions that attention reads, and {host.name} adds them to its tokens once; "
+                "leave the option out"
+            )

@@ -99,6 +99,8 @@ class Walk:
     def _decide(self, block: int, x: Tensor, attended: Attended | None) -> Plan | None:
         reducer, keep, prefix = self.reducers[block], self.keep[block], self.host.prefix
         plan: Plan | None = None
+        if attended is not None:
+            attended.rotated = reducer.keys == "rotated"
         if keep < (self.patches if reducer.adaptive else x.shape[1] - prefix):
             with torch.autocast(x.device.type, enabled=False):  # half-precision ranks tie: decide in float32
                 plan = reducer(
@@ -111,11 +113,12 @@ class Walk:
                         planned=self.planned,
                         prefix=prefix,
                         attended=attended,
+                        stand_in=reducer.from_class == "received",
                         seeds=lambda: self._seeds(block),
                     )
                 )
                 if self.positions is not None:
-                    self.positions = plan.carry(self.positions)
+                    self.positions = self.positions.carried(plan, x[:, prefix:], reducer.position)
             self.mass = plan.mass
         self.trace.add(block, plan, self.soft)
         self.planned = keep

@@ -19,7 +19,7 @@ class ToMe(Reducer):
 
     family = "merging"
     portable = True
-    needs = ("attention",)
+    needs = ("attention", "keys")
     paper = "arXiv:2210.09461"
     look = Look("ToMe", "#6b2500", "v")
 
