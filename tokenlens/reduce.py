@@ -65,7 +65,8 @@ def reduce(
         block: chosen.reducer(Stage(index, block, count, patches, host.width, grid), **settings)
         for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
-    return ReducedViT(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)
+    made = getattr(host, "reduced", ReducedViT)
+    return made(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)
 
 
 def _method_for(name: str, host: Host) -> Any:
