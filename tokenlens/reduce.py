@@ -66,7 +66,8 @@ def reduce(
         block: chosen.build(Stage(index, block, count, patches, host.width, grid), settings)
         for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
-    return ReducedViT(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)
+    made = getattr(host, "reduced", ReducedViT)
+    return made(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)
 
 
 def _check_reading(chosen: Method, settings: dict[str, Any], host: Host) -> None:

@@ -43,7 +43,8 @@ def test_without_a_reducer_it_is_the_library(model: nn.Module) -> None:
     found = host_of(model)
     images = images_of(found)
     logits, trace = tokenlens.reduce(model, "none", blocks=(0, found.blocks - 1)).trace(images)
-    assert torch.equal(logits, model(images)) and trace.kept.all()
+    expected = model(images)
+    assert torch.equal(logits, getattr(expected, "logits", expected)) and trace.kept.all()
 
 
 @torch.no_grad()
@@ -56,11 +57,13 @@ def test_the_given_model_is_not_changed(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def test_its_cost_is_what_torch_counts(model: nn.Module) -> None:
+def test_its_cost_is_what_torch_counts(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     found = host_of(model)
     for left in ({}, {1: 20}):
         reduced = tokenlens.reduce(model, "l2", keep=tuple(left.values()) or (64,), blocks=tuple(left) or (1,))
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter, monkeypatch.context() as patch:
+            # torch counts no attention that is one kernel of its own
+            patch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
             trace = reduced.trace(images_of(found, 1))[1]
         counted = dict(zip(trace.blocks, trace.tokens_left[0].tolist(), strict=True))
         assert gflops(found, counted, "before_block") == pytest.approx(counter.get_total_flops() / 2e9, rel=1e-6)
@@ -75,21 +78,23 @@ def test_every_module_is_called_where_reducers_stand(model: nn.Module) -> None:
         handles = [
             part.register_forward_hook(lambda m, a, o, name=name: seen.add(name))
             for name, part in parts.named_modules()
-            if not isinstance(part, nn.Sequential)  # a mere container, which a walk goes through
+            if not isinstance(part, nn.Sequential)  # a mere container, which a walk goes through as it is
         ]
         run(images_of(host_of(model)))
         for handle in handles:
             handle.remove()
         return seen - {""}
 
-    plain = called(model, model)
+    plain, kinds = called(model, model), {name: type(part) for name, part in model.named_modules()}
     for method in ("tome", "l2"):
         reduced = tokenlens.reduce(model, method, blocks=(0, 1))
-        assert called(reduced.vit, reduced) >= plain
+        split = [name for name, part in reduced.vit.named_modules() if type(part) is not kinds[name]]
+        holders = {name for name in plain if sum(other.startswith(f"{name}.") for other in split) > 1}
+        assert called(reduced.vit, reduced) >= plain - holders
 
 
 def test_a_model_that_no_host_knows_is_refused_by_name() -> None:
-    with pytest.raises(BadInput, match=r"Linear is a Linear, which tokenlens does not understand; supported: timm's"):
+    with pytest.raises(BadInput, match=r"Linear is a Linear, which tokenlens does not understand; supported: .*timm's"):
         host_of(nn.Linear(2, 2))
 
 

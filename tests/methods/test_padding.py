@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import tokenlens
 from tokenlens.core.reducer import Reducer
-from tokenlens.hosts.timm_vit import fill_padding
+from tokenlens.hosts.timm_vit import ready_to_pool
 
 
 @pytest.fixture
@@ -55,14 +55,16 @@ def test_ats_samples_anew_where_no_fewer_are_asked_for(
 
 
 @torch.no_grad()
-def test_padding_is_filled_with_the_mean(make_vit: Callable[..., nn.Module]) -> None:
-    vit = make_vit(global_pool="avg")
+def test_pools_see_tokens_by_their_mass(make_vit: Callable[..., nn.Module]) -> None:
     x = torch.randn(2, 6, 32)
     mass = torch.tensor([[1.0, 1, 0, 2, 0], [1, 1, 1, 1, 1]])
-    filled = fill_padding(x, mass, vit)
-    assert torch.equal(filled[1], x[1])
-    torch.testing.assert_close(filled[0, 1:].mean(0), x[0, [1, 2, 4]].mean(0))
-    assert fill_padding(x, None, vit) is x
+    for pool in ("avg", "avgmax"):
+        vit = make_vit(global_pool=pool)
+        ready = ready_to_pool(x, mass, vit)
+        assert torch.equal(ready[1], x[1]) and ready_to_pool(x, None, vit) is x
+    average = (x[0, 1] + x[0, 2] + 2 * x[0, 4]) / 4
+    torch.testing.assert_close(ready[0, 3], average)
+    torch.testing.assert_close(ready_to_pool(x, mass, make_vit(global_pool="avg"))[0, 1:].mean(0), average)
 
 
 def test_the_policy_alone_teaches_the_predictors(tiny_vit: nn.Module, images: Tensor) -> None:

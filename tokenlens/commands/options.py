@@ -78,6 +78,7 @@ _EXAMPLES = {
     "keep rate": "0.5, or 0.7/0.5/0.3 for one a block",
     "blocks": "3,6,9",
     "keep": "98/49/24",
+    "remove": "8, or 0,8,16 for several",
     "batch size": "1,32",
 }
 
@@ -120,12 +121,20 @@ def model_options(command: Command) -> Command:
     """The options of `tokenlens.extraction.reduced_models.Models`; the command gets its fields as a dict, `models`."""
 
     @wraps(command)
-    def parsed(method: tuple[str, ...], keep_rate: tuple[str, ...], keep: str, blocks: Any, **settings: Any) -> None:
+    def parsed(
+        method: tuple[str, ...],
+        keep_rate: tuple[str, ...],
+        keep: str,
+        blocks: Any,
+        remove: tuple[str, ...],
+        **settings: Any,
+    ) -> None:
         models = {name: settings.pop(name) for name in _AS_THEY_ARE}
         models["methods"] = method or None
         models["keep_rates"] = [rate_of(rate) for rate in keep_rate]
         models["keep"] = numbers(keep, int, "keep") if keep else None
         models["blocks"] = blocks_of(blocks)
+        models["remove"] = numbers(",".join(remove), int, "remove", ",") if remove else None
         command(models=models, **settings)
 
     for option in reversed(_MODELS):
@@ -133,20 +142,24 @@ def model_options(command: Command) -> Command:
     return parsed
 
 
-_AS_THEY_ARE = ("remove", "decreasing", "options", "model", "weights", "heads", "device", "seed")
+_AS_THEY_ARE = ("decreasing", "options", "model", "weights", "heads", "device", "seed")
 _MODELS: list[Callable[[Command], Command]] = [
     list_option("--method", help="One or more, between commas.  [default: topk, or what --weights says]"),
     list_option(
         "--keep-rate", help="One or more, between commas; 0.7/0.5/0.3 is one a block.  [default: 0.5, or as above]"
     ),
     click.option("--keep", help="Counts instead of rates: patch tokens left after each block, 98/49/24."),
-    click.option("--remove", type=_COUNT, help="Off the shelf instead: so many tokens go at every block."),
+    list_option("--remove", help="Off the shelf instead: so many tokens go at every block; 0,8,16 makes three runs."),
     click.option(
         "--decreasing", is_flag=True, help="With --remove: twice as many at the first block, none at the last."
     ),
     list_option("--blocks", help="Where to reduce, 0-indexed.  [default: 3,6,9, or as above]"),
     pairs_option("--option", "options", help="Of the method, as `tokenlens methods NAME` lists them."),
-    click.option("--model", help="nano, or a timm name.  [default: nano, or what --weights says]"),
+    click.option(
+        "--model",
+        help="nano, a timm name, hf:OWNER/NAME, torchvision:NAME, or a folder of transformers.  "
+        "[default: nano, or what --weights says]",
+    ),
     click.option("--weights", help="A file, hf:owner/name, or random.  [default: the published ones]"),
     click.option("--heads", type=_COUNT, help="Attention heads, where neither name nor weights tell."),
     click.option("--device", type=DEVICE, default="auto", show_default=True, help="Where to compute."),

@@ -30,13 +30,15 @@ class Plan:
     share: Float[Tensor, "b n"] | None = None
     """how much each old token counts in its new one, which is their weighted sum; None: new tokens are old ones"""
     mass: Float[Tensor, "b k"] | None = None
-    """how much each weighs as an attention key; 0: padding; None: all 1"""
+    """how much each weighs in averages, and as an attention key; 0: padding; None: all 1"""
     weights: Float[Tensor, "b k n"] | None = None
     """the soft map of a soft merger"""
     source: Int[Tensor, "b k"] | None = None
     """the old token that each new one is copied from, where that is not `kept`: padding, or a policy in training"""
     content: Float[Tensor, "b n c"] | None = None
     """what is carried in the tokens' place, as by methods that mix normalised tokens; None: the tokens themselves"""
+    proportional: bool = True
+    """whether the masses weigh attention too, and not averages alone; only a plan without padding may say no"""
 
     @property
     def count(self) -> int:
@@ -136,6 +138,7 @@ def merge(
     weight: Tensor | None = None,
     sizes: bool = True,
     eps: float = 0.0,
+    proportional: bool = True,
 ) -> Plan:
     """Average the tokens of each group.
 
@@ -146,6 +149,7 @@ def merge(
         weight: (B, N) float, how much each token counts in its average; the mass of the tokens by default.
         sizes: hand on how much each new token stands for as its mass, and count old masses in the average.
         eps: added to each sum of weights.
+        proportional: let the masses weigh attention too, and not later averages alone.
 
     A token that is alone in its group is still itself (`kept`), all others are blends.
     """
@@ -159,7 +163,7 @@ def merge(
     one_member = torch.zeros_like(members).scatter(1, group, positions(batch, old, group.device))
     kept = one_member.masked_fill(members != 1, -1)
     mass = torch.zeros_like(total, dtype=size.dtype).scatter_add(1, group, size) if sizes else None
-    return Plan(kept, group, share, mass)
+    return Plan(kept, group, share, mass, proportional=proportional)
 
 
 def mix(weights: Tensor, values: Tensor) -> Plan:

@@ -64,8 +64,10 @@ def schedule(
         keep_rate: one rate r in (0, 1] (r, r squared, r cubed ... of the patches remain after the stages, as in the
             study), or one share of the patches for each stage.
         keep: absolute counts, one for each stage.
-        remove: off the shelf: this many tokens go at every block; `blocks` does not matter.
-        decreasing: with `remove`, twice as many at the first block, down to none at the last.
+        remove: off the shelf: this many tokens go at every block, at most what the method can do without there;
+            `blocks` does not matter.
+        decreasing: with `remove`, int(2 r - 2 r / (depth - 1) i) at block i: twice as many at the first block, down to
+            none at the last.
         depth: number of blocks of the model.
 
     Raises:
@@ -99,13 +101,14 @@ def schedule(
 
 
 def _off_the_shelf(remove: int, decreasing: bool, depth: int) -> Schedule:
-    refusal = "cannot remove {} tokens at every block; give at least 1, and a whole number"
+    refusal = "cannot remove {} tokens at every block; give 0 or more, and a whole number"
     removed = _numbers(remove, index, refusal)
-    if len(removed) != 1 or removed[0] < 1:
+    if len(removed) != 1 or removed[0] < 0:
         raise BadInput(refusal.format(remove))
     (remove,) = removed
     last = max(depth - 1, 1)
-    fewer = [2 * remove * (last - block) // last if decreasing else remove for block in range(depth)]
+    # in floating point, as published
+    fewer = [int(2 * remove - 2 * remove / last * block) if decreasing else remove for block in range(depth)]
     return Schedule(tuple(range(depth)), fewer=tuple(fewer))
 
 

@@ -26,13 +26,14 @@ class View:
     patch: Int[Tensor, "b n"]
     """the patch that each token still is, row-major on the grid; -1: a blend or padding"""
     mass: Float[Tensor, "b n"] | None
-    """how much each token weighs as an attention key; 0: padding; None: all 1"""
+    """how much each token weighs in averages, and as an attention key; 0: padding; None: all 1"""
     grid: tuple[int, int]
     """rows and columns of patches"""
     keep: int
     """how many tokens are asked to remain"""
     planned: int
-    """how many tokens the stage before was asked to leave (the number of patches at the first stage)"""
+    """how many tokens were planned to be there: those that the stage before was asked to leave, all patches at first;
+    `planned - keep` is how many are to go, off the shelf even where fewer are there"""
     prefix: int
     """how many class, distillation and register tokens stand before the patches"""
     attended: Attended | None = None

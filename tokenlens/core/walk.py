@@ -45,9 +45,11 @@ class Walk:
         self.host, self.reducers, self.images, self.seed = host, reducers, images, seed
         self.x, self.grid, self.positions = tokens.x, tokens.grid, tokens.positions
         self.mass = None if tokens.valid is None else tokens.valid.to(torch.float32)
+        self.proportional = True
         self.layers, self.soft = layers, soft
         self.patches = self.planned = self.grid[0] * self.grid[1]
         self.keep = dict(zip(schedule.blocks, schedule.keep(self.patches), strict=True))
+        self.fewer = dict(zip(schedule.blocks, schedule.fewer or (), strict=False))
         self.listened = {block - read_before(reducer) for block, reducer in reducers.items()}
         self.trace = Trace(self.x.shape[0], self.patches, self.x.device)
         self._contents: Tensor | None = None
@@ -67,12 +69,12 @@ class Walk:
     def _block(self, i: int, site: str | None) -> Attended | None:
         """Run a block, and ask the reducer that stands inside it; what was attended, where somebody listens."""
         host, x, ear = self.host, self.x, Ear() if i in self.listened else None
-        mask = key_bias(self.mass, host.prefix, x.dtype)
+        mask = key_bias(self._key_mass, host.prefix, x.dtype)
         if ear is None:
             self.x = host.block(i, x, mask, self.positions)
             return None
         heard = ear
-        attended = Attended(lambda: host.qkv(i, x, heard), self.mass, host.prefix)
+        attended = Attended(lambda: host.qkv(i, x, heard), self._key_mass, host.prefix)
         if site == "before_attention":
             self.x = host.block(i, x, mask, self.positions, decide=lambda x, qkv, _: self._decided(i, x, qkv))
         elif site == "after_attention":
@@ -94,7 +96,7 @@ class Walk:
 
     def _decided(self, block: int, x: Tensor, qkv: QKV) -> Plan | None:
         """Ask the reducer that stands before the attention whose projections are there already."""
-        return self._decide(block, x, Attended(lambda: qkv, self.mass, self.host.prefix))
+        return self._decide(block, x, Attended(lambda: qkv, self._key_mass, self.host.prefix))
 
     def _decide(self, block: int, x: Tensor, attended: Attended | None) -> Plan | None:
         reducer, keep, prefix = self.reducers[block], self.keep[block], self.host.prefix
@@ -110,7 +112,7 @@ class Walk:
                         mass=self.mass,
                         grid=self.grid,
                         keep=keep,
-                        planned=self.planned,
+                        planned=self._planned(block),
                         prefix=prefix,
                         attended=attended,
                         stand_in=reducer.from_class == "received",
@@ -119,10 +121,18 @@ class Walk:
                 )
                 if self.positions is not None:
                     self.positions = self.positions.carried(plan, x[:, prefix:], reducer.position)
-            self.mass = plan.mass
+            self.mass, self.proportional = plan.mass, plan.proportional
         self.trace.add(block, plan, self.soft)
         self.planned = keep
         return plan
+
+    def _planned(self, block: int) -> int:
+        """Tokens that were planned to be there; off the shelf as many more than asked for as are to go here."""
+        return self.keep[block] + self.fewer[block] if self.fewer else self.planned
+
+    @property
+    def _key_mass(self) -> Tensor | None:
+        return self.mass if self.proportional else None
 
     def _seeds(self, block: int) -> Tensor:
         """(B,) int64: from the model's seed, the block and the image's content, which is read once in a walk."""

@@ -52,7 +52,7 @@ class Loading:
             tuple(config["std"]),
             config["interpolation"],
             crop_pct=1.0 if whole else float(config["crop_pct"]),
-            squash=data.multi_label,
+            squash=data.multi_label or config.get("crop_mode") == "squash",
             batch_size=batch_size,
             workers=workers,
         )

@@ -66,6 +66,12 @@ def _distances(a: tuple[int, ...], *_: Any, out_shape: tuple[int, ...], **__: An
     return int(2 * np.prod(out_shape) * a[-1])
 
 
+def _multihead(query: tuple[int, int, int], *_: Any, **__: Any) -> int:
+    """Torch's counter leaves out the one kernel of an `nn.MultiheadAttention` too: projections and two products."""
+    batch, tokens, width = query
+    return 2 * batch * (4 * tokens * width**2 + 2 * tokens**2 * width)
+
+
 @contextmanager
 def _resting(model: ReducedViT) -> Iterator[None]:
     """Without gradients: torch's counter hooks on to what needs one, which fails where that is no graph's result."""
@@ -84,8 +90,11 @@ def _reducers(model: ReducedViT) -> float:
     """What torch counts on one image, less what the ViT itself costs at the tokens that were left."""
     like = next(model.vit.parameters())
     image = torch.zeros(1, *model.host.image, device=like.device, dtype=like.dtype)
-    cdist = dict.fromkeys((torch.ops.aten._euclidean_dist, torch.ops.aten._cdist_forward), _distances)
-    with _resting(model), FlopCounterMode(display=False, custom_mapping=cdist) as counter:
+    left_out: dict[Any, Any] = dict.fromkeys(
+        (torch.ops.aten._euclidean_dist, torch.ops.aten._cdist_forward), _distances
+    )
+    left_out[torch.ops.aten._native_multi_head_attention] = _multihead
+    with _resting(model), FlopCounterMode(display=False, custom_mapping=left_out) as counter:
         trace = model.trace(image)[1]
     walked = float(_walk(model, trace.tokens_left.cpu().numpy())[0])
     # below 0 only where the attention ran in a kernel that torch's counter does not know

@@ -119,12 +119,13 @@ class Job(Models):
         classes = host.vit.num_classes
         if comparable(data, host.vit):
             return
-        if data.name.startswith("embedded:"):
+        if data.name.startswith("embedded:") and classes:
             raise BadInput(
                 f"{host.source} tells {classes} classes apart and {data.name} has {len(data.classes)}; "
                 "give other weights, or --weights random, or other data"
             )
-        self.tell(f"{data.name} has {len(data.classes)} classes and the model {classes}: no accuracy is given")
+        own = classes or "none"
+        self.tell(f"{data.name} has {len(data.classes)} classes and the model {own}: no accuracy is given")
 
 
 def describe(run: Run, result: Extracted) -> str:

@@ -15,7 +15,7 @@ from ..core.reduced_vit import ReducedViT
 from ..core.schedule import STUDY_BLOCKS
 from ..errors import BadInput
 from ..hosts.checkpoints import Weights, check_numbers, digest_of, read
-from ..hosts.loading import pretrained, untrained, vit_for
+from ..hosts.loading import called, pretrained, untrained, vit_for
 from ..hosts.published_checkpoints import trained_with
 from ..hosts.timm_vit import TimmViT
 from ..reduce import reduce
@@ -71,7 +71,8 @@ def open_host(
 def _open(model: str | None, weights: str | None, heads: int | None, classes: int, seed: int) -> Pretrained:
     if weights == "random":
         torch.manual_seed(seed)
-        return Pretrained(untrained(model or "nano", classes).eval(), model or "nano", "random", "random weights")
+        vit = untrained(model or "nano", classes).eval()
+        return Pretrained(vit, called(vit, model or "nano"), "random", "random weights")
     if weights is not None:
         found = read(weights)
         vit = vit_for(found, weights, model, heads).eval()
@@ -86,7 +87,8 @@ def _open(model: str | None, weights: str | None, heads: int | None, classes: in
     if model in NANOS:
         raise BadInput(f"{model} comes without weights; give a file with --weights, or --weights random to train it")
     vit = pretrained(model).eval()
-    return Pretrained(vit, model, digest_of(vit.state_dict())[:16], f"the published weights of {model}")
+    name = called(vit, model)
+    return Pretrained(vit, name, digest_of(vit.state_dict())[:16], f"the published weights of {name}")
 
 
 def nano_reducers(method: str, model: ReducedViT) -> Weights:

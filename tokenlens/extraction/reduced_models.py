@@ -29,7 +29,7 @@ class Models:
     methods: Sequence[str] | None = None
     keep_rates: Sequence[float | list[float]] = ()
     keep: Sequence[int] | None = None
-    remove: int | None = None
+    remove: int | Sequence[int] | None = None
     decreasing: bool = False
     blocks: Sequence[int] | None = None
     options: Sequence[str] = ()
@@ -77,7 +77,8 @@ class Models:
         if self.keep is not None:
             return [{"keep": list(self.keep)}]
         if self.remove is not None:
-            return [{"remove": self.remove, "decreasing": self.decreasing}]
+            counts = [self.remove] if isinstance(self.remove, int) else self.remove
+            return [{"remove": count, "decreasing": self.decreasing} for count in counts]
         return [{"keep_rate": rate} for rate in self.keep_rates]
 
     def host(self, classes: int = 1000) -> Pretrained:

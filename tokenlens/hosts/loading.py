@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import timm
 from timm.data import resolve_model_data_config
 
-from ..core.host import host_of
+from ..core.host import HOSTS, host_of, name_of
 from ..errors import BadInput, UnknownName
 from ..weights import ARCHITECTURE, NANOS, nano_shape
 from .checkpoints import Weights, load_vit
@@ -28,9 +29,17 @@ def timm_name(name: str) -> str:
     return f"deit_{published[1]}_patch16_{published[2]}"
 
 
+def library_of(name: str) -> Any:
+    """The host whose library a model's name begins with, as in `hf:owner/name`, or whose folder it is; None: timm's."""
+    word = "hf" if _is_folder(name) else name.partition(":")[0]
+    return next((kind for kind in HOSTS.values() if getattr(kind, "library", None) == word), None)
+
+
 def pretrained(name: str) -> TimmViT:
-    """A timm model with the weights that timm publishes for it."""
+    """A model with the weights that its library publishes for it."""
     try:
+        if library := library_of(name):
+            return library.open(_within(name), True)
         return timm.create_model(timm_name(name), pretrained=True)
     except BadInput:
         raise
@@ -44,9 +53,25 @@ def pretrained(name: str) -> TimmViT:
 
 def untrained(name: str, classes: int) -> TimmViT:
     """A randomly initialised model; the nano ViTs included."""
+    if library := library_of(name):
+        return library.open(_within(name), False, classes)
     if name in NANOS:
         return timm.create_model(ARCHITECTURE, **nano_shape(name, classes))
     return timm.create_model(timm_name(name).split(".")[0], num_classes=classes)
+
+
+def called(vit: TimmViT, name: str) -> str:
+    """What a run calls a model that was opened by a name: never a folder's place."""
+    return name_of(vit) if library_of(name) else name
+
+
+def _within(name: str) -> str:
+    """A model's name in its library; a folder's is itself."""
+    return name if _is_folder(name) else name.partition(":")[2]
+
+
+def _is_folder(name: str) -> bool:
+    return (Path(name) / "config.json").is_file()
 
 
 def vit_for(weights: Weights, source: str, model: str | None = None, heads: int | None = None) -> TimmViT:
@@ -66,6 +91,8 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
         raise BadInput(
             f"{source} does not say which model it holds; name it with --model, for example deit_tiny_patch16_224"
         )
+    if library_of(str(name)):
+        raise BadInput(f"{name} comes with weights of its own; leave --weights out, or give --weights random")
     name = timm_name(str(name))
     bare = name.split(".")[0]
     if name not in timm.list_pretrained(name):  # a tag that timm knows tells the mean of its images
@@ -119,6 +146,5 @@ def _shape(weights: Weights, plain: TimmViT) -> dict[str, Any]:
 def input_of(vit: TimmViT) -> dict[str, Any]:
     """How a ViT wants its images: input_size (C, H, W), mean, std, interpolation, crop_pct (timm's words)."""
     config = resolve_model_data_config(vit)
-    height, width = vit.patch_embed.img_size or config["input_size"][1:]
-    config["input_size"] = (3, height, width)
+    config["input_size"] = (3, *host_of(vit).image[1:])
     return config

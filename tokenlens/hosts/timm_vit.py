@@ -168,7 +168,7 @@ class TimmVisionTransformer:
 
     def finish(self, x: Tensor, mass: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C) after the last norm."""
-        return fill_padding(self.model.norm(x), mass, self.model)
+        return ready_to_pool(self.model.norm(x), mass, self.model)
 
     def head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """(B, T, C) -> (B, classes)."""
@@ -212,20 +212,25 @@ def weights_of(part: nn.Module | None) -> int:
     return sum(layer.weight.numel() for layer in layers if isinstance(layer, nn.Linear))
 
 
-def fill_padding(x: Tensor, mass: Tensor | None, vit: TimmViT) -> Tensor:
-    """Give padding the mean of the image's other tokens, so that it changes neither an average nor a maximum pool."""
+def ready_to_pool(x: Tensor, mass: Tensor | None, vit: TimmViT) -> Tensor:
+    """Let the model's own pool see each token by its mass: averages are of patches, padding counts nothing.
+
+    So off the shelf (MAE) the average is sum(size * x) / patches, as published.
+    """
     if mass is None or vit.global_pool == "token":
         return x
-    absent = (mass == 0).unsqueeze(-1)
     if getattr(vit, "attn_pool", None) is not None:
-        if bool(absent.any()):
+        if bool((mass == 0).any()):
             raise BadInput(
                 f"{name_of(vit)} pools by attention, which would see padding; use a method that does not pad"
             )
         return x
-    patches = x[:, vit.num_prefix_tokens :]
-    present = (~absent).to(x.dtype)
-    # without the prefix the pool sees patches alone; with it, the mean over all tokens that are there
-    head = x[:, : vit.num_prefix_tokens if getattr(vit, "pool_include_prefix", False) else 0]
-    mean = ((patches * present).sum(1) + head.sum(1)) / (present.sum(1) + head.shape[1])
-    return torch.cat([x[:, : vit.num_prefix_tokens], torch.where(absent, mean.unsqueeze(1), patches)], 1)
+    first = 0 if getattr(vit, "pool_include_prefix", False) else vit.num_prefix_tokens  # of those that are pooled
+    pooled = x[:, first:]
+    weight = nn.functional.pad(mass, (vit.num_prefix_tokens - first, 0), value=1.0).unsqueeze(-1)
+    weight = (weight / weight.mean(1, keepdim=True)).to(x.dtype)
+    if vit.global_pool == "avg":
+        pooled = pooled * weight
+    else:  # a maximum too: padding becomes the mean of what is there
+        pooled = torch.where(weight > 0, pooled, (pooled * weight).mean(1, keepdim=True))
+    return torch.cat([x[:, :first], pooled], 1)

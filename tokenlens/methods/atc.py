@@ -1,7 +1,8 @@
 """ATC: bottom-up hierarchical clustering of the patches; each cluster becomes its mean.
 
 Haurum et al., 2024, arXiv:2409.11923. Held against JoakimHaurum/ATC@227c94b.
-Without proportional attention the sizes are forgotten after each block, so later merges weigh all tokens alike.
+Without proportional attention the sizes are forgotten after each block, so later merges weigh all tokens alike; off
+the shelf (MAE) they are remembered for averages: `proportional=False, remember=True`.
 Departs: off the shelf the published code removes one token fewer than asked; `compat=True` does the same.
 """
 
@@ -44,12 +45,18 @@ class ATC(Reducer):
     paper = "arXiv:2409.11923"
 
     def __init__(
-        self, stage: Stage, linkage: Linkage = "average", proportional: bool = True, compat: bool = False
+        self,
+        stage: Stage,
+        linkage: Linkage = "average",
+        proportional: bool = True,
+        compat: bool = False,
+        remember: bool = False,
     ) -> None:
         super().__init__(stage)
         if linkage not in LINKAGES:
             raise BadInput(f"atc has no linkage {linkage!r}; it has {', '.join(LINKAGES)}")
         self.linkage, self.proportional, self.compat = linkage, proportional, compat
+        self.sizes = proportional or remember
 
     def forward(self, view: View) -> Plan:
         count = view.tokens.shape[1]
@@ -57,4 +64,4 @@ class ATC(Reducer):
         # what is not a number has no place in a tree; the logits tell of it, and name the image
         keys = functional.normalize(view.mean_keys, dim=-1).nan_to_num()
         group = clusters(keys.detach(), min(keep, count), self.linkage)
-        return merge(view, group, min(keep, count), sizes=self.proportional)
+        return merge(view, group, min(keep, count), sizes=self.sizes, proportional=self.proportional)

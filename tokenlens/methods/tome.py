@@ -2,26 +2,31 @@
 
 Bolya et al., 2023, arXiv:2210.09461. Written from the paper; held against JoakimHaurum/TokenReduction@88fe07e.
 A stage removes as many tokens as were planned, at most half of those present, so low rates are not reached.
+With `proportional=False` sizes weigh averages and not attention, as the published code has it for MAE off the shelf.
 """
 
 import torch
 from torch.nn import functional
 
 from ..core.plan import Plan, merge, positions
-from ..core.reducer import Look, Reducer
+from ..core.reducer import Look, Reducer, Stage
 from ..core.view import View
 from .registry import register
 
 
 @register("tome")
 class ToMe(Reducer):
-    """Bipartite soft matching on keys; sizes weigh the averages and all later attention."""
+    """Bipartite soft matching on keys; sizes weigh the averages and, unless told otherwise, all later attention."""
 
     family = "merging"
     portable = True
     needs = ("attention", "keys")
     paper = "arXiv:2210.09461"
     look = Look("ToMe", "#6b2500", "v")
+
+    def __init__(self, stage: Stage, proportional: bool = True) -> None:
+        super().__init__(stage)
+        self.proportional = proportional
 
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape
@@ -39,4 +44,4 @@ class ToMe(Reducer):
         into = stays.shape[1] + partner
         into = into.scatter(1, stays, positions(batch, stays.shape[1], keys.device))
         group[:, even] = into
-        return merge(view, group, count - source.shape[1])
+        return merge(view, group, count - source.shape[1], proportional=self.proportional)
