@@ -62,7 +62,12 @@ class View:
 
     @property
     def from_class(self) -> Tensor:
-        """(B, H, N): the attention that the class token pays; one row, never N x N."""
+        """(B, H, N): the attention that the class token pays; one row, never N x N.
+
+        Where nothing stands before the patches, the mean over what all of them pay: the usual stand-in.
+        """
+        if not self.prefix:
+            return self._attended.rows(slice(None)).mean(2)
         return self._attended.rows(slice(0, 1))[:, :, 0, self.prefix :]
 
     @property

@@ -1,6 +1,7 @@
 """ToMe: match every other token with its most similar partner and average the most similar pairs.
 
-Bolya et al., 2023, arXiv:2210.09461. Written from the paper; held against JoakimHaurum/TokenReduction@88fe07e.
+Bolya et al., 2023, arXiv:2210.09461. Written from the paper; held against JoakimHaurum/TokenReduction@88fe07e and,
+in hosts without a class token, against the numbers of JoakimHaurum/ATC@227c94b.
 A stage removes as many tokens as were planned, at most half of those present, so low rates are not reached.
 """
 
@@ -8,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from ..core.plan import Plan, merge, positions
-from ..core.reducer import Look, Reducer
+from ..core.reducer import Look, Reducer, Stage
 from ..core.view import View
 from .registry import register
 
@@ -23,6 +24,10 @@ class ToMe(Reducer):
     paper = "arXiv:2210.09461"
     look = Look("ToMe", "#6b2500", "v")
 
+    def __init__(self, stage: Stage, proportional: bool = True) -> None:
+        super().__init__(stage)
+        self.proportional = proportional
+
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape
         removed = min(max(view.planned - view.keep, 0), count // 2)  # a plan may rise again
@@ -33,10 +38,11 @@ class ToMe(Reducer):
         best, partner = (keys[:, even] @ keys[:, odd].transpose(1, 2)).max(-1)
         order = best.argsort(descending=True)
         source = order[:, :removed]
-        stays = order[:, removed:].sort().values  # those not merged keep their order, then come the partners
+        stays = order[:, removed:]  # first those not merged, in their order where there is a prefix, then the partners
+        stays = stays.sort().values if view.prefix else stays
         group = torch.empty(batch, count, dtype=torch.int64, device=keys.device)
         group[:, odd] = stays.shape[1] + positions(batch, count - best.shape[1], keys.device)
         into = stays.shape[1] + partner
         into = into.scatter(1, stays, positions(batch, stays.shape[1], keys.device))
         group[:, even] = into
-        return merge(view, group, count - source.shape[1])
+        return merge(view, group, count - source.shape[1], sizes=self.proportional)
