@@ -16,7 +16,7 @@ from ..hosts.checkpoints import check_numbers, load_content
 from ..weights import nano_path
 from .interaction import AdapterConfig
 from .mask_rcnn import DetectorConfig, MaskRCNN
-from .nano import NANO, NAME
+from .nano import NAME, NANO
 
 UNUSED = re.compile(r"backbone\.(cls_token|norm\.\w+|head\.\w+)")  # in published files, of the ViT that they began with
 COUNTED = "num_batches_tracked"  # of a batch norm; some files lack it, and nothing here reads it

@@ -9,7 +9,7 @@ Shapes: B images, G objects and D detections in an image, C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from .rpn import RPNHead
 class DetectorConfig:
     """The sizes of a detector, each with the published tiny model's value."""
 
-    backbone: AdapterConfig = AdapterConfig()
+    backbone: AdapterConfig = field(default_factory=AdapterConfig)
     channels: int = 256
     """of the pyramid"""
     hidden: int = 1024

@@ -8,7 +8,6 @@ Shapes: R boxes of all images, C classes, P channels of the pyramid.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
-from .boxes import STRIDES, assign, decode, encode, sample, suppress
+from .boxes import STRIDES, decode, suppress
 from .fpn import convolution
 
 STDS = (0.1, 0.1, 0.2, 0.2)

@@ -6,7 +6,6 @@ Shapes: B images, N patches, K tokens that are left, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -28,8 +27,6 @@ class SpreadingWalk(Walk):
         super().__init__(host, reducers, schedule, images, seed)
         self.rate = schedule.rate
         self.plans: list[Plan] = []
-        self.sizes = torch.ones(self.x.shape[:2], device=self.x.device)
-        """(B, K): how many patches each token stands for, whether or not attention counts it"""
 
     def spread(self) -> Tensor:
         """(B, N, C): for every patch the token that it is in; 0 for those that were dropped."""
@@ -39,7 +36,7 @@ class SpreadingWalk(Walk):
         return x
 
     def carry(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, K, C): once more into the same tokens; means weigh what they are of by its size."""
+        """(B, N, C) -> (B, K, C): once more into the same tokens, with the same shares."""
         with torch.autocast(x.device.type, enabled=False):
             for plan in self.plans:
                 x = plan.carry(x)
@@ -51,12 +48,5 @@ class SpreadingWalk(Walk):
             self.keep[block] = max(int(self.rate * self.planned), 1)
         plan = super()._decide(block, x, attended)
         if plan is not None:
-            self.plans.append(self._by_size(plan) if self.reducers[block].merges else plan)
+            self.plans.append(plan)
         return plan
-
-    def _by_size(self, plan: Plan) -> Plan:
-        """The plan with means that are weighted by size: the same, unless the method forgets sizes."""
-        group = plan.group.clamp(min=0)
-        sizes = self.sizes.masked_fill(plan.group < 0, 0.0)
-        self.sizes = torch.zeros(plan.kept.shape, device=sizes.device).scatter_add(1, group, sizes)
-        return plan if plan.share is None else replace(plan, share=sizes / self.sizes.gather(1, group))

@@ -10,7 +10,6 @@ Shapes: B images, G objects of an image.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Iterator
