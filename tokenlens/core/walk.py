@@ -53,18 +53,22 @@ class Walk:
         self.listened = {block - read_before(reducer) for block, reducer in reducers.items()}
         self.trace = Trace(self.x.shape[0], self.patches, self.x.device)
         self._contents: Tensor | None = None
+        self._attended: Attended | None = None
 
     def run(self) -> Tensor:
         """(B, T, C): the features after the last block."""
-        attended: Attended | None = None
         for i in range(self.host.blocks):
-            site = self.reducers[i].site if i in self.reducers else None
-            if site == "before_block":
-                self.x = self._reduced(i, self.x, attended)
-            attended = self._block(i, site)
-            if i in self.layers:
-                self.trace.features[i] = self.x[:, 0]
+            self.step(i)
         return self.host.finish(self.x, self.mass)
+
+    def step(self, i: int) -> None:
+        """Run block i, and the reducer that stands at it."""
+        site = self.reducers[i].site if i in self.reducers else None
+        if site == "before_block":
+            self.x = self._reduced(i, self.x, self._attended)
+        self._attended = self._block(i, site)
+        if i in self.layers:
+            self.trace.features[i] = self.x[:, 0]
 
     def _block(self, i: int, site: str | None) -> Attended | None:
         """Run a block, and ask the reducer that stands inside it; what was attended, where somebody listens."""
