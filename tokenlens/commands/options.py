@@ -79,6 +79,8 @@ _EXAMPLES = {
     "blocks": "3,6,9",
     "keep": "98/49/24",
     "batch size": "1,32",
+    "ratio": "0.3,0.5",
+    "steps": "0,10,25",
 }
 
 
