@@ -48,16 +48,17 @@ def reduce(
 
     Returns:
         A module from images (B, 3, H, W) float to logits, with `trace(images)`. Of a diffusers pipeline or denoiser,
-        what `tokenlens.synthesis.reduced.reduce_denoiser` returns, whose options these are: it is not copied, and
+        what `tokenlens.synthesis.reduce.reduce_denoiser` returns, whose options these are: it is not copied, and
         reduced until `remove()` or the end of a `with`.
 
     Raises:
         BadInput: an unsupported model, an unknown method or option, or rates and blocks that make no schedule.
     """
     if is_diffusers(vit):
-        from .synthesis.reduced import reduce_denoiser
+        from .synthesis.reduce import reduce_denoiser
 
-        if (keep_rate, keep, remove, decreasing, tuple(np.atleast_1d(blocks))) != (None, None, None, False, STUDY_BLOCKS):
+        of_vits = (keep_rate, keep, remove, decreasing, tuple(np.atleast_1d(blocks)))
+        if of_vits != (None, None, None, False, STUDY_BLOCKS):
             raise BadInput("a diffusion model's blocks are reduced by one ratio; say ratio=0.5, and max_downsample")
         return reduce_denoiser(vit, method, seed=seed, **options)  # type: ignore[return-value]
     host = host_of(vit)

@@ -20,7 +20,8 @@ import tokenlens
 from tokenlens.core.plan import positions
 from tokenlens.core.reducer import Stage
 from tokenlens.extraction.batch import canonical
-from tokenlens.synthesis.reduced import ReducedDenoiser, method_of
+from tokenlens.synthesis.reduce import method_of
+from tokenlens.synthesis.reduced import ReducedDenoiser
 from tokenlens.synthesis.view import LatentView
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
@@ -61,7 +62,7 @@ def asked(setting: str) -> tuple[str, dict[str, Any], torch.Generator | None]:
 
 def reduced(model: Any, setting: str, **more: Any) -> ReducedDenoiser:
     name, settings, generator = asked(setting)
-    made: Any = tokenlens.reduce(model, name, **settings, **more)
+    made: Any = tokenlens.reduce(model, name, **settings, **more)  # of an even batch: of an odd one nothing is drawn
     made.generator = generator
     return made
 
@@ -70,8 +71,9 @@ def same_partition(a: NDArray[Any], b: NDArray[Any]) -> bool:
     return torch.equal(canonical(torch.from_numpy(a.astype(np.int64))), canonical(torch.from_numpy(b.astype(np.int64))))
 
 
-def far(a: Any, b: Any) -> float:
-    return float(np.abs(np.asarray(a) - np.asarray(b)).max())
+def far(ours: Any, theirs: NDArray[Any]) -> float:
+    """The largest difference, as a share of the largest number where that is beyond 1."""
+    return float(np.abs(np.asarray(ours) - theirs).max() / max(1, np.abs(theirs).max()))
 
 
 @torch.no_grad()
@@ -90,9 +92,9 @@ def test_merge_and_spread(part: Open) -> None:
         plan = reducer(view)
         merged = plan.carry(x)
         wrong[setting] = far(plan.spread(merged), recorded[f"{setting}__unmerged"])
-        if name == "tome-sd":
-            wrong[f"{setting}, merged"] = far(merged, recorded[f"{setting}__merged"])
-        else:
+        # the published order of ToMe-SD's destinations is that of an unstable sort
+        wrong[f"{setting}, merged"] = far(np.sort(merged, 1), np.sort(recorded[f"{setting}__merged"], 1))
+        if name != "tome-sd":
             assert same_partition(plan.group.numpy(), recorded[f"{setting}__labels"]), setting
     wrong = {setting: much for setting, much in wrong.items() if not much < 1e-5}
     assert not wrong
@@ -144,7 +146,7 @@ def test_a_whole_pipeline(part: Open, golden: Path) -> None:
         latents = pipe(**given, num_inference_steps=STEPS, guidance_scale=GUIDANCE, output_type="latent").images
         image = vae.decode(latents / vae.config.scaling_factor).sample
         wrong[setting] = far(latents, recorded[f"{setting}__latents"])
-        shown = (image / 2 + 0.5).clamp(0, 1).numpy().reshape(recorded[f"{setting}__image"].shape)
+        shown = image.numpy()
         wrong[f"{setting}, image"] = far(shown, recorded[f"{setting}__image"])
         if made is not None:
             made.remove()

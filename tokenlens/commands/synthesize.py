@@ -33,7 +33,7 @@ COUNT = click.IntRange(min=1)
 @click.option("--guidance", type=float, help="1: none.  [default: the pipeline's]")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the noise, and of what a method draws.")
 @click.option("--batch-size", type=COUNT, default=1, show_default=True, help="Pictures at a time.")
-@click.option("--record-steps", default="all", show_default=True, help="Patterns of which steps: all, none, or 0,10,25.")
+@click.option("--record-steps", default="all", show_default=True, help="Patterns of: all, none, or 0,10,25.")
 @click.option("--device", type=DEVICE, default="auto", show_default=True, help="Where to compute.")
 @click.option(
     "--precision",
@@ -55,6 +55,6 @@ def synthesize(ratios: tuple[str, ...], record_steps: str, **settings: Any) -> N
     steps = words[record_steps] if record_steps in words else numbers(record_steps, int, "steps", ",")
     rates = numbers(",".join(ratios), float, "ratio", ",")
     if bad := [rate for rate in rates if not 0 <= rate < 1]:
-        raise BadInput(f"the ratio is {bad[0]:g}; it is the share of tokens that is removed, from 0 to below 1, as in 0.5")
+        raise BadInput(f"the ratio is {bad[0]:g}; it is the share of tokens removed, from 0 to below 1, as in 0.5")
     for line in Synthesis(ratios=rates, record_steps=steps, **settings).run():
         click.echo(line)

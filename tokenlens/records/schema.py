@@ -18,8 +18,9 @@ In a run of `tokenlens synthesize` kept, group and tokens_left have step and bra
 the denoiser, and which half of its batch.
 
 Coordinates: `image` (stable string ids, never row numbers), `stage` and `layer` (block indices), `patch` (row-major)
-with its `row` and `column`, `step` (calls of the denoiser, from 0) and `branch` ("unconditional", "conditional"). Attributes: the run's identity (`tokenlens.records.run`), `run` its name, `metrics`, the
-`place` where its images were, how they were loaded, and how far the run is (`images` planned, `written`, `complete`).
+with its `row` and `column`, `step` (calls of the denoiser, from 0) and `branch` ("unconditional", "conditional").
+Attributes: the run's identity (`tokenlens.records.run`), `run` its name, `metrics`, the `place` where its images were,
+how they were loaded, and how far the run is (`images` planned, `written`, `complete`).
 On disk also its `arrays`, of which every chunk is a file that ends with its checksum (CRC-32C); a `digest` of all
 attributes and of the arrays' metadata; and `resumed`, where it went on with other versions than it began with.
 

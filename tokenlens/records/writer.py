@@ -128,9 +128,9 @@ class RunWriter:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with scratch(self.folder, folder=True) as making:
             layers = self.attributes.get("layers", ()) if "feature" in first else ()
-            steps, branches = (self.attributes.get(name, ()) for name in ("steps", "branches"))
+            walks = [self.attributes.get(name, ()) for name in ("steps", "branches")]
             ids = np.asarray(self.ids, dtype=np.dtypes.StringDType())
-            fixed = coordinates(self.run.blocks, self.attributes["grid"], layers, steps, branches) | {"image": ("image", ids)}
+            fixed = coordinates(self.run.blocks, self.attributes["grid"], layers, *walks) | {"image": ("image", ids)}
             started = {"batch_size": self.batch_size, "written": 0, "complete": False}
             create(making, first, fixed, {**self.attributes, **started}, min(self.chunk, len(self.ids)))
             for file in making.rglob("*"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput, needed
@@ -79,3 +80,12 @@ def coarsened(finest: tuple[int, int], tokens: int) -> tuple[int, tuple[int, int
             "give sides that can be halved as often as the model halves them"
         )
     return factor, grid
+
+
+def on_finest(values: Tensor, factor: int, finest: tuple[int, int]) -> Tensor:
+    """(B, N) of a coarser grid -> (B, P): each patch has what the token over it has; (B,) as they are."""
+    if values.dim() == 1 or factor == 1:
+        return values
+    rows, columns = (torch.arange(side, device=values.device) // factor for side in finest)
+    wide = -(-finest[1] // factor)
+    return values[:, (rows[:, None] * wide + columns).flatten()]

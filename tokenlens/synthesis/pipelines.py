@@ -15,7 +15,11 @@ from ..hosts.checkpoints import digest_of
 from .denoiser import denoiser_of
 
 NANO = "nano"
-LIBRARIES = ("diffusers", "transformers", "stable_diffusion")  # whose classes a folder may name; others would be its own
+LIBRARIES = (
+    "diffusers",
+    "transformers",
+    "stable_diffusion",
+)  # whose classes a folder may name; others would be its own
 INDEX = "model_index.json"
 
 
@@ -46,9 +50,13 @@ def open_pipeline(where: str, device: torch.device, dtype: torch.dtype) -> Opene
     else:
         pipe = _from_files(where, dtype).to(device)
     defaults = {name: one.default for name, one in inspect.signature(pipe.__call__).parameters.items()}
-    lacking = [name for name in ("prompt", "num_inference_steps", "guidance_scale", "generator") if name not in defaults]
+    lacking = [
+        name for name in ("prompt", "num_inference_steps", "guidance_scale", "generator") if name not in defaults
+    ]
     if lacking:
-        raise BadInput(f"{where} is a {type(pipe).__name__}, which takes no {lacking[0]}; give one that draws from prompts")
+        raise BadInput(
+            f"{where} is a {type(pipe).__name__}, which takes no {lacking[0]}; give one that draws from prompts"
+        )
     pipe.set_progress_bar_config(disable=True)
     name = where.removeprefix("hf:").rstrip("/").rpartition("/")[2]
     digest = digest_of(denoiser_of(pipe).state_dict())[:16]
@@ -66,7 +74,9 @@ def _from_files(where: str, dtype: torch.dtype) -> Any:
         )  # fmt: skip
     except Exception as error:  # the hub, safetensors, transformers and diffusers fail in many ways
         reason = (str(error) or type(error).__name__).strip().split("\n")[0]
-        way_out = "download it where there is a network, and give the folder" if remote else "save it anew with diffusers"
+        way_out = (
+            "download it where there is a network, and give the folder" if remote else "save it anew with diffusers"
+        )
         raise BadInput(f"{where} cannot be opened as a diffusers pipeline ({reason:.200}); {way_out}") from error
 
 
@@ -83,7 +93,9 @@ def _check_folder(folder: Path) -> None:
     except (OSError, ValueError, AttributeError) as error:
         raise BadInput(f"{folder / INDEX} cannot be read ({error}); save the pipeline anew with diffusers") from error
     if strange:
-        raise BadInput(f"{folder / INDEX} names a class of its own ({strange[0]:.100}), and code from a file is not run")
+        raise BadInput(
+            f"{folder / INDEX} names a class of its own ({strange[0]:.100}), and code from a file is not run"
+        )
 
 
 def _known(name: str, value: Any) -> bool:

@@ -86,7 +86,9 @@ def prompts_of(where: str) -> Prompts:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise BadInput(f"{where} is no text in UTF-8 (byte {error.start}); give a text file with one prompt a line") from error
+        raise BadInput(
+            f"{where} is no text in UTF-8 (byte {error.start}); give a text file with one prompt a line"
+        ) from error
     return check(Prompts(path.stem, tuple(line.strip() for line in lines if line.strip())))
 
 

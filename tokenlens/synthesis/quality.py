@@ -64,7 +64,9 @@ def precision_recall(real: Features, drawn: Features, nearest: int = NEAREST) ->
     """
     real, drawn = _checked(real), _checked(drawn)
     if min(len(real), len(drawn)) <= nearest:
-        raise BadInput(f"{len(real)} real and {len(drawn)} drawn pictures do not have {nearest} neighbours each; give more")
+        raise BadInput(
+            f"{len(real)} real and {len(drawn)} drawn pictures do not have {nearest} neighbours each; give more"
+        )
     return _among(drawn, real, nearest), _among(real, drawn, nearest)
 
 
@@ -74,9 +76,7 @@ def _among(these: Features, of: Features, nearest: int) -> float:
         np.partition(_squares(of[first : first + ROWS], of), nearest, axis=1)[:, nearest]
         for first in range(0, len(of), ROWS)
     ])  # fmt: skip
-    inside = [
-        (_squares(these[first : first + ROWS], of) <= reach).any(1) for first in range(0, len(these), ROWS)
-    ]
+    inside = [(_squares(these[first : first + ROWS], of) <= reach).any(1) for first in range(0, len(these), ROWS)]
     return float(np.concatenate(inside).mean())
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -27,27 +26,11 @@ from ..core.trace import Trace
 from ..errors import BadInput
 from ..extraction.batch import canonical
 from ..methods import Method
-from ..methods import method as method_named
-from .denoiser import blocks_of, coarsened, denoiser_of, finest_grid
-from .tome_sd import TOME_SD
+from .denoiser import blocks_of, coarsened, finest_grid, on_finest
 from .view import LatentView
 
 Arrays = dict[str, NDArray[Any]]
 MOST_PATCHES = 2**15 - 1  # that the schema's int16 numbers
-
-
-def method_of(name: str) -> Method:
-    """A registered method, or ToMe-SD.
-
-    Raises:
-        BadInput: it cannot decide in a denoiser.
-    """
-    chosen = TOME_SD if name == TOME_SD.name else method_named(name)
-    if chosen.reducer.trained:
-        raise BadInput(f"{name} has parameters of its own, which nobody trained in a denoiser; take one without")
-    if chosen.reducer.adaptive:
-        raise BadInput(f"{name} leaves another number of tokens in every image, which a denoiser's attention cannot know")
-    return chosen
 
 
 class Site:
@@ -65,9 +48,10 @@ class ReducedDenoiser:
     """A method in a denoiser, until `remove`, or until the end of a `with`.
 
     Example:
+        >>> import tokenlens
         >>> from tokenlens.synthesis.nano import nano_pipeline
         >>> pipe = nano_pipeline()
-        >>> with reduce_denoiser(pipe, "atc-average", ratio=0.5, record_steps=None) as reduced:
+        >>> with tokenlens.reduce(pipe, "atc-average", ratio=0.5, record_steps=None) as reduced:
         ...     pictures = pipe("a striped disc", num_inference_steps=2).images
         >>> reduced.take(images=1)["group"].shape
         (1, 2, 2, 3, 784)
@@ -84,7 +68,7 @@ class ReducedDenoiser:
         seed: int,
         record_steps: Collection[int] | None,
     ) -> None:
-        """See `reduce_denoiser`; `layers` are those of attn1, attn2 and ff around which tokens are merged."""
+        """See `reduce.reduce_denoiser`; `layers` are those of attn1, attn2 and ff around which tokens are merged."""
         self.denoiser, self.method, self.options = denoiser, method, dict(options)
         self.ratio, self.max_downsample, self.layers, self.seed = ratio, max_downsample, tuple(layers), seed
         self.record_steps = record_steps
@@ -150,7 +134,9 @@ class ReducedDenoiser:
         steps = self._recorded
         self.restart()
         if not steps or not steps[0]:
-            raise BadInput("no step was recorded; name steps with record_steps, below the number that the pipeline makes")
+            raise BadInput(
+                "no step was recorded; name steps with record_steps, below the number that the pipeline makes"
+            )
         latents = len(next(iter(steps[0].values())).patch)
         if latents % images:
             raise BadInput(f"{latents} latents went through the denoiser, which are not those of {images} pictures")
@@ -159,7 +145,9 @@ class ReducedDenoiser:
         def gathered(part: Callable[[Trace], Tensor]) -> NDArray[Any]:
             found = torch.stack(
                 [
-                    torch.stack([_on_finest(part(trace)[:, 0], self._factors[n], finest) for n, trace in step.items()], 1)
+                    torch.stack(
+                        [on_finest(part(trace)[:, 0], self._factors[n], finest) for n, trace in step.items()], 1
+                    )
                     for step in steps
                 ]
             )  # steps, B, stages, ...
@@ -208,8 +196,10 @@ class ReducedDenoiser:
         keep = count - int(count * self.ratio)
         if keep < count:
             if keep < 2:
-                raise BadInput(f"ratio {self.ratio:g} leaves {keep} of the {count} tokens of {site.name}, and a pattern "
-                               "needs 2; give a smaller ratio")  # fmt: skip
+                raise BadInput(
+                    f"ratio {self.ratio:g} leaves {keep} of the {count} tokens of {site.name}, and a pattern needs 2; "
+                    "give a smaller ratio"
+                )
             given = args[0] if args else kwargs["hidden_states"]
             with torch.autocast(x.device.type, enabled=False):
                 site.plan = self._reducer(site, count, keep, grid)(self._view(site, x, given, keep, grid))
@@ -271,62 +261,3 @@ def _numbered(denoiser: nn.Module) -> list[tuple[tuple[int, str], nn.Module]]:
 
 def _bound(hook: Callable[..., Any], site: Site) -> Callable[..., Any]:
     return lambda *given: hook(site, *given)
-
-
-def _on_finest(values: Tensor, factor: int, finest: tuple[int, int]) -> Tensor:
-    """(B, N) of a coarser grid -> (B, P): each patch has what the token over it has; (B,) as they are."""
-    if values.dim() == 1 or factor == 1:
-        return values
-    rows, columns = (torch.arange(side, device=values.device) // factor for side in finest)
-    wide = -(-finest[1] // factor)
-    return values[:, (rows[:, None] * wide + columns).flatten()]
-
-
-def reduce_denoiser(
-    model: Any,
-    method: str = "atc-average",
-    *,
-    ratio: float = 0.5,
-    max_downsample: int = 1,
-    attention: bool = True,
-    cross_attention: bool = False,
-    mlp: bool = False,
-    seed: int = 0,
-    record_steps: Collection[int] | None = (),
-    **options: Any,
-) -> ReducedDenoiser:
-    """Put a token reduction method into a diffusers pipeline or its denoiser, until it is removed.
-
-    Args:
-        model: a pipeline, or its U-Net (`UNet2DConditionModel`: SD 1.x, 2.x, SDXL) or transformer of the same blocks
-            (DiT, PixArt); its weights and classes stay as they are.
-        method: a registered name without parameters of its own, or tome-sd.
-        ratio: share of a block's tokens that is removed, from 0 to below 1: N - int(N ratio) stay.
-        max_downsample: reduce in blocks whose grid is at most so many times coarser than the finest; 1: those of full
-            resolution.
-        attention: around self-attention.
-        cross_attention: around cross-attention too.
-        mlp: around the MLP too.
-        seed: of whatever is drawn at random.
-        record_steps: calls of the denoiser, from 0 on, whose patterns are kept for `take`; None: all.
-        **options: of the method.
-
-    Raises:
-        BadInput: a model that is not understood or is reduced already, an unknown method or option, a ratio that
-            cannot be.
-    """
-    denoiser = denoiser_of(model)
-    if not isinstance(ratio, int | float) or not 0 <= ratio < 1:
-        raise BadInput(f"the ratio is {ratio!r}; it is the share of tokens that is removed, from 0 to below 1, as in 0.5")
-    if max_downsample < 1:
-        raise BadInput(f"max_downsample is {max_downsample}; 1 reduces at full resolution, 2 one level below too")
-    if any(getattr(hook, "__self__", None).__class__ is ReducedDenoiser for hook in denoiser._forward_pre_hooks.values()):
-        raise BadInput(f"this {type(denoiser).__name__} is reduced already; remove that first, or use `with`")
-    layers = [name for name, on in (("attn1", attention), ("attn2", cross_attention), ("ff", mlp)) if on]
-    if not layers:
-        raise BadInput("there is no layer to merge around; leave attention on, or say cross_attention or mlp")
-    chosen = method_of(method)
-    settings = chosen.options(options)
-    if chosen.reducer.family == "none":
-        ratio = 0.0
-    return ReducedDenoiser(denoiser, chosen, settings, ratio, max_downsample, layers, seed, record_steps)

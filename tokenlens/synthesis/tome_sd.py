@@ -31,7 +31,7 @@ class ToMeSD(Reducer):
         demand(sy >= 1, "sy", sy, "1 or more")
         self.sx, self.sy, self.rand = sx, sy, rand
         self.generator: torch.Generator | None = None
-        """what the published code draws one grid for all from, where the batch is even; None: see `Departs`"""
+        """what the published code draws one grid for all from; None: see `Departs`"""
 
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape
@@ -64,10 +64,12 @@ class ToMeSD(Reducer):
         place = place[: down * self.sy, : right * self.sx].reshape(down, self.sy, right, self.sx)
         cells = place.transpose(1, 2).reshape(down * right, -1)
         batch = len(view.patch)
-        if not self.rand or (self.generator is not None and batch % 2):
+        if not self.rand:
             which = torch.zeros_like(cells[:, 0]).expand(batch, -1)
         elif self.generator is not None:
-            drawn = torch.randint(cells.shape[1], (down, right, 1), generator=self.generator, device=self.generator.device)
+            drawn = torch.randint(
+                cells.shape[1], (down, right, 1), generator=self.generator, device=self.generator.device
+            )
             which = drawn.to(cells.device).flatten().expand(batch, -1)
         else:
             which = view.draw()[:, cells].argmax(-1)

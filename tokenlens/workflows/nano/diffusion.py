@@ -102,7 +102,9 @@ def save(unet: UNet2DConditionModel, out: Path, each: int) -> None:
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--cache", type=click.Path(path_type=Path), default="nano-shapes.npy", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default="nano-diffusion.safetensors", show_default=True)
-def main(minutes: float, images: int, batch: int, rate: float, samples: int, device: str, cache: Path, out: Path) -> None:
+def main(
+    minutes: float, images: int, batch: int, rate: float, samples: int, device: str, cache: Path, out: Path
+) -> None:
     """Train the embedded diffusion model and write its weights."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.manual_seed(0)
