@@ -56,7 +56,7 @@ class Synthesis:
         half = self.precision == "float16" or (self.precision == "auto" and device.type == "cuda")
         check_folder(self.out, "pictures")
         planned = self._planned()
-        prompts = prompts_of(self.prompts or ("shapes" if self.pipeline == NANO else "imagenet"))
+        prompts = prompts_of(self.prompts or ("shapes" if self.pipeline.partition(":")[0] == NANO else "imagenet"))
         pictures = prompts.pictures(self.per_class, self.limit)
         opened = open_pipeline(self.pipeline, device, torch.float16 if half else torch.float32)
         for name, ratio in planned:

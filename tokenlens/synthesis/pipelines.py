@@ -12,6 +12,7 @@ import torch
 
 from ..errors import BadInput, needed
 from ..hosts.checkpoints import digest_of
+from ..weights import nano_path
 from .denoiser import denoiser_of
 
 NANO = "nano"
@@ -37,18 +38,14 @@ class Opened:
 
 
 def open_pipeline(where: str, device: torch.device, dtype: torch.dtype) -> Opened:
-    """Open nano, a folder, or hf:owner/name. Code that a folder names is not run.
+    """Open nano, nano:FILE with weights of one's own, a folder, or hf:owner/name. Code that a folder names is not run.
 
     Raises:
         BadInput: there is none, it cannot be read or fetched, takes no prompts, or its denoiser is not understood.
     """
     needed("diffusers", "synthesis", "image synthesis")
-    if where == NANO:
-        from .nano import nano_pipeline
-
-        pipe: Any = nano_pipeline().to(device, dtype)
-    else:
-        pipe = _from_files(where, dtype).to(device)
+    kind, _, file = where.partition(":")
+    pipe: Any = (_nano(file) if kind == NANO else _from_files(where)).to(device, dtype)
     defaults = {name: one.default for name, one in inspect.signature(pipe.__call__).parameters.items()}
     lacking = [
         name for name in ("prompt", "num_inference_steps", "guidance_scale", "generator") if name not in defaults
@@ -58,19 +55,31 @@ def open_pipeline(where: str, device: torch.device, dtype: torch.dtype) -> Opene
             f"{where} is a {type(pipe).__name__}, which takes no {lacking[0]}; give one that draws from prompts"
         )
     pipe.set_progress_bar_config(disable=True)
-    name = where.removeprefix("hf:").rstrip("/").rpartition("/")[2]
+    name = NANO if kind == NANO else where.removeprefix("hf:").rstrip("/").rpartition("/")[2]
     digest = digest_of(denoiser_of(pipe).state_dict())[:16]
     return Opened(pipe, name, digest, int(defaults["num_inference_steps"]), float(defaults["guidance_scale"]))
 
 
-def _from_files(where: str, dtype: torch.dtype) -> Any:
+def _nano(file: str) -> Any:
+    from . import nano
+
+    try:
+        return nano.nano_pipeline(Path(file) if file else nano_path("nano-diffusion"))
+    except Exception as error:  # of safetensors, torch and the file system
+        raise BadInput(
+            f"the nano pipeline cannot be had from {file or 'the package'} ({str(error).split(chr(10))[0]:.200}); "
+            "train weights with python -m tokenlens.workflows.nano.diffusion, and give them as nano:FILE"
+        ) from error
+
+
+def _from_files(where: str) -> Any:
     diffusers = needed("diffusers", "synthesis", "image synthesis")
     place, remote = where.removeprefix("hf:"), where.startswith("hf:")
     if not remote:
         _check_folder(Path(place))
     try:
         return diffusers.DiffusionPipeline.from_pretrained(
-            place, torch_dtype=dtype, use_safetensors=True, local_files_only=not remote, safety_checker=None,
+            place, use_safetensors=True, local_files_only=not remote, safety_checker=None
         )  # fmt: skip
     except Exception as error:  # the hub, safetensors, transformers and diffusers fail in many ways
         reason = (str(error) or type(error).__name__).strip().split("\n")[0]

@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from ..weights import ARCHITECTURE, NANO, nano_path
 
+SIDE: int = NANO["img_size"]
+
 
 @cache
 def _judge(device: torch.device) -> nn.Module:
@@ -30,8 +32,8 @@ def recognise(pictures: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Features (B, 64) float32, the pooled tokens before the head, and the classes (B,) int64 that it tells.
     """
-    judge, side = _judge(pictures.device), NANO["img_size"]
-    resized = functional.interpolate(pictures.float(), (side, side), mode="bicubic", antialias=True)
+    judge = _judge(pictures.device)
+    resized = functional.interpolate(pictures.float(), (SIDE, SIDE), mode="bicubic", antialias=True)
     tokens = judge.forward_features(resized.clamp(0, 255) / 127.5 - 1)  # type: ignore[operator]
     features = judge.forward_head(tokens, pre_logits=True)  # type: ignore[operator]
     return features, judge.head(features).argmax(-1)  # type: ignore[operator]

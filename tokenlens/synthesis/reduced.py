@@ -50,7 +50,8 @@ class ReducedDenoiser:
     Example:
         >>> import tokenlens
         >>> from tokenlens.synthesis.nano import nano_pipeline
-        >>> pipe = nano_pipeline()
+        >>> from tokenlens.weights import nano_path
+        >>> pipe = nano_pipeline(nano_path("nano-diffusion"))
         >>> with tokenlens.reduce(pipe, "atc-average", ratio=0.5, record_steps=None) as reduced:
         ...     pictures = pipe("a striped disc", num_inference_steps=2).images
         >>> reduced.take(images=1)["group"].shape

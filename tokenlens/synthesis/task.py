@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 RUNS = "runs"  # the folder of patterns beside those of pictures
 TIMINGS = "timings.csv"
+ABOUT = "about.json"  # what the pictures of a folder are, once all are there
 COLUMNS = ("picture", "prompt", "seed", "seconds", "deciding", "flagged")
 BRANCHES = ("unconditional", "conditional")
 
@@ -188,11 +190,23 @@ class Task:
                 bar.update(len(batch))
         if writer is not None and not writer.complete:
             writer.finish({})
+        self._tell(folder, rows)
         seconds, deciding = (np.array([float(row[name]) for row in rows]) for name in ("seconds", "deciding"))
         return Synthesized(
             folder, self.reduced.method.name, self.reduced.ratio, len(rows), len(rows) - start, float(seconds.mean()),
             float(deciding.sum() / seconds.sum()), _size(writer) / len(rows), sum(int(row["flagged"]) for row in rows),
         )  # fmt: skip
+
+    def _tell(self, folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+        """Say beside the pictures what they are, for whoever judges them."""
+        facts = self.reduced.method.facts()
+        about = {
+            "model": self.opened.name, "method": self.reduced.method.name, "ratio": self.reduced.ratio,
+            "prompts": self.prompts.name, "pictures": len(rows),
+            "seconds": float(np.mean([float(row["seconds"]) for row in rows])),
+            **{name: facts[name] for name in ("family", "label", "color", "marker", "order")},
+        }  # fmt: skip
+        write(folder / ABOUT, json.dumps(about, indent=1) + "\n")
 
 
 def save(image: Image.Image, path: Path) -> None:
