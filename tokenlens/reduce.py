@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from .core.host import Host, host_of
@@ -16,6 +17,7 @@ from .core.schedule import STUDY_BLOCKS, schedule
 from .errors import BadInput
 from .methods.registry import Method, methods
 from .methods.registry import method as method_named
+from .synthesis.denoiser import is_diffusers
 
 
 def reduce(
@@ -45,11 +47,20 @@ def reduce(
         **options: of the method.
 
     Returns:
-        A module from images (B, 3, H, W) float to logits, with `trace(images)`.
+        A module from images (B, 3, H, W) float to logits, with `trace(images)`. Of a diffusers pipeline or denoiser,
+        what `tokenlens.synthesis.reduce.reduce_denoiser` returns, whose options these are: it is not copied, and
+        reduced until `remove()` or the end of a `with`.
 
     Raises:
         BadInput: an unsupported model, an unknown method or option, or rates and blocks that make no schedule.
     """
+    if is_diffusers(vit):
+        from .synthesis.reduce import reduce_denoiser
+
+        of_vits = (keep_rate, keep, remove, decreasing, tuple(np.atleast_1d(blocks)))
+        if of_vits != (None, None, None, False, STUDY_BLOCKS):
+            raise BadInput("a diffusion model's blocks are reduced by one ratio; say ratio=0.5, and max_downsample")
+        return reduce_denoiser(vit, method, seed=seed, **options)  # type: ignore[return-value]
     host = host_of(vit)
     if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
         raise BadInput(f"the seed is {seed!r}; give 0 or more, a whole number below 2**63")
