@@ -133,7 +133,7 @@ class TimmEva(TimmVisionTransformer):
 
     def _check(self) -> None:
         super()._check()
-        if not isinstance(self.model.rope, (*KINDS, type(None))):
+        if type(self.model.rope) not in (*KINDS, type(None)):
             kind = type(self.model.rope).__name__
             raise BadInput(f"{self.name} has positions of a {kind}, not timm's own; supported: {self.supported}")
 

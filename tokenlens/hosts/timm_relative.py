@@ -46,12 +46,12 @@ def told(attention: Any, projected: Tensor) -> nn.Module:
 
 
 class _Split:
-    """The forward of timm's blocks. Modifications: a bias of what is there, an ear, what stands in the middle."""
+    """Timm's forward. Modifications: a bias of what is there, an ear, and what stands in the middle."""
 
-    def forward(
+    def walked(
         self: Any,
         x: Tensor,
-        shared: Tensor | None = None,
+        shared: Tensor | None,
         bias: Tensor | None = None,
         mask: Tensor | None = None,
         ear: Ear | None = None,
@@ -77,14 +77,26 @@ class _Split:
 
 
 class SplitBeitBlock(_Split, Scaled, beit.Block):
-    """BEiT's."""
+    """BEiT's, with its name for what all blocks share."""
+
+    def forward(self, x: Tensor, shared_rel_pos_bias: Tensor | None = None, *added: Any, **given: Any) -> Tensor:
+        """As `walked`."""
+        return self.walked(x, shared_rel_pos_bias, *added, **given)
 
 
-class SplitRelPosBlock(_Split, Layered, RelPosBlock):
+class _SplitRelPos(_Split):
+    """Those of the others, with theirs."""
+
+    def forward(self, x: Tensor, shared_rel_pos: Tensor | None = None, *added: Any, **given: Any) -> Tensor:
+        """As `walked`."""
+        return self.walked(x, shared_rel_pos, *added, **given)
+
+
+class SplitRelPosBlock(_SplitRelPos, Layered, RelPosBlock):
     """That of timm's ViTs of relative positions."""
 
 
-class SplitResPostRelPosBlock(_Split, PostNorm, ResPostRelPosBlock):
+class SplitResPostRelPosBlock(_SplitRelPos, PostNorm, ResPostRelPosBlock):
     """The same with its norms behind."""
 
 
