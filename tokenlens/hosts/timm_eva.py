@@ -20,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 
 from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear, Tokens, host
-from ..core.positions import Rotary
 from ..errors import BadInput
 from .timm_attention import Given, attended_after, fused, normed, twin
 from .timm_halves import PostNorm, Scaled
@@ -150,7 +149,7 @@ class TimmEva(TimmVisionTransformer):
         i: int,
         x: Tensor,
         mask: Tensor | None,
-        positions: Rotary | None,
+        positions: Any,
         ear: Ear | None = None,
         between: Between | None = None,
         decide: Decide | None = None,

@@ -33,9 +33,9 @@ from .timm_vit import TimmVisionTransformer, weights_of
 
 def own_bias(attention: Any) -> Tensor | None:
     """(1, H, T, T): what an attention adds by itself."""
-    if isinstance(attention, RelPosAttention):
-        return None if attention.rel_pos is None else attention.rel_pos.get_bias()
-    return None if attention.relative_position_bias_table is None else attention._get_rel_pos_bias()
+    if type(attention) is beit.Attention:
+        return None if attention.relative_position_bias_table is None else attention._get_rel_pos_bias()
+    return None if attention.rel_pos is None else attention.rel_pos.get_bias()
 
 
 def told(attention: Any, projected: Tensor) -> nn.Module:
@@ -153,7 +153,7 @@ class TimmRelative(TimmVisionTransformer):
         i: int,
         x: Tensor,
         mask: Tensor | None,
-        positions: Biases,
+        positions: Any,
         ear: Ear | None = None,
         between: Between | None = None,
         decide: Decide | None = None,
