@@ -52,8 +52,10 @@ def check(name: str) -> None:
     vit, images = small(name), pixels()
     expected = vit(images)
     for method, rate in (("none", 0.5), ("tome", 1.0)):
-        logits, trace = tokenlens.reduce(vit, method, rate, blocks=(0, 1)).trace(images)
+        model = tokenlens.reduce(vit, method, rate, blocks=(0, 1))
+        logits, trace = model.trace(images)
         assert torch.equal(logits, expected) and trace.kept.all()
+        assert torch.equal(model.vit(images), expected)  # what is in it can still be called as timm does
     host = host_of(vit)
     assert host.has_positions == (vit.rope is not None) and host.has_class_token == (vit.cls_token is not None)
     reduced = tokenlens.reduce(vit, "tome", blocks=(0, 1), keep=(12, 8))

@@ -12,9 +12,13 @@ import tokenlens
 from tokenlens.core.host import host_of
 from tokenlens.core.plan import Plan, merge, select
 from tokenlens.core.positions import Biases
+from tokenlens.core.reduced_vit import ReducedViT
+from tokenlens.core.reducer import Reducer, Stage
+from tokenlens.core.schedule import schedule
 from tokenlens.core.view import View
 from tokenlens.errors import BadInput
 from tokenlens.extraction.flops import gflops
+from tokenlens.hosts.timm_relative import own_bias
 
 SHARED = "vit_srelpos_small_patch16_224"  # one table for all blocks
 NAMES = [*timm.list_models(module="beit"), *timm.list_models(module="vision_transformer_relpos")]
@@ -41,8 +45,10 @@ def test_a_registered_model_is_walked_as_timm_walks_it(name: str) -> None:
     vit, images = small(name), pixels()
     expected = vit(images)
     for method, rate in (("none", 0.5), ("tome", 1.0)):
-        logits, trace = tokenlens.reduce(vit, method, rate, blocks=(0, 1)).trace(images)
+        model = tokenlens.reduce(vit, method, rate, blocks=(0, 1))
+        logits, trace = model.trace(images)
         assert torch.equal(logits, expected) and trace.kept.all()
+        assert torch.equal(model.vit(images), expected)  # what is in it can still be called as timm does
     host = host_of(vit)
     assert host.has_class_token == (vit.cls_token is not None)
     reduced = tokenlens.reduce(vit, "random", blocks=(0, 1), keep=(12, 8))
@@ -64,21 +70,14 @@ def test_pruning_is_exact(name: str) -> None:
     tokens: Any = host.embed(images)
     logits, trace = tokenlens.reduce(vit, "random", blocks=(1,)).trace(images)
     x, patch = vit.blocks[0](tokens.x, tokens.positions.shared), trace.patch + host.prefix
-    block, attn = vit.blocks[1], vit.blocks[1].attn
-    both = {"table": getattr(attn, "_get_rel_pos_bias", None) or (attn.rel_pos.get_bias if attn.rel_pos else None)}
-    table = both["table"]() if both["table"] else tokens.positions.shared
+    block = vit.blocks[1]
+    own = own_bias(block.attn)
+    table = tokens.positions.shared if own is None else own
+    block.attn.rel_pos = block.attn.relative_position_bias_table = None  # timm adds what it is handed, and nothing else
     out = []
     for image, rows in enumerate(patch):
         there = torch.cat([torch.arange(host.prefix), rows])
-        bias = table[:, :, there][:, :, :, there]
-        if hasattr(attn, "rel_pos"):
-            own, attn.rel_pos = attn.rel_pos, None
-            out.append(block(x[image, there][None], bias))
-            attn.rel_pos = own
-        else:
-            own, attn.relative_position_bias_table = attn.relative_position_bias_table, None
-            out.append(block(x[image, there][None], bias))
-            attn.relative_position_bias_table = own
+        out.append(block(x[image, there][None], table[:, :, there][:, :, :, there]))
     torch.testing.assert_close(logits, vit.forward_head(vit.norm(torch.cat(out))))
 
 
@@ -104,10 +103,6 @@ def test_biases_of_merged_tokens_are_means_over_their_members() -> None:
 
 @torch.no_grad()
 def test_what_a_reducer_sees_is_what_attention_makes() -> None:
-    from tokenlens.core.reduced_vit import ReducedViT
-    from tokenlens.core.reducer import Reducer, Stage
-    from tokenlens.core.schedule import schedule
-
     for name in ("beit_base_patch16_224", "vit_relpos_base_patch16_cls_224"):
         vit: Any = small(name)
         seen: dict[str, Tensor] = {}

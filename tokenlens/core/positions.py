@@ -123,7 +123,7 @@ class Biases:
         """Those of the new tokens."""
         if rule == "rotation":
             raise BadInput("position=rotation is for positions that rotate and not for biases; take mean or member")
-        state = positions(*x.shape[:2], x.device) if self.state is None else self.state
+        state = positions(x.shape[0], x.shape[1], x.device) if self.state is None else self.state
         if rule == "member" or (plan.share is None and plan.weights is None):  # then each is one old token
             return Biases(self.count, self.shared, gather(state, nearest_member(plan, x)))
         shares = nn.functional.one_hot(state, self.count).to(x.dtype) if state.dim() == 2 else state

@@ -20,7 +20,6 @@ from torch.utils.checkpoint import checkpoint
 
 from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear, Tokens, host
-from ..core.positions import Rotary
 from ..errors import BadInput
 from .timm_attention import Given, attended_after, fused, normed, twin
 from .timm_halves import PostNorm, Scaled
@@ -133,7 +132,7 @@ class TimmEva(TimmVisionTransformer):
 
     def _check(self) -> None:
         super()._check()
-        if not isinstance(self.model.rope, (*KINDS, type(None))):
+        if type(self.model.rope) not in (*KINDS, type(None)):
             kind = type(self.model.rope).__name__
             raise BadInput(f"{self.name} has positions of a {kind}, not timm's own; supported: {self.supported}")
 
@@ -150,7 +149,7 @@ class TimmEva(TimmVisionTransformer):
         i: int,
         x: Tensor,
         mask: Tensor | None,
-        positions: Rotary | None,
+        positions: Any,
         ear: Ear | None = None,
         between: Between | None = None,
         decide: Decide | None = None,

@@ -33,9 +33,9 @@ from .timm_vit import TimmVisionTransformer, weights_of
 
 def own_bias(attention: Any) -> Tensor | None:
     """(1, H, T, T): what an attention adds by itself."""
-    if isinstance(attention, RelPosAttention):
-        return None if attention.rel_pos is None else attention.rel_pos.get_bias()
-    return None if attention.relative_position_bias_table is None else attention._get_rel_pos_bias()
+    if type(attention) is beit.Attention:
+        return None if attention.relative_position_bias_table is None else attention._get_rel_pos_bias()
+    return None if attention.rel_pos is None else attention.rel_pos.get_bias()
 
 
 def told(attention: Any, projected: Tensor) -> nn.Module:
@@ -46,12 +46,12 @@ def told(attention: Any, projected: Tensor) -> nn.Module:
 
 
 class _Split:
-    """The forward of timm's blocks. Modifications: a bias of what is there, an ear, what stands in the middle."""
+    """Timm's forward. Modifications: a bias of what is there, an ear, and what stands in the middle."""
 
-    def forward(
+    def walked(
         self: Any,
         x: Tensor,
-        shared: Tensor | None = None,
+        shared: Tensor | None,
         bias: Tensor | None = None,
         mask: Tensor | None = None,
         ear: Ear | None = None,
@@ -77,14 +77,26 @@ class _Split:
 
 
 class SplitBeitBlock(_Split, Scaled, beit.Block):
-    """BEiT's."""
+    """BEiT's, with its name for what all blocks share."""
+
+    def forward(self, x: Tensor, shared_rel_pos_bias: Tensor | None = None, *added: Any, **given: Any) -> Tensor:
+        """As `walked`."""
+        return self.walked(x, shared_rel_pos_bias, *added, **given)
 
 
-class SplitRelPosBlock(_Split, Layered, RelPosBlock):
+class _SplitRelPos(_Split):
+    """Those of the others, with theirs."""
+
+    def forward(self, x: Tensor, shared_rel_pos: Tensor | None = None, *added: Any, **given: Any) -> Tensor:
+        """As `walked`."""
+        return self.walked(x, shared_rel_pos, *added, **given)
+
+
+class SplitRelPosBlock(_SplitRelPos, Layered, RelPosBlock):
     """That of timm's ViTs of relative positions."""
 
 
-class SplitResPostRelPosBlock(_Split, PostNorm, ResPostRelPosBlock):
+class SplitResPostRelPosBlock(_SplitRelPos, PostNorm, ResPostRelPosBlock):
     """The same with its norms behind."""
 
 
@@ -141,7 +153,7 @@ class TimmRelative(TimmVisionTransformer):
         i: int,
         x: Tensor,
         mask: Tensor | None,
-        positions: Biases,
+        positions: Any,
         ear: Ear | None = None,
         between: Between | None = None,
         decide: Decide | None = None,

@@ -36,15 +36,14 @@ def places(rope: Any, grid: tuple[int, int]) -> Tensor:
     """(P, 2): the coordinates of the patches, in the embedding's own units and order."""
     if rope.training and rope.aug_active:
         raise BadInput("position=mean has no place for what moves positions at random in training; take member")
-    like = next(chain(rope.parameters(), rope.buffers()))
-    settings: dict[str, Any] = {"grid_indexing": rope.grid_indexing, "ndim": 2}
-    if isinstance(rope, RotaryEmbeddingCat):
-        names = ("grid_type", "ref_feat_shape", "grid_offset", "normalize_coords")
-        settings |= {name: getattr(rope, name) for name in names}
-    elif isinstance(rope, RotaryEmbeddingDinoV3):
-        names = ("grid_offset", "normalize_coords")
-        settings |= {"grid_type": "centered", **{name: getattr(rope, name) for name in names}}
-    return _build_grid(list(grid), device=like.device, **settings).reshape(-1, 2)
+    kind, like = type(rope), next(chain(rope.parameters(), rope.buffers()))
+    every = ("grid_offset", "normalize_coords", "grid_type", "ref_feat_shape")
+    names = every if kind is RotaryEmbeddingCat else every[:2] if kind is RotaryEmbeddingDinoV3 else ()
+    settings: dict[str, Any] = {name: getattr(rope, name) for name in names}
+    if kind is RotaryEmbeddingDinoV3:
+        settings["grid_type"] = "centered"
+    made = _build_grid(list(grid), grid_indexing=rope.grid_indexing, device=like.device, ndim=2, **settings)
+    return made.reshape(-1, 2)
 
 
 def rows_at(rope: Any, where: Tensor, block: int) -> Tensor:
@@ -52,17 +51,18 @@ def rows_at(rope: Any, where: Tensor, block: int) -> Tensor:
     first, second = (part[..., None, :] for part in _frequencies(rope, block))  # (1 or H, 1, D / 2)
     across = where[:, None, :, :, None]
     angles = across[..., 0, :] * first + across[..., 1, :] * second
-    half = not isinstance(rope, RotaryEmbeddingMixed) and getattr(rope, "rotate_half", True)
+    half = type(rope) is not RotaryEmbeddingMixed and getattr(rope, "rotate_half", True)
     return torch.cat([_rope_layout(angles.sin(), half), _rope_layout(angles.cos(), half)], -1)
 
 
 def _frequencies(rope: Any, block: int) -> tuple[Tensor, Tensor]:
     """By how much each angle grows with each coordinate: (1 or H, D / 2) twice."""
-    if isinstance(rope, RotaryEmbeddingMixed):
+    kind = type(rope)
+    if kind is RotaryEmbeddingMixed:
         first, second = rope.freqs[:, block].float()
         return first, second
-    if isinstance(rope, RotaryEmbeddingMRope):
+    if kind is RotaryEmbeddingMRope:
         return (rope.inv_freq * (rope.axis == 1))[None], (rope.inv_freq * (rope.axis == 2))[None]
-    bands = rope.bands if isinstance(rope, RotaryEmbeddingCat) else 2 * torch.pi / rope.periods
+    bands = rope.bands if kind is RotaryEmbeddingCat else 2 * torch.pi / rope.periods
     none = torch.zeros_like(bands)
     return torch.cat([bands, none])[None], torch.cat([none, bands])[None]

@@ -9,7 +9,7 @@ Shapes: B images, H heads, T tokens with the prefix, N patch tokens, C channels,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import timm
 import torch
@@ -70,7 +70,7 @@ class TimmVisionTransformer:
     has_positions = False
     modules: tuple[str, ...] = ("vision_transformer", "deit")
     """of timm, where these are registered"""
-    splits: Mapping[type[nn.Module], type[nn.Module]] = {Block: SplitBlock}
+    splits: ClassVar[Mapping[type[nn.Module], type[nn.Module]]] = {Block: SplitBlock}
     """the blocks that are understood, and how each can be called one more way"""
     attentions: tuple[type[nn.Module], ...] = (Attention,)
     embedding: type[nn.Module] = PatchEmbed
@@ -146,7 +146,7 @@ class TimmVisionTransformer:
         i: int,
         x: Tensor,
         mask: Tensor | None,
-        positions: Tensor | None,
+        positions: Any,
         ear: Ear | None = None,
         between: Between | None = None,
         decide: Decide | None = None,
