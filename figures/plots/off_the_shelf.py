@@ -2,7 +2,7 @@
 
 To the right, the patch tokens that are really left after the last block, the mean over images: methods that are asked
 for as many may leave more or fewer. Upwards, accuracy, and how far the class-token features of the last block are from
-those of the un-reduced model. A line is a method, its points what it was asked for, dashed where off the shelf most
+those of the un-reduced model. A line is a method, its points what it was asked for, hollow where off the shelf most
 tokens go at the first blocks; the star is the un-reduced model. Of several runs of a method at a rate, the one with the
 lowest seed is shown.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..source import Source
 
 METRIC = "procrustes"
-PANELS = {"accuracy": "accuracy (%)", "distance": "{} distance from the un-reduced model"}
+PANELS = {"accuracy": "accuracy (%)", "distance": "{} distance"}
 
 
 def numbers(source: Source, *, dataset: str | None = None, model: str | None = None) -> pd.DataFrame:
@@ -84,12 +84,12 @@ def draw(
     for ax, (value, label) in zip(made.subplots(1, 2), PANELS.items(), strict=True):
         for (method, schedule), line in rows.groupby(["method", "schedule"], sort=False):
             line, name = line.sort_values("tokens_left"), str(method)
-            dashes = (0, (4, 2)) if schedule == "decreasing" else style.linestyle(name)
+            inside = "white" if schedule == "decreasing" else style.color(name)
             ax.plot(line["tokens_left"], line[value], color=style.color(name), marker=style.marker(name),
-                    linestyle=dashes, label=style.label(name))  # fmt: skip
+                    markerfacecolor=inside, linestyle=style.linestyle(name), label=style.label(name))  # fmt: skip
         ax.set_xlabel("patch tokens left")
         ax.set_ylabel(label.format(METRICS[METRIC].label))
         ax.grid(axis="both")
     made.supxlabel(describe(select_setting(rows_of(source.runs), dataset, model)), fontsize="medium")
-    style.legend_of(made, rows["method"])
+    style.legend_of(made, rows["method"], above=True)
     return made
