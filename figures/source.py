@@ -122,4 +122,4 @@ class Source:
 
 def _maker(name: str) -> str:
     judged = "compare --findings"
-    return {"bench": "bench", "findings": judged, "truth": judged}.get(name, "compare")
+    return {"bench": "bench", "quality": "fid", "findings": judged, "truth": judged}.get(name, "compare")

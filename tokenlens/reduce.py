@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from .core.host import Host, host_of
@@ -14,8 +15,9 @@ from .core.reduced_vit import ReducedViT
 from .core.reducer import Stage
 from .core.schedule import STUDY_BLOCKS, schedule
 from .errors import BadInput
+from .methods.registry import Method, methods
 from .methods.registry import method as method_named
-from .methods.registry import methods
+from .synthesis.denoiser import is_diffusers
 
 
 def reduce(
@@ -45,36 +47,52 @@ def reduce(
         **options: of the method.
 
     Returns:
-        A module from images (B, 3, H, W) float to logits, with `trace(images)`.
+        A module from images (B, 3, H, W) float to logits, with `trace(images)`. Of a diffusers pipeline or denoiser,
+        what `tokenlens.synthesis.reduce.reduce_denoiser` returns, whose options these are: it is not copied, and
+        reduced until `remove()` or the end of a `with`.
 
     Raises:
         BadInput: an unsupported model, an unknown method or option, or rates and blocks that make no schedule.
     """
+    if is_diffusers(vit):
+        from .synthesis.reduce import reduce_denoiser
+
+        of_vits = (keep_rate, keep, remove, decreasing, tuple(np.atleast_1d(blocks)))
+        if of_vits != (None, None, None, False, STUDY_BLOCKS):
+            raise BadInput("a diffusion model's blocks are reduced by one ratio; say ratio=0.5, and max_downsample")
+        return reduce_denoiser(vit, method, seed=seed, **options)  # type: ignore[return-value]
     host = host_of(vit)
     if not isinstance(seed, Integral) or not 0 <= seed < 2**63:
         raise BadInput(f"the seed is {seed!r}; give 0 or more, a whole number below 2**63")
-    chosen = _method_for(method, host)
+    chosen = method_named(method)
     if keep_rate is None and keep is None and remove is None:
         keep_rate = 0.5
     settings = chosen.options(options)
+    _check_reading(chosen, settings, host)
     grid = host.grid
     asked = schedule(blocks, keep_rate, keep, remove, decreasing, depth=host.blocks)
     plan = chosen.reducer.schedule(asked, grid, **settings)
     patches = grid[0] * grid[1]
     reducers = {
-        block: chosen.reducer(Stage(index, block, count, patches, host.width, grid), **settings)
+        block: chosen.build(Stage(index, block, count, patches, host.width, grid), settings)
         for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
     made = getattr(host, "reduced", ReducedViT)
     return made(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)
 
 
-def _method_for(name: str, host: Host) -> Any:
-    chosen = method_named(name)
-    if "class token" in chosen.reducer.needs and not host.has_class_token:
+def _check_reading(chosen: Method, settings: dict[str, Any], host: Host) -> None:
+    """Refuse what the host does not have to read."""
+    if "class token" in chosen.reducer.needs and not host.has_class_token and settings.get("from_class") != "received":
         others = ", ".join(n for n, m in methods().items() if "class token" not in m.reducer.needs)
         raise BadInput(
-            f"{name} reads the attention of the class token, and {host.name} has none; "
-            f"methods that do without: {others}"
+            f"{chosen.name} reads the attention of the class token, and {host.name} has none; let "
+            "from_class=received stand in, the mean attention that each token receives, "
+            f"or take one of the methods that do without: {others}"
         )
-    return chosen
+    for name in ("keys", "position"):
+        if name in settings and not host.has_positions:
+            raise BadInput(
+                f"option {name} is about positions that attention reads, and {host.name} adds them to its tokens once; "
+                "leave the option out"
+            )

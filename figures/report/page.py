@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tokenlens.errors import BadInput, disk_errors
-from tokenlens.records.atomic import check_place, lock, scratch, sync, write
+from tokenlens.records.atomic import lock, scratch, sync, write
 from tokenlens.records.out import check_file, check_folder
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ class OneFile:
 
     def __init__(self, out: Path) -> None:
         check_file(out, "reports", otherwise=", or give --split")
-        check_place(out)
         self.out, self.data = out, dict[str, str]()
 
     def __enter__(self) -> OneFile:

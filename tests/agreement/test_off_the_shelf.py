@@ -97,7 +97,7 @@ def test_agrees_with_the_published_code(setting: str, tolerance: float) -> None:
     weights, method, schedule, removed = SETTING.fullmatch(setting).groups()  # type: ignore[union-attr]
     options: dict[str, Any] = {"compat": True} if method.startswith("atc") else {}
     if weights == "mae":
-        options |= {"proportional": False} | ({"remember": True} if options else {})
+        options |= {"proportional": False, "remember": True}
     reduced = tokenlens.reduce(
         model(weights), method, remove=int(removed), decreasing=schedule == "decrease", **options
     )

@@ -181,41 +181,24 @@ print(seconds, int(peak.split()[1]) / 2**10)
 
 def disk(images: int, runs: int = 20) -> Result:
     """All pairs of 20 runs from disk, IoU with chance levels and intervals, written as a table; peak memory."""
-    import zarr
-    from zarr.codecs import BloscCodec
+    from tokenlens.records.run import Run
+    from tokenlens.records.writer import CHUNK, RunWriter
 
     found: Result = {}
     with tempfile.TemporaryDirectory() as folder:
-        ids = np.array([f"val/n{i:08d}.JPEG" for i in range(images)], dtype=np.dtypes.StringDType())
-        for run in range(runs):
-            rng = np.random.default_rng(run)
-            group = zarr.create_group(Path(folder) / "runs" / f"method{run:02d}", zarr_format=3)
-            kept = np.stack([rng.random((images, PATCHES), dtype=np.float32) < k / PATCHES for k in LEFT], 1)
-            values = {"image": ids, "stage": np.array([3, 6, 9]), "patch": np.arange(PATCHES)}
-            values |= {"row": np.arange(PATCHES) // 14, "column": np.arange(PATCHES) % 14}
-            dims = {"kept": ["image", "stage", "patch"], "row": ["patch"], "column": ["patch"]}
-            codec = [BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle")]
-            dims |= {"group": dims["kept"], "tokens_left": ["image", "stage"]}
-            kinds = {"kept": bool, "group": np.int16, "tokens_left": np.int16}
-            for name, kind in kinds.items():  # what is not compared stays empty
-                shape = kept.shape[: len(dims[name])]
-                array = group.create_array(
-                    name,
-                    shape=shape,
-                    dtype=kind,
-                    chunks=(512, *shape[1:]),
-                    compressors=codec,
-                    dimension_names=dims[name],
-                )
-                if name == "kept":
-                    array[:] = kept
-            for name, value in values.items():
-                group.create_array(name, data=value, dimension_names=dims.get(name, [name]))
-            group.attrs.update({
-                "run": f"method{run:02d}", "dataset": "d", "split": "val", "model": "m", "capacity": "tiny",
-                "method": f"method{run:02d}", "family": "pruning", "keep_rate": 0.5, "blocks": [3, 6, 9], "seed": 0,
-                "options": {}, "written": images, "schema": 1, "depth": 12, "grid": [14, 14], "complete": True,
-            })  # fmt: skip
+        ids = [f"val/n{i:08d}.JPEG" for i in range(images)]
+        for number in range(runs):
+            rng = np.random.default_rng(number)
+            run = Run("d", "val", images, "c", "m", "w", f"method{number:02d}", 0.5, (3, 6, 9), LEFT)
+            facts = {"capacity": "tiny", "family": "pruning", "adaptive": False, "depth": 12, "grid": [14, 14]}
+            writer = RunWriter(Path(folder) / "runs", run, facts, ids, batch_size=CHUNK)
+            for first in range(0, images, CHUNK):
+                count = min(CHUNK, images - first)
+                drawn = [rng.random((count, PATCHES), dtype=np.float32) < left / PATCHES for left in LEFT]
+                kept = np.stack(drawn, 1)
+                left = kept.sum(-1, dtype=np.int16)
+                writer.add({"kept": kept, "group": np.where(kept, 0, -1).astype(np.int16), "tokens_left": left})
+            writer.finish({})
         for name, metrics in (("IoU", "iou"), ("IoU, heat maps", "iou,corrected_iou,kl,js,pcc,scc,sim")):
             words = [sys.executable, "-c", COMPARE, str(Path(folder) / "runs"), metrics]
             seconds, memory = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()

@@ -163,8 +163,8 @@ def test_nothing_is_remembered_after_a_walk(tiny_vit: nn.Module, images: Tensor)
     [
         ({"method": "topkk"}, "there is no method called 'topkk'; did you mean topk"),
         ({"method": "qqqqqq"}, "there is no method called 'qqqqqq'; known: "),
-        ({"method": "topk", "linkage": "single"}, "topk has no option 'linkage'; it has none"),
-        ({"method": "atc", "link": "single"}, "atc has no option 'link'; it has compat, linkage, proportional"),
+        ({"method": "topk", "linkage": "single"}, "topk has no option 'linkage'; it has from_class"),
+        ({"method": "atc", "link": "x"}, "no option 'link'; it has compat, keys, linkage, position, proportional"),
         ({"method": "atc", "linkage": "ward"}, "atc has no linkage 'ward'; it has .*single.*average"),
         ({"method": "atc", "linkage": 3}, "option linkage of atc is 3; it takes a str such as 'average'"),
         ({"method": "atc", "proportional": 1}, "option proportional of atc is 1; it takes a bool such as True"),

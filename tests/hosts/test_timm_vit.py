@@ -116,19 +116,12 @@ def test_rates_follow_the_size_of_the_image() -> None:
 
 
 REFUSED = {
-    "eva02_tiny_patch14_224": "Eva",
-    "beit_base_patch16_224": "Beit",
     "swin_tiny_patch4_window7_224": "SwinTransformer",
     "naflexvit_base_patch16_gap": "NaFlexVit",
-    "vit_small_patch16_rope_224": "Eva",
-    "vit_small_patch16_dinov3": "Eva",
-    "vit_relpos_small_patch16_224": "VisionTransformerRelPos",
     "samvit_base_patch16_224": "VisionTransformerSAM",
-    "test_vit_relpos": "VisionTransformerRelPos",
     "vit_small_patch16_18x2_224": "ParallelThingsBlock",
     "vit_base_patch16_rpn_224": "ResPostBlock",
     "vit_base_patch16_xp_224": "ParallelScalingBlock",
-    "vit_tiny_r_s16_p8_224": "HybridEmbed",
     "resnet18": "ResNet",
 }
 

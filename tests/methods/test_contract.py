@@ -225,4 +225,4 @@ def test_the_card_is_one_sentence(name: str) -> None:
     assert method.reducer.family in ("pruning", "merging", "soft", "radial", "random", "none")
     ours = method.reducer.__module__.startswith("tokenlens.")  # what others bring may be in no paper yet
     assert method.reducer.paper or method.reducer.family in ("random", "none") or not ours
-    assert set(method.reducer.needs) <= {"class token", "attention"}
+    assert set(method.reducer.needs) <= {"class token", "attention", "keys"}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import timm
+import torch
 from safetensors.torch import load_file
 
+from tokenlens.data.embedded import CLASSES
 from tokenlens.weights import ARCHITECTURE, NANO, nano_path
 from tokenlens.workflows.nano.train import accuracy
 
@@ -20,3 +23,18 @@ def test_nano_knows_the_embedded_set() -> None:
 def test_unknown_weights_are_refused_with_those_that_exist() -> None:
     with pytest.raises(LookupError, match=r"no weights called 'mano' .* nano"):
         nano_path("mano")
+
+
+def test_the_diffusion_model_draws_what_is_asked_for() -> None:
+    pytest.importorskip("diffusers", reason="diffusers is not installed")
+    from tokenlens.synthesis.nano import nano_pipeline
+    from tokenlens.synthesis.recognition import recognise
+
+    pipe = nano_pipeline(nano_path("nano-diffusion"))
+    pipe.set_progress_bar_config(disable=True)
+    asked = [0, 3, 5, 6, 9]
+    prompts = [f"A picture of a {CLASSES[one]}." for one in asked]
+    images = pipe(prompts, num_inference_steps=8, generator=torch.Generator().manual_seed(0)).images
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
+    assert int((recognise(pixels)[1] == torch.tensor(asked)).sum()) >= 3
+    assert nano_path("nano-diffusion").stat().st_size < 6e6

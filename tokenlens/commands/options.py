@@ -80,6 +80,8 @@ _EXAMPLES = {
     "keep": "98/49/24",
     "remove": "8, or 0,8,16 for several",
     "batch size": "1,32",
+    "ratio": "0.3,0.5",
+    "steps": "0,10,25",
 }
 
 

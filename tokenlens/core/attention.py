@@ -21,6 +21,10 @@ class QKV(NamedTuple):
     values: Float[Tensor, "b h t d"]
     scale: float
     """that the products of queries and keys are multiplied by"""
+    content: Float[Tensor, "b h t d"] | None = None
+    """the keys before their rotation, where positions rotate them"""
+    bias: Float[Tensor, "... h t t"] | None = None
+    """added to the products, where places bias them"""
 
 
 def widen(x: Tensor) -> Tensor:
@@ -44,6 +48,8 @@ class Attended:
 
     def __init__(self, qkv: Callable[[], QKV], mass: Tensor | None, prefix: int) -> None:
         self._project, self.mass, self.prefix = qkv, mass, prefix
+        self.rotated = False
+        """compare keys after their rotation, where positions rotate them: far apart is then dissimilar"""
         self._qkv: QKV | None = None
 
     @property
@@ -55,14 +61,19 @@ class Attended:
 
     @property
     def keys(self) -> Tensor:
-        """(B, H, N, D) of the patch tokens."""
-        return widen(self.qkv.keys[:, :, self.prefix :])
+        """(B, H, N, D) of the patch tokens, to be compared."""
+        return widen(self._compared)
 
     @property
     def mean_keys(self) -> Tensor:
         """(B, N, D) of the patch tokens, the mean over heads; no head is copied to be widened."""
-        narrow = self.qkv.keys[:, :, self.prefix :]
+        narrow = self._compared
         return narrow.mean(1, dtype=torch.promote_types(narrow.dtype, torch.float32))
+
+    @property
+    def _compared(self) -> Tensor:
+        content = None if self.rotated else self.qkv.content
+        return (self.qkv.keys if content is None else content)[:, :, self.prefix :]
 
     @property
     def values(self) -> Tensor:
@@ -73,5 +84,16 @@ class Attended:
         """(B, H, queries, T): rows of the softmax attention."""
         asked = widen(self.qkv.queries[:, :, queries]) * self.qkv.scale
         scores = asked @ widen(self.qkv.keys).transpose(-2, -1)
+        if self.qkv.bias is not None:
+            scores = scores + self.qkv.bias[..., queries, :]
         mask = key_bias(self.mass, self.prefix, scores.dtype)
         return (scores if mask is None else scores + mask).softmax(-1)
+
+    @property
+    def mean_received(self) -> Tensor:
+        """(B, H, N): the attention that each patch token gets, the mean over all queries that are no padding."""
+        rows = self.rows(slice(None))[..., self.prefix :]
+        if self.mass is None:
+            return rows.mean(2)
+        there = nn.functional.pad((self.mass > 0).to(rows.dtype), (self.prefix, 0), value=1)
+        return torch.einsum("bhqn,bq->bhn", rows, there / there.sum(1, keepdim=True))

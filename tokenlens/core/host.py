@@ -5,7 +5,7 @@ Shapes: B images, T tokens with the prefix, N patch tokens, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import BadInput
 from .attention import QKV
 from .plan import Plan
+from .positions import Positions
 from .registry import Registry
 
 
@@ -26,7 +27,7 @@ class Tokens:
     """prefix tokens first, then patches, row by row"""
     grid: tuple[int, int]
     """rows and columns of patches"""
-    positions: Float[Tensor, "b n ..."] | None = None
+    positions: Positions | None = None
     """what travels with the patches to every block, as rows of a rotary embedding"""
     valid: Bool[Tensor, "b n"] | None = None
     """which places of a ragged grid this image has; None: all"""
@@ -76,6 +77,10 @@ class Host(Protocol):
     def recognises(model: object) -> bool:
         """Is it of this family, whether or not all its parts are understood?"""
 
+    @classmethod
+    def names(cls) -> Iterable[str]:
+        """The names of models of this family that `--model` takes; some of them may not be understood."""
+
     @staticmethod
     def example() -> nn.Module:
         """A small model of this family with random weights, which tests and docs run on."""
@@ -91,7 +96,7 @@ class Host(Protocol):
         i: int,
         x: Tensor,
         mask: Tensor | None,
-        positions: Tensor | None,
+        positions: Any,
         ear: Ear | None = None,
         between: Between | None = None,
         decide: Decide | None = None,
@@ -140,6 +145,14 @@ def host(name: str) -> Callable[[H], H]:
     return keep
 
 
+_NO_HOSTS: dict[type, str] = {}
+
+
+def no_host(kinds: Iterable[type], why: str) -> None:
+    """Say why models of these classes are none, and what it would take: "<model> is a <class>, which <why>"."""
+    _NO_HOSTS.update(dict.fromkeys(kinds, why))
+
+
 def name_of(model: object) -> str:
     """The registered timm name of a model, or its class."""
     cfg = getattr(model, "pretrained_cfg", None) or {}
@@ -156,6 +169,5 @@ def host_of(model: nn.Module) -> Host:
         if kind.recognises(model):
             return kind(model)
     supported = "; ".join(kind.supported for kind in HOSTS.values())
-    raise BadInput(
-        f"{name_of(model)} is a {type(model).__name__}, which tokenlens does not understand; supported: {supported}"
-    )
+    why = _NO_HOSTS.get(type(model), "tokenlens does not understand")
+    raise BadInput(f"{name_of(model)} is a {type(model).__name__}, which {why}; supported: {supported}")

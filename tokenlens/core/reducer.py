@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import BadInput
 from .families import KEEPING, MERGING
 from .plan import Plan
+from .positions import RULES
 from .schedule import Schedule
 from .view import View
 
@@ -67,11 +68,18 @@ class Reducer(nn.Module):
     portable: ClassVar[bool] = False
     """it decides by operations that ONNX has, the same on every runtime, so that `tokenlens export` takes it"""
     needs: ClassVar[tuple[str, ...]] = ()
-    """what it reads of the host: "class token", "attention" """
+    """what it reads of the host: "class token", "attention", "keys" """
     paper: ClassVar[str] = ""
     """where it was published, as in "arXiv:2308.04657"; empty for what is in no paper"""
     look: ClassVar[Look] = Look()
     """how it is called and drawn in figures; what is left empty is drawn from the palette of its family"""
+
+    from_class: str = "class"
+    """whose attention stands for the class token's: its own, or the mean that is "received" """
+    keys: str = "content"
+    """which keys are compared where positions rotate them: those before the rotation, or the "rotated" """
+    position: str = "auto"
+    """where a merged token stands, by the rules of `positions`"""
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
@@ -95,6 +103,16 @@ class Reducer(nn.Module):
             return tensor.to(cast.device, torch.float32) if cast.is_floating_point() and cast.itemsize < 4 else cast
 
         return super()._apply(wide, recurse)
+
+    @classmethod
+    def settings(cls) -> dict[str, tuple[str, ...]]:
+        """How it may read its host, beside options of its own: name -> what it takes, the default first."""
+        has = {
+            "from_class": ("class", "received") if "class token" in cls.needs else (),
+            "keys": ("content", "rotated") if "keys" in cls.needs else (),
+            "position": RULES if cls.merges else (),
+        }
+        return {name: values for name, values in has.items() if values}
 
     @classmethod
     def schedule(cls, asked: Schedule, grid: tuple[int, int], **options: Any) -> Schedule:

@@ -38,6 +38,8 @@ class View:
     """how many class, distillation and register tokens stand before the patches"""
     attended: Attended | None = None
     """the latest attention: this block's after attention, the previous block's before a block"""
+    stand_in: bool = False
+    """read the mean attention that a token receives for the attention that the class token pays it"""
     seeds: Callable[[], Tensor] | None = None
     """(B,) int64 on the device of x: what the draws of each image at this stage follow from"""
 
@@ -63,7 +65,9 @@ class View:
 
     @property
     def from_class(self) -> Tensor:
-        """(B, H, N): the attention that the class token pays; one row, never N x N."""
+        """(B, H, N): the attention that the class token pays, one row of N x N; or what stands in, a mean of all."""
+        if self.stand_in:
+            return self._attended.mean_received
         return self._attended.rows(slice(0, 1))[:, :, 0, self.prefix :]
 
     @property

@@ -53,18 +53,22 @@ class Walk:
         self.listened = {block - read_before(reducer) for block, reducer in reducers.items()}
         self.trace = Trace(self.x.shape[0], self.patches, self.x.device)
         self._contents: Tensor | None = None
+        self._attended: Attended | None = None
 
     def run(self) -> Tensor:
         """(B, T, C): the features after the last block."""
-        attended: Attended | None = None
         for i in range(self.host.blocks):
-            site = self.reducers[i].site if i in self.reducers else None
-            if site == "before_block":
-                self.x = self._reduced(i, self.x, attended)
-            attended = self._block(i, site)
-            if i in self.layers:
-                self.trace.features[i] = self.x[:, 0]
+            self.step(i)
         return self.host.finish(self.x, self.mass)
+
+    def step(self, i: int) -> None:
+        """Run block i, and the reducer that stands at it."""
+        site = self.reducers[i].site if i in self.reducers else None
+        if site == "before_block":
+            self.x = self._reduced(i, self.x, self._attended)
+        self._attended = self._block(i, site)
+        if i in self.layers:
+            self.trace.features[i] = self.x[:, 0]
 
     def _block(self, i: int, site: str | None) -> Attended | None:
         """Run a block, and ask the reducer that stands inside it; what was attended, where somebody listens."""
@@ -101,6 +105,8 @@ class Walk:
     def _decide(self, block: int, x: Tensor, attended: Attended | None) -> Plan | None:
         reducer, keep, prefix = self.reducers[block], self.keep[block], self.host.prefix
         plan: Plan | None = None
+        if attended is not None:
+            attended.rotated = reducer.keys == "rotated"
         if keep < (self.patches if reducer.adaptive else x.shape[1] - prefix):
             with torch.autocast(x.device.type, enabled=False):  # half-precision ranks tie: decide in float32
                 plan = reducer(
@@ -113,11 +119,12 @@ class Walk:
                         planned=self._planned(block),
                         prefix=prefix,
                         attended=attended,
+                        stand_in=reducer.from_class == "received",
                         seeds=lambda: self._seeds(block),
                     )
                 )
                 if self.positions is not None:
-                    self.positions = plan.carry(self.positions)
+                    self.positions = self.positions.carried(plan, x[:, prefix:], reducer.position)
             self.mass, self.proportional = plan.mass, plan.proportional
         self.trace.add(block, plan, self.soft)
         self.planned = keep

@@ -74,7 +74,7 @@ def read(source: str) -> Weights:
     path, architecture = _from_hub(source) if source.startswith("hf:") else (Path(source), None)
     if not path.is_file():
         raise BadInput(f"there is no weights file {source}; give a path, hf:owner/name, or 'random'")
-    content = _load(path, source)
+    content = load_content(path, source)
     args = finetuned(str(path)) or settings(settings_of(content))
     state = state_of(content, source)
     for name, value in state.items():
@@ -95,8 +95,8 @@ def digest_of(state: State) -> str:
     return found.hexdigest()
 
 
-def _load(path: Path, source: str) -> dict[str, Any]:
-    """The file's dict, without running code from it."""
+def load_content(path: Path, source: str) -> dict[str, Any]:
+    """The dict in a file, without running code from it; `source` is what messages call it."""
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))

@@ -8,12 +8,12 @@ Shapes: B images, H heads, T tokens with the prefix, N patch tokens, C channels,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
 import torch
-from timm.layers import Attention, PatchEmbed
+from timm.layers import Attention, HybridEmbed, PatchEmbed
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
@@ -23,32 +23,9 @@ from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear, Tokens, host, name_of
 from ..errors import BadInput
 from .patch_product import let_product
+from .timm_attention import attended_after, overheard, split
 
 TimmViT = Any  # a timm VisionTransformer; what its parts are is known at run time only
-
-
-class _Listening(nn.Module):
-    """Stands in a layer's place, calls it, and tells an ear what came out."""
-
-    def __init__(self, layer: nn.Module, ear: Ear) -> None:
-        super().__init__()
-        self.layer, self.ear = layer, ear
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.ear.heard = self.layer(x)
-        return self.ear.heard
-
-
-def overheard(attention: nn.Module, ear: Ear) -> nn.Module:
-    """A twin that shares everything with an attention, but tells the ear what its `qkv` gives.
-
-    So timm's forward runs as it is, on whatever stands in `qkv` now (LoRA, say), and no hook or attribute stays on the
-    model: threads do not meet, and an exception leaves nothing behind.
-    """
-    twin: nn.Module = object.__new__(type(attention))
-    twin.__dict__.update(attention.__dict__)
-    twin.__dict__["_modules"] = {**attention._modules, "qkv": _Listening(attention.qkv, ear)}  # type: ignore[arg-type]
-    return twin
 
 
 class SplitBlock(Block):
@@ -77,31 +54,8 @@ class SplitBlock(Block):
         """The first half with the softmax of all tokens, carried over to those of the plan."""
         attn: Any = self.attn
         y = self.norm1(x)
-        qkv = split(attn, attn.qkv(y))
-        scores = (qkv.queries * qkv.scale) @ qkv.keys.transpose(-2, -1)
-        weights = (scores if mask is None else scores + mask).softmax(-1)
-        plan, values = decide(x, qkv, weights), qkv.values
-        if plan is not None:
-            prefix = x.shape[1] - plan.group.shape[1]
-            x, y, weights = plan.carry(x, prefix), plan.carry(y, prefix), plan.carry_attention(weights, prefix)
-            values = plan.carry(values.transpose(1, 2), prefix).transpose(1, 2)
-        mixed = attn.norm((attn.attn_drop(weights) @ values).transpose(1, 2).flatten(2))
-        mixed = mixed if attn.gate is None else mixed * attn.gate(y).sigmoid()
-        return x + self.drop_path1(self.ls1(attn.proj_drop(attn.proj(mixed))))
-
-
-def split(attention: Any, projected: Tensor) -> QKV:
-    """Queries, keys and values (B, H, T, D) of what `qkv` gave, (B, T, 3 H D)."""
-    batch, count, _ = projected.shape
-    parts = projected.view(batch, count, 3, attention.num_heads, attention.head_dim).permute(2, 0, 3, 1, 4)
-    q, k = (_normed(norm, part) for norm, part in zip((attention.q_norm, attention.k_norm), parts[:2], strict=True))
-    return QKV(q, k, parts[2], attention.scale)
-
-
-def _normed(norm: nn.Module, part: Tensor) -> Tensor:
-    weight = getattr(norm, "weight", None)  # decided outside autocast, so nothing else makes the two types agree
-    normed: Tensor = norm(part if weight is None else part.to(weight.dtype))
-    return normed
+        x, y = attended_after(decide, attn, split(attn, attn.qkv(y)), x, y, mask)
+        return x + self.drop_path1(self.ls1(y))
 
 
 @host("timm-vit")
@@ -114,6 +68,12 @@ class TimmVisionTransformer:
         "(vit_*, deit_*, deit3_*, flexivit_*, with AugReg, DINO, DINOv2, CLIP, SigLIP or MAE weights)"
     )
     has_positions = False
+    modules: tuple[str, ...] = ("vision_transformer", "deit")
+    """of timm, where these are registered"""
+    splits: Mapping[type[nn.Module], type[nn.Module]] = {Block: SplitBlock}
+    """the blocks that are understood, and how each can be called one more way"""
+    attentions: tuple[type[nn.Module], ...] = (Attention,)
+    embedding: type[nn.Module] = PatchEmbed
 
     def __init__(self, model: TimmViT) -> None:
         self.model, self.name = model, name_of(model)
@@ -122,13 +82,19 @@ class TimmVisionTransformer:
         self.blocks, self.width, self.prefix = len(model.blocks), model.embed_dim, model.num_prefix_tokens
         self.heads = model.blocks[0].attn.num_heads if self.blocks else 0
         self.grid: tuple[int, int] = tuple(embed.grid_size)
-        self.image = (embed.proj.in_channels, *(n * p for n, p in zip(embed.grid_size, embed.patch_size, strict=True)))
+        self.image = self._image(embed)
         self.has_class_token = getattr(model, "cls_token", None) is not None
 
     @staticmethod
     def recognises(model: object) -> bool:
         """A VisionTransformer or DeiT's distilled one; other subclasses run their blocks otherwise."""
-        return type(model) in (VisionTransformer, VisionTransformerDistilled)
+        plain = type(model) in (VisionTransformer, VisionTransformerDistilled)
+        return plain and type(getattr(model, "patch_embed", None)) is not HybridEmbed
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """All that timm registers in the modules of this family."""
+        return [name for module in cls.modules for name in timm.list_models(module=module)]
 
     @staticmethod
     def example() -> nn.Module:
@@ -138,28 +104,35 @@ class TimmVisionTransformer:
         )
         return small
 
+    @staticmethod
+    def _image(embed: Any) -> tuple[int, int, int]:
+        height, width = (n * p for n, p in zip(embed.grid_size, embed.patch_size, strict=True))
+        return embed.proj.in_channels, height, width
+
     def _check(self) -> None:
         vit = self.model
-        if type(vit.patch_embed) is not PatchEmbed:
-            kind = type(vit.patch_embed).__name__
+        if type(vit.patch_embed) is not self.embedding:
+            kind, plain = type(vit.patch_embed).__name__, self.embedding.__name__
             raise BadInput(
-                f"{self.name} makes its patches with a {kind}, not the plain PatchEmbed; supported: {self.supported}"
+                f"{self.name} makes its patches with a {kind}, not the plain {plain}; supported: {self.supported}"
             )
         for i, block in enumerate(vit.blocks):
-            for part, plain in ((block, (Block, SplitBlock)), (getattr(block, "attn", None), (Attention,))):
-                if type(part) not in plain:
-                    kind, wanted = type(part).__name__, plain[0].__name__
+            understood = (*self.splits, *self.splits.values()), self.attentions
+            for part, kinds in zip((block, getattr(block, "attn", None)), understood, strict=True):
+                if type(part) not in kinds:
+                    kind, wanted = type(part).__name__, kinds[0].__name__
                     raise BadInput(
                         f"block {i} of {self.name} has a {kind}, not the plain {wanted}; supported: {self.supported}"
                     )
-        if not isinstance(vit.patch_drop, nn.Identity):
+        if not isinstance(getattr(vit, "patch_drop", None), nn.Identity | None):
             raise BadInput(f"{self.name} drops random patches before its first block; create it with patch_drop_rate=0")
 
     def prepare(self, blocks: Sequence[int]) -> None:
-        """Let these blocks be SplitBlocks: the same modules, parameters and hooks, with one more way to be called."""
+        """Let these blocks be split ones: the same modules, parameters and hooks, with one more way to be called."""
         let_product(self.model.patch_embed.proj)
         for i in blocks:
-            self.model.blocks[i].__class__ = SplitBlock
+            block = self.model.blocks[i]
+            block.__class__ = self.splits.get(type(block), type(block))
 
     def embed(self, images: Tensor) -> Tokens:
         """(B, 3, H, W) -> tokens."""
@@ -209,17 +182,34 @@ class TimmVisionTransformer:
 
     def flops(self, i: int, attended: Any, left: Any) -> Any:
         """Multiply-adds of block i: attention over `attended` patches, MLP over `left`, the prefix beside them."""
-        block = self.model.blocks[i]
-        tokens, width = attended + self.prefix, block.attn.num_heads * block.attn.head_dim
-        attention = tokens * self.width * 4 * width + 2 * tokens**2 * width
-        return attention + (left + self.prefix) * 2 * self.width * block.mlp.fc1.out_features
+        block, tokens = self.model.blocks[i], attended + self.prefix
+        attention = tokens * weights_of(block.attn) + 2 * tokens**2 * block.attn.proj.in_features
+        mlp = (left + self.prefix) * weights_of(block.mlp)
+        return attention + mlp + (self.pooling(left + self.prefix) if i == self.blocks - 1 else 0)
+
+    def pooling(self, tokens: Any) -> Any:
+        """Multiply-adds of a pool by attention, counted with the last block, which leaves it these tokens."""
+        pool = getattr(self.model, "attn_pool", None)
+        if pool is None:
+            return 0
+        latent, each = pool.latent_len, pool.kv.weight.numel()
+        return tokens * each + latent * (weights_of(pool) - each) + 2 * latent * tokens * pool.kv.in_features
 
     def flops_around(self) -> float:
         """Multiply-adds of patch embedding and head."""
+        return float(self._embedding + self.width * self.model.num_classes)
+
+    @property
+    def _embedding(self) -> float:
         rows, columns = self.grid
         kernel = self.model.patch_embed.patch_size
-        embedding = rows * columns * self.width * self.image[0] * kernel[0] * kernel[1]
-        return float(embedding + self.width * self.model.num_classes)
+        return float(rows * columns * self.width * self.image[0] * kernel[0] * kernel[1])
+
+
+def weights_of(part: nn.Module | None) -> int:
+    """Of all its linear layers: its multiply-adds a token."""
+    layers = () if part is None else part.modules()
+    return sum(layer.weight.numel() for layer in layers if isinstance(layer, nn.Linear))
 
 
 def ready_to_pool(x: Tensor, mass: Tensor | None, vit: TimmViT) -> Tensor:
@@ -229,13 +219,13 @@ def ready_to_pool(x: Tensor, mass: Tensor | None, vit: TimmViT) -> Tensor:
     """
     if mass is None or vit.global_pool == "token":
         return x
-    if vit.attn_pool is not None:
+    if getattr(vit, "attn_pool", None) is not None:
         if bool((mass == 0).any()):
             raise BadInput(
                 f"{name_of(vit)} pools by attention, which would see padding; use a method that does not pad"
             )
         return x
-    first = 0 if vit.pool_include_prefix else vit.num_prefix_tokens  # of those that are pooled
+    first = 0 if getattr(vit, "pool_include_prefix", False) else vit.num_prefix_tokens  # of those that are pooled
     pooled = x[:, first:]
     weight = nn.functional.pad(mass, (vit.num_prefix_tokens - first, 0), value=1.0).unsqueeze(-1)
     weight = (weight / weight.mean(1, keepdim=True)).to(x.dtype)

@@ -41,7 +41,7 @@ class ATC(Reducer):
     """Agglomerative clustering of the mean keys by cosine distance, down to the tokens asked for."""
 
     family = "merging"
-    needs = ("attention",)
+    needs = ("attention", "keys")
     paper = "arXiv:2409.11923"
 
     def __init__(

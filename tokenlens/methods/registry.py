@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..core.reducer import Look, Reducer
+from ..core.reducer import Look, Reducer, Stage, demand
 from ..core.registry import Registry
 from ..errors import BadInput
 from .digest import digest_of
@@ -28,7 +28,8 @@ class Method:
         """The options by name, with the values that hold unless others are given."""
         parameters = inspect.signature(self.reducer.__init__).parameters
         found = {name: p.default for name, p in parameters.items() if name not in ("self", "stage")}
-        return {**found, **self.preset}
+        reading = {name: values[0] for name, values in self.reducer.settings().items()}
+        return {**reading, **found, **self.preset}
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The given options with the preset ones; refuses those that the method does not have."""
@@ -44,7 +45,18 @@ class Method:
             ):
                 kind = type(known[name]).__name__
                 raise BadInput(f"option {name} of {self.name} is {value!r}; it takes a {kind} such as {known[name]!r}")
+        for name, values in self.reducer.settings().items():
+            if name in given:
+                demand(given[name] in values, name, given[name], " or ".join(values))
         return {**self.preset, **given}
+
+    def build(self, stage: Stage, options: Mapping[str, Any]) -> Reducer:
+        """The reducer of one stage, with options that `options` has passed."""
+        reading = self.reducer.settings().keys() & options.keys()
+        made = self.reducer(stage, **{name: value for name, value in options.items() if name not in reading})
+        for name in reading:
+            setattr(made, name, options[name])
+        return made
 
     def parse(self, words: Iterable[str]) -> dict[str, Any]:
         """Options from `name=value` words, each value of the type that the option has."""

@@ -1,8 +1,10 @@
 """ToMe: match every other token with its most similar partner and average the most similar pairs.
 
-Bolya et al., 2023, arXiv:2210.09461. Written from the paper; held against JoakimHaurum/TokenReduction@88fe07e.
+Bolya et al., 2023, arXiv:2210.09461. Written from the paper; held against JoakimHaurum/TokenReduction@88fe07e and,
+in hosts without a class token, against the numbers of JoakimHaurum/ATC@227c94b.
 A stage removes as many tokens as were planned, at most half of those present, so low rates are not reached.
-With `proportional=False` sizes weigh averages and not attention, as the published code has it for MAE off the shelf.
+Without proportional attention sizes are forgotten after each block; off the shelf (MAE) they are remembered for
+averages: `proportional=False, remember=True`.
 """
 
 import torch
@@ -20,13 +22,13 @@ class ToMe(Reducer):
 
     family = "merging"
     portable = True
-    needs = ("attention",)
+    needs = ("attention", "keys")
     paper = "arXiv:2210.09461"
     look = Look("ToMe", "#6b2500", "v")
 
-    def __init__(self, stage: Stage, proportional: bool = True) -> None:
+    def __init__(self, stage: Stage, proportional: bool = True, remember: bool = False) -> None:
         super().__init__(stage)
-        self.proportional = proportional
+        self.proportional, self.sizes = proportional, proportional or remember
 
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape
@@ -38,10 +40,11 @@ class ToMe(Reducer):
         best, partner = (keys[:, even] @ keys[:, odd].transpose(1, 2)).max(-1)
         order = best.argsort(descending=True)
         source = order[:, :removed]
-        stays = order[:, removed:].sort().values  # those not merged keep their order, then come the partners
+        stays = order[:, removed:]  # first those not merged, in their order where there is a prefix, then the partners
+        stays = stays.sort().values if view.prefix else stays
         group = torch.empty(batch, count, dtype=torch.int64, device=keys.device)
         group[:, odd] = stays.shape[1] + positions(batch, count - best.shape[1], keys.device)
         into = stays.shape[1] + partner
         into = into.scatter(1, stays, positions(batch, stays.shape[1], keys.device))
         group[:, even] = into
-        return merge(view, group, count - source.shape[1], proportional=self.proportional)
+        return merge(view, group, count - source.shape[1], sizes=self.sizes, proportional=self.proportional)

@@ -59,15 +59,20 @@ def write(path: Path, content: bytes | str, parents: bool = True) -> Path:
     return path
 
 
-def check_place(path: Path) -> None:
-    """Refuse to write where something other than a plain file is: a device, a pipe, a folder, or a link to anything."""
+def check_place(path: Path, otherwise: str = "") -> None:
+    """Refuse to write where something other than a plain file is: a device, a pipe, a folder, or a link to anything.
+
+    `otherwise` is what else may be done.
+    """
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
     if not stat.S_ISREG(mode):
         kind = next((words for test, words in KINDS if test(mode)), "a device or a pipe")
-        raise BadInput(f"{path} is {kind}, and only a plain file is ever replaced; give another place with --out")
+        raise BadInput(
+            f"{path} is {kind}, and only a plain file is ever replaced; give another place with --out{otherwise}"
+        )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ..errors import BadInput, disk_errors
+from .atomic import check_place
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # s3://, file://, of which Path leaves one slash; not C:/
 
@@ -24,18 +25,14 @@ def check_folder(folder: Path, of: str) -> None:
 
 
 def check_file(file: Path, of: str, otherwise: str = "") -> None:
-    """Refuse a place for a file, as `check_folder` does one for a folder; nor is a device or a pipe written over.
+    """Refuse a place for a file, as `check_folder` does one for a folder; nor is anything but a plain file replaced.
 
-    `otherwise` is what else may be done where it is a folder.
+    `otherwise` is what else may be done where something stands in the way.
     """
     _check_here(file, of)
     check_folder(file.parent, of)
     with disk_errors(file):
-        there, regular, folder = file.exists() or file.is_symlink(), file.is_file(), file.is_dir()
-    if folder:
-        raise BadInput(f"{file} is a folder, where a file is to be written; name a file with --out{otherwise}")
-    if there and not regular:
-        raise BadInput(f"{file} is no regular file, and is not written over; name another file with --out")
+        check_place(file, otherwise)
 
 
 def _check_here(place: Path, of: str) -> None:

@@ -14,9 +14,13 @@
 | feature | image, layer, channel | float32, float16 | the class token after stages and the last block (optional) |
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
 
+In a run of `tokenlens synthesize` kept, group and tokens_left have step and branch between image and stage: the call of
+the denoiser, and which half of its batch.
+
 Coordinates: `image` (stable string ids, never row numbers), `stage` and `layer` (block indices), `patch` (row-major)
-with its `row` and `column`. Attributes: the run's identity (`tokenlens.records.run`), `run` its name, `metrics`, the
-`place` where its images were, how they were loaded, and how far the run is (`images` planned, `written`, `complete`).
+with its `row` and `column`, `step` (calls of the denoiser, from 0) and `branch` ("unconditional", "conditional").
+Attributes: the run's identity (`tokenlens.records.run`), `run` its name, `metrics`, the `place` where its images were,
+how they were loaded, and how far the run is (`images` planned, `written`, `complete`).
 On disk also its `arrays`, of which every chunk is a file that ends with its checksum (CRC-32C); a `digest` of all
 attributes and of the arrays' metadata; and `resumed`, where it went on with other versions than it began with.
 
@@ -42,6 +46,7 @@ DIMS = {
     "feature": ("layer", "channel"),
 }
 
+OF_STEPS = ("step", "branch")  # what a pattern has besides, in synthesis
 SHOWN = tuple(name for name in DIMS if name != "feature")  # what pictures are made of; features are large
 
 
@@ -50,11 +55,18 @@ def dims_of(name: str, dimensions: int) -> tuple[str, ...]:
     if name.startswith("soft_"):
         block = name.removeprefix("soft_")
         return ("image", f"token_{block}", f"source_{block}")
-    return ("image", *DIMS[name])[:dimensions]
+    dims = DIMS[name]
+    return ("image", *(OF_STEPS if dimensions > 1 + len(dims) else ()), *dims)[:dimensions]
 
 
-def coordinates(blocks: Sequence[int], grid: Sequence[int], layers: Sequence[int] = ()) -> dict[str, Any]:
-    """The coordinates that every run has: stage, patch with its row and column, and the layers of its features."""
+def coordinates(
+    blocks: Sequence[int],
+    grid: Sequence[int],
+    layers: Sequence[int] = (),
+    steps: Sequence[int] = (),
+    branches: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The coordinates of a run: stage, patch with its row and column, layers of features, steps and branches."""
     rows, columns = grid
     patch = np.arange(rows * columns, dtype=np.int32)
     found: dict[str, Any] = {
@@ -65,6 +77,9 @@ def coordinates(blocks: Sequence[int], grid: Sequence[int], layers: Sequence[int
     }
     if layers:
         found["layer"] = ("layer", np.asarray(layers, np.int32))
+    if steps:
+        found["step"] = ("step", np.asarray(steps, np.int32))
+        found["branch"] = ("branch", np.asarray(branches, np.dtypes.StringDType()))
     return found
 
 

@@ -21,6 +21,7 @@ from .layout import ROOT, Layout
 from .out import check_folder
 from .schema import DIMS, READABLE, SCHEMA, malformed
 
+CHUNKS_AT_ONCE = 16  # unpacked to see whether they can be; each alone takes three times as long
 AGAIN = "move it away to have it extracted again"
 
 
@@ -97,12 +98,19 @@ def _damaged(layout: Layout, array: xr.DataArray) -> str | None:
     name = str(array.name)
     if layout.checked(name):
         return layout.damaged(name)
-    for first, file in layout.chunks(name):
-        try:
-            array[first : first + 1].load()
-        except Exception:  # zarr and numcodecs fail in many ways
-            return str(file)
+    chunks = list(layout.chunks(name))
+    for some in (chunks[i : i + CHUNKS_AT_ONCE] for i in range(0, len(chunks), CHUNKS_AT_ONCE)):
+        if not _unpacks(array[some[0][0] : some[-1][0] + 1]):
+            return next((str(file) for first, file in some if not _unpacks(array[first : first + 1])), None)
     return None
+
+
+def _unpacks(array: xr.DataArray) -> bool:
+    try:
+        array.load()
+    except Exception:  # zarr and numcodecs fail in many ways
+        return False
+    return True
 
 
 def content(run: xr.Dataset) -> str:

@@ -74,6 +74,14 @@ COLUMNS: dict[str, dict[str, str]] = {
         "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
         "tokens_left": "str", "machine": "str",
     },
+    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised is a share, NaN where no
+    # classes are known; seconds are those of a picture; the last columns are as in `runs`
+    "quality": {
+        "drawn": "str", "real": "str", "features": "str", "n_real": "int64", "n_drawn": "int64", "fid": "float64",
+        "precision": "float64", "recall": "float64", "recognised": "float64", "model": "str", "method": "str",
+        "ratio": "float64", "seconds": "float64", "family": "str", "label": "str", "color": "str", "marker": "str",
+        "order": "int64",
+    },
 }  # fmt: skip
 
 # columns that tables of before did not have, and what they hold there
@@ -249,8 +257,11 @@ def _files(folder: str | Path, name: str, csv: bool = False) -> tuple[Path, Path
     return (text, parquet) if csv else (parquet, text)
 
 
+_MAKERS = {"bench": "bench", "quality": "fid"}
+
+
 def _command(name: str) -> str:
-    return "tokenlens bench" if name == "bench" else "tokenlens compare"
+    return f"tokenlens {_MAKERS.get(name, 'compare')}"
 
 
 def _columns(name: str) -> dict[str, str]:

@@ -28,7 +28,17 @@ Batch = Mapping[str, np.ndarray]
 class RunWriter:
     """Appends batches to a run, in whole chunks; what is there of the run is read, and touched only by `alone`."""
 
-    def __init__(self, out: Path, run: Run, attributes: Mapping[str, Any], ids: Sequence[str], batch_size: int) -> None:
+    def __init__(
+        self,
+        out: Path,
+        run: Run,
+        attributes: Mapping[str, Any],
+        ids: Sequence[str],
+        batch_size: int,
+        images: int | None = None,
+    ) -> None:
+        """`images` are in a chunk, where they are large and take long to make; CHUNK by default."""
+        self._images = CHUNK if images is None else images
         self.folder = out / run.name
         self.run, self.ids = run, ids
         self.attributes = {**attributes, **run.attributes(), "run": run.name, "schema": SCHEMA}
@@ -44,7 +54,7 @@ class RunWriter:
         self.written = int(found.get("written", 0))
         self.complete = bool(found.get("complete", False))
         # a chunk holds whole batches, so that a resumed run goes on with the same batches
-        self.chunk = self.batch_size * max(1, CHUNK // self.batch_size)
+        self.chunk = self.batch_size * max(1, self._images // self.batch_size)
 
     def _opened(self) -> Layout | None:
         if not (self.folder / ROOT).is_file():
@@ -118,8 +128,9 @@ class RunWriter:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with scratch(self.folder, folder=True) as making:
             layers = self.attributes.get("layers", ()) if "feature" in first else ()
+            walks = [self.attributes.get(name, ()) for name in ("steps", "branches")]
             ids = np.asarray(self.ids, dtype=np.dtypes.StringDType())
-            fixed = coordinates(self.run.blocks, self.attributes["grid"], layers) | {"image": ("image", ids)}
+            fixed = coordinates(self.run.blocks, self.attributes["grid"], layers, *walks) | {"image": ("image", ids)}
             started = {"batch_size": self.batch_size, "written": 0, "complete": False}
             create(making, first, fixed, {**self.attributes, **started}, min(self.chunk, len(self.ids)))
             for file in making.rglob("*"):

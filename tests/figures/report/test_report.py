@@ -198,9 +198,7 @@ def test_a_folder_that_is_no_report_is_not_replaced(study: Any, tmp_path: Path) 
     (report / "notes.txt").write_text("mine")  # beside a report
     with pytest.raises(BadInput, match="report holds more than a report, so it is not replaced"):
         write_report(study.runs, study.results, report, split=True)
-    with pytest.raises(
-        BadInput, match="site is a folder, where a file is to be written; name a file with --out, or give --split"
-    ):
+    with pytest.raises(BadInput, match=r"site is a folder, and only a plain file .* with --out, or give --split"):
         write_report(study.runs, study.results, tmp_path / "site")
 
 
@@ -231,7 +229,7 @@ def test_what_a_killed_report_left_in_its_folder_goes(study: Any, tmp_path: Path
         data, *others = sorted(path.name for path in report.iterdir() if path.name != ".lock")
         assert re.fullmatch("data-[0-9a-f]{12}", data) and others == ["index.html"]
         shutil.copytree(report / data, report / "data")  # of the first edition
-    with pytest.raises(BadInput, match="page is no regular file, and is not written over"):
+    with pytest.raises(BadInput, match="page is a link, and only a plain file is ever replaced"):
         (tmp_path / "page").symlink_to("nowhere")
         write_report(study.runs, study.results, tmp_path / "page")
 

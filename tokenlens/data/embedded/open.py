@@ -42,12 +42,14 @@ class Source:
     multi_label: bool = False
     objects: bool = True
     """whether there are any: they have masks, and can be moved to the centre"""
+    instances: Callable[..., tuple[list[int], NDArray[np.bool_]]] | None = None
+    """where it knows each object apart: classes and masks (objects, 112, 112) bool"""
 
 
 SETS = {
     "shapes": Source(CLASSES, shapes),
     "birds": Source(birds.CLASSES, birds.birds),
-    "scenes": Source(scenes.CLASSES, scenes.scenes, multi_label=True),
+    "scenes": Source(scenes.CLASSES, scenes.scenes, multi_label=True, instances=scenes.instances),
     "tags": Source(tags.CLASSES, tags.tags, multi_label=True, objects=False),
 }
 
@@ -98,6 +100,17 @@ class EmbeddedSet:
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """(14, 14) bool: the patches that objects lie on; None where a set has no objects."""
         return drawn(self.source, self.split, self._at(index), self.bias)[2]
+
+    def instances(self, index: int) -> tuple[list[int], NDArray[np.bool_]] | None:
+        """The objects of a picture: their classes, and (objects, 112, 112) bool where each is seen; None: not known.
+
+        Example:
+            >>> classes, masks = open_embedded("scenes").instances(0)
+            >>> len(classes), masks.shape[1:]
+            (5, (112, 112))
+        """
+        known = SETS[self.source].instances
+        return None if known is None else known(self.split, self._at(index), self.bias)
 
 
 @register("embedded", "embedded:shapes", labels="one or several", masks=True, ids="set, split and number")

@@ -33,6 +33,14 @@ def scenes(split: str, index: int, bias: float = 0.0) -> tuple[NDArray[np.uint8]
     `bias` says how far the objects walk towards the centre: 0 not at all, 1 until they stand there, close together. A
     patch is an object's when at least a quarter of it shows objects; every object has one.
     """
+    image, classes, covers = painted(split, index, bias)
+    label = np.zeros(len(CLASSES), bool)
+    label[classes] = True
+    return image, label, np.any([patches(cover) for cover in [*covers, np.max(covers, axis=0)]], axis=0)
+
+
+def painted(split: str, index: int, bias: float = 0.0) -> tuple[NDArray[np.uint8], list[int], list[Floats]]:
+    """One picture (112, 112, 3), and of each object, from back to front, its class and what it covers (112, 112)."""
     rng = generator("scenes", split, index)
     canvas = background(rng)
     for _ in range(rng.integers(2, 5)):
@@ -43,9 +51,23 @@ def scenes(split: str, index: int, bias: float = 0.0) -> tuple[NDArray[np.uint8]
         cover = empty_cover()
         paint_parts(canvas, cover, pose, THINGS[CLASSES[which]], _palette(rng))
         covers.append(cover)
-    label = np.zeros(len(CLASSES), bool)
-    label[[which for which, _ in placed]] = True
-    return finish(canvas, rng), label, np.any([patches(cover) for cover in [*covers, np.max(covers, axis=0)]], axis=0)
+    return finish(canvas, rng), [which for which, _ in placed], covers
+
+
+def instances(split: str, index: int, bias: float = 0.0) -> tuple[list[int], NDArray[np.bool_]]:
+    """The classes of a picture's objects, from back to front, and the pixels (objects, 112, 112) where each is seen."""
+    _, classes, covers = painted(split, index, bias)
+    return classes, visible(covers)
+
+
+def visible(covers: Sequence[Floats]) -> NDArray[np.bool_]:
+    """(objects, 112, 112): where an object covers at least half a pixel, and none of those after it does."""
+    seen = np.stack(covers) >= 0.5
+    hidden = np.zeros_like(seen[0])
+    for mask in seen[::-1]:
+        mask &= ~hidden
+        hidden |= mask
+    return seen
 
 
 def arrange(rng: np.random.Generator, first: int, bias: float) -> list[tuple[int, Pose]]:

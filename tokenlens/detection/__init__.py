@@ -1,0 +1,1 @@
+"""Detection: ATC and the other reducers inside a ViT-Adapter, and Mask R-CNN over it, without mmcv."""

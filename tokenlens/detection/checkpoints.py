@@ -1,0 +1,135 @@
+"""Detectors from files: mmcv's checkpoints (`meta`, `state_dict`, `optimizer`), and our own safetensors.
+
+Sizes are read off the tensors, in the names of ATC's and SViT's published detectors. No pickled code is run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ..errors import BadInput
+from ..hosts.checkpoints import check_numbers, load_content
+from ..weights import nano_path
+from .interaction import AdapterConfig
+from .mask_rcnn import DetectorConfig, MaskRCNN
+from .nano import NAME, NANO
+
+UNUSED = re.compile(r"backbone\.(cls_token|norm\.\w+|head\.\w+)")  # in published files, of the ViT that they began with
+COUNTED = "num_batches_tracked"  # of a batch norm; some files lack it, and nothing here reads it
+DEFORM_HEADS = 6  # of all published ViT-Adapters; leaves no mark on the weights
+HEAD = 64  # channels of an attention head in all DeiTs
+RATES = ("025", "05", "07", "09")
+HUB = re.compile(r"hf:([\w.-]+/([\w.]+-[\w]+)-(\w+?))(?::(\w+))?")
+
+
+def load_detector(source: str) -> MaskRCNN:
+    """A detector, in evaluation mode, from a file or from the Hugging Face hub.
+
+    Args:
+        source: "nano", which comes with the package; a path to `.safetensors` or mmcv's `.pth`; or
+            "hf:joakimbh/atc_small-coco17-average:07", with the keep rate (025, 05, 07, 09) that it was tuned for.
+
+    Raises:
+        BadInput: there is no such file, it is damaged, wants code to be run, or holds no such detector.
+    """
+    path = nano_path(NAME) if source == "nano" else _from_hub(source) if source.startswith("hf:") else Path(source)
+    if not path.is_file():
+        raise BadInput(
+            f"there is no weights file {source}; give a path, hf:joakimbh/atc_small-coco17-average:07, or 'nano'"
+        )
+    content = load_content(path, source)
+    found = content.get("state_dict", content)
+    state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    config = NANO if source == "nano" else config_of(state, source)
+    model = MaskRCNN(config)
+    fill(model, state, source)
+    return model.eval()
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load parameters, all of them or none; what published files hold beside them is left out."""
+    own = model.state_dict()
+    given = {name: value for name, value in state.items() if not UNUSED.fullmatch(name)}
+    for name in sorted({*own, *given}):
+        if name not in given or name not in own:
+            if name.endswith(COUNTED):
+                continue
+            where = source if name not in given else "a Mask R-CNN over a ViT-Adapter"
+            raise BadInput(f"{name} is missing in {where}; give the weights of one that ATC or SViT published")
+        if own[name].shape != given[name].shape:
+            there, here = tuple(given[name].shape), tuple(own[name].shape)
+            raise BadInput(f"{name} is {there} in {source} and {here} in the detector that its other tensors make")
+        check_numbers(name, own[name], given[name], source)
+        if given[name].is_floating_point() and not bool(given[name].isfinite().all()):
+            raise BadInput(f"{name} in {source} holds NaN or infinite values; the training must have diverged")
+    model.load_state_dict({name: given.get(name, value) for name, value in own.items()})
+
+
+def config_of(state: Mapping[str, Tensor], source: str, backbone: AdapterConfig | None = None) -> DetectorConfig:
+    """The sizes of the detector that these tensors are, with the published numbers of heads unless others are given."""
+    try:
+        return DetectorConfig(
+            backbone or _backbone(state),
+            channels=len(state["neck.lateral_convs.0.conv.bias"]),
+            hidden=len(state["roi_head.bbox_head.shared_fcs.0.bias"]),
+            classes=len(state["roi_head.bbox_head.fc_cls.bias"]) - 1,
+        )
+    except KeyError as error:
+        raise BadInput(
+            f"{source} holds no Mask R-CNN over a ViT-Adapter that is understood (it has no {error.args[0]}); "
+            "give a checkpoint of ATC's or SViT's detectors"
+        ) from error
+
+
+def _backbone(state: Mapping[str, Tensor]) -> AdapterConfig:
+    kernel = state["backbone.patch_embed.proj.weight"]
+    width, patch = kernel.shape[0], kernel.shape[-1]
+    depth, spans = _count(state, "backbone.blocks"), _count(state, "backbone.interactions")
+    side = round((state["backbone.pos_embed"].shape[1] - 1) ** 0.5)
+    extractor = "backbone.interactions.0.extractor"
+    points = len(state[f"{extractor}.attn.attention_weights.bias"]) // DEFORM_HEADS
+    return AdapterConfig(
+        width=width,
+        heads=width // HEAD,
+        depth=depth,
+        mlp_ratio=len(state["backbone.blocks.0.mlp.fc1.bias"]) / width,
+        patch=patch,
+        pretrained=(side, side),
+        stem=len(state["backbone.spm.stem.0.weight"]),
+        deform_heads=DEFORM_HEADS,
+        points=points,
+        deform_ratio=len(state[f"{extractor}.attn.value_proj.bias"]) / width,
+        ffn_ratio=len(state[f"{extractor}.ffn.fc1.bias"]) / width,
+        spans=tuple((i * depth // spans, (i + 1) * depth // spans - 1) for i in range(spans)),
+    )
+
+
+def _count(state: Mapping[str, Tensor], list_name: str) -> int:
+    numbers = [int(found[1]) for name in state if (found := re.match(rf"{re.escape(list_name)}\.(\d{{1,4}})\.", name))]
+    if not numbers:
+        raise KeyError(list_name)
+    return 1 + max(numbers)
+
+
+def _from_hub(source: str) -> Path:
+    """Download one of the four files of a published detector."""
+    from huggingface_hub import hf_hub_download
+
+    found = HUB.fullmatch(source)
+    if found is None or found[4] not in RATES:
+        raise BadInput(
+            f"{source} names no published detector: write its repository and the keep rate that it was tuned for "
+            f"({', '.join(RATES)}), as in hf:joakimbh/atc_small-coco17-average:07"
+        )
+    repository, stem, linkage, rate = found.groups()
+    try:
+        return Path(hf_hub_download(repository, f"{stem}-{rate}-{linkage}.pth"))
+    except Exception as error:  # the hub's client raises the errors of several network libraries
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise BadInput(
+            f"could not download {source} ({reason}); try again, what is there is kept, or give a file"
+        ) from error

@@ -1,0 +1,109 @@
+"""What timm's attentions have in common: how they project, how they are overheard, and how they go on after a softmax.
+
+Shapes: B images, H heads, T tokens with the prefix, C channels, D channels a head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from ..core.attention import QKV
+from ..core.host import Decide, Ear
+
+
+class _Listening(nn.Module):
+    """Stands in a layer's place, calls it, and tells an ear what came out."""
+
+    def __init__(self, layer: nn.Module, ear: Ear) -> None:
+        super().__init__()
+        self.layer, self.ear = layer, ear
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.ear.heard = self.layer(x)
+        return self.ear.heard
+
+
+class Given(nn.Module):
+    """Stands in a projection's place and gives what is known already."""
+
+    def __init__(self, known: Tensor) -> None:
+        super().__init__()
+        self.known = known
+
+    def forward(self, _: Tensor) -> Tensor:
+        """Whatever it is asked."""
+        return self.known
+
+
+def twin(attention: nn.Module, **parts: nn.Module | None) -> nn.Module:
+    """One that shares everything with an attention but some of its modules, and parameters that it is to lack.
+
+    So timm's forward runs as it is, and no hook or attribute stays on the model: threads do not meet, and an exception
+    leaves nothing behind.
+    """
+    made: nn.Module = object.__new__(type(attention))
+    made.__dict__.update({name: value for name, value in attention.__dict__.items() if name not in parts})
+    made.__dict__["_parameters"] = {name: p for name, p in attention._parameters.items() if name not in parts}
+    made.__dict__["_modules"] = {**attention._modules, **parts}
+    return made
+
+
+def overheard(attention: Any, ear: Ear) -> nn.Module:
+    """A twin that tells the ear what its `qkv` gives, whatever stands there now (LoRA, say)."""
+    return twin(attention, qkv=_Listening(attention.qkv, ear))
+
+
+def attended_after(
+    decide: Decide, attention: Any, qkv: QKV, x: Tensor, y: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The softmax of all tokens, carried over to those of a plan, as timm's attentions go on with it.
+
+    Args:
+        decide: gives the plan.
+        attention: timm's, or one that is built alike.
+        qkv: what it makes of y.
+        x: (B, T, C) tokens.
+        y: (B, T, C), what it is given of them.
+        mask: additive, such as (B, 1, 1, T).
+
+    Returns:
+        The tokens (B, T', C) and what attention gives for them.
+    """
+    scores = (qkv.queries * qkv.scale) @ qkv.keys.transpose(-2, -1)
+    weights = (scores if mask is None else scores + mask).softmax(-1)
+    plan, values = decide(x, qkv, weights), qkv.values
+    if plan is not None:
+        prefix = x.shape[1] - plan.group.shape[1]
+        x, y, weights = plan.carry(x, prefix), plan.carry(y, prefix), plan.carry_attention(weights, prefix)
+        values = plan.carry(values.transpose(1, 2), prefix).transpose(1, 2)
+    mixed = (attention.attn_drop(weights) @ values).transpose(1, 2).flatten(2)
+    norm, gate = getattr(attention, "norm", None), getattr(attention, "gate", None)
+    mixed = mixed if norm is None else norm(mixed)
+    mixed = mixed if gate is None else mixed * gate(y).sigmoid()
+    return x, attention.proj_drop(attention.proj(mixed))
+
+
+def split(attention: Any, projected: Tensor) -> QKV:
+    """Queries, keys and values (B, H, T, D) of what `qkv` gave, (B, T, 3 H D)."""
+    parts = projected.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    queries, keys = normed(attention, "q_norm", parts[0]), normed(attention, "k_norm", parts[1])
+    return QKV(queries, keys, parts[2], attention.scale)
+
+
+def normed(attention: nn.Module, name: str, part: Tensor) -> Tensor:
+    """What the norm of this name, if there is one, makes of queries or keys."""
+    norm: Any = getattr(attention, name, None)
+    weight = getattr(norm, "weight", None)  # decided outside autocast, so nothing else makes the two types agree
+    return part if norm is None else norm(part if weight is None else part.to(weight.dtype))
+
+
+def fused(attention: Any, y: Tensor) -> Tensor:
+    """(B, T, C) -> (B, T, 3 H D): queries, keys and values, with the biases that some attentions keep apart."""
+    if getattr(attention, "q_bias", None) is None:
+        return attention.qkv(y)
+    bias = torch.cat((attention.q_bias, attention.k_bias, attention.v_bias))
+    return attention.qkv(y) + bias if attention.qkv_bias_separate else linear(y, attention.qkv.weight, bias)

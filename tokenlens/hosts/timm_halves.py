@@ -1,0 +1,52 @@
+"""The halves of timm's blocks, as their forward has them: what stands before an attention, after it, and the MLP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+
+class Scaled:
+    """Norms before attention and MLP, and where they are there scales after them."""
+
+    def before_attention(self: Any, x: Tensor) -> Tensor:
+        """(B, T, C) -> what attention is given."""
+        return self.norm1(x)
+
+    def after_attention(self: Any, y: Tensor) -> Tensor:
+        """What attention gives -> what is added."""
+        return y if self.gamma_1 is None else self.gamma_1 * y
+
+    def changed(self: Any, x: Tensor) -> Tensor:
+        """(B, T, C) -> what the MLP adds."""
+        y = self.mlp(self.norm2(x))
+        return y if self.gamma_2 is None else self.gamma_2 * y
+
+
+class Layered(Scaled):
+    """Norms before attention and MLP, and layers that scale after them."""
+
+    def after_attention(self: Any, y: Tensor) -> Tensor:
+        """What attention gives -> what is added."""
+        return self.ls1(y)
+
+    def changed(self: Any, x: Tensor) -> Tensor:
+        """(B, T, C) -> what the MLP adds."""
+        return self.ls2(self.mlp(self.norm2(x)))
+
+
+class PostNorm:
+    """Norms after attention and MLP."""
+
+    def before_attention(self: Any, x: Tensor) -> Tensor:
+        """(B, T, C) -> what attention is given."""
+        return x
+
+    def after_attention(self: Any, y: Tensor) -> Tensor:
+        """What attention gives -> what is added."""
+        return self.norm1(y)
+
+    def changed(self: Any, x: Tensor) -> Tensor:
+        """(B, T, C) -> what the MLP adds."""
+        return self.norm2(self.mlp(x))
