@@ -1,5 +1,6 @@
 """transformers' vision towers: walked as the library runs them, with its output classes; what is none is refused."""
 
+import itertools
 import json
 from collections.abc import Callable
 from functools import partial
@@ -198,6 +199,19 @@ def test_its_layers_may_decide_before_their_attention() -> None:
         plain = found.block(0, tokens.x, None, tokens.positions)
         decided = found.block(0, tokens.x, None, tokens.positions, decide=lambda *_: None)
         torch.testing.assert_close(decided, plain, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_rows_between_places_are_those_of_the_library_at_places() -> None:
+    found = host_of(MODELS["DINOv3 oblong"]())
+    positions: Any = found.embed(pixels(found.model)).positions
+    here = positions.at(positions.places()[None], 0)
+    torch.testing.assert_close(here[0, 0], positions.rows(0), rtol=1e-5, atol=1e-5)
+    logits = [
+        tokenlens.reduce(found.model, "tome", 0.5, blocks=(0, 1), position=rule).trace(pixels(found.model))[0]
+        for rule in ("member", "mean", "rotation")
+    ]
+    assert all((a - b).abs().max() > 1e-4 for a, b in itertools.pairwise(logits))
 
 
 @torch.no_grad()
