@@ -135,6 +135,6 @@ def _without_rate(runs: pd.DataFrame) -> Iterator[str]:
     if out:
         have = "has" if out == 1 else "have"
         yield (
-            f"{out} of the {len(runs)} runs {have} no single keep rate (several rates, counts, tokens to remove, "
+            f"{out} of the {len(runs)} runs {have} no single keep rate (several rates, counts, "
             "or rings of all depths), so proxy and findings leave them out; the other tables hold them."
         )

@@ -13,6 +13,7 @@ from . import (  # noqa: F401  importing registers; the order is that of the rep
     chance,
     tokens_left,
     tradeoff,
+    off_the_shelf,
     object,
     contact_sheet,
 )

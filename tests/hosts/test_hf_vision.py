@@ -1,5 +1,7 @@
 """transformers' vision towers: walked as the library runs them, with its output classes; what is none is refused."""
 
+import itertools
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 import tokenlens
 from tokenlens.core.host import host_of
 from tokenlens.errors import BadInput
+from tokenlens.extraction.jobs import Job
 from tokenlens.hosts.hf_layers import TOWERS
 from tokenlens.hosts.loading import input_of, pretrained, untrained
 
@@ -199,6 +202,19 @@ def test_its_layers_may_decide_before_their_attention() -> None:
 
 
 @torch.no_grad()
+def test_rows_between_places_are_those_of_the_library_at_places() -> None:
+    found = host_of(MODELS["DINOv3 oblong"]())
+    positions: Any = found.embed(pixels(found.model)).positions
+    here = positions.at(positions.places()[None], 0)
+    torch.testing.assert_close(here[0, 0], positions.rows(0), rtol=1e-5, atol=1e-5)
+    logits = [
+        tokenlens.reduce(found.model, "tome", 0.5, blocks=(0, 1), position=rule).trace(pixels(found.model))[0]
+        for rule in ("member", "mean", "rotation")
+    ]
+    assert all((a - b).abs().max() > 1e-4 for a, b in itertools.pairwise(logits))
+
+
+@torch.no_grad()
 def test_labels_and_keyword_arguments_are_the_librarys() -> None:
     model = MODELS["DeiT classifier"]()
     images, labels = pixels(model), torch.tensor([1, 2])
@@ -260,3 +276,44 @@ def test_a_folder_with_its_image_processor(folder: Path) -> None:
     assert (seen["input_size"], seen["mean"], seen["crop_pct"]) == ((3, 32, 32), (0.4, 0.5, 0.6), 0.8)
     assert seen["interpolation"] == "bilinear" and host_of(model).name == "hf:my-vit"
     assert pretrained(f"hf:{folder}").num_classes == 7 == untrained(str(folder), 7).num_classes
+
+
+def test_a_processor_that_is_not_there_is_told(folder: Path) -> None:
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.warns(UserWarning, match="hf:my-vit comes without an image processor .* as timm makes them"):
+        assert input_of(pretrained(str(folder)))["input_size"] == (3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"model_type": "odd", "auto_map": {"AutoConfig": "odd.Odd"}},
+            "hf:my-vit wants code of its own to be run, which tokenlens does not do; load it in Python yourself",
+        ),
+        ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "could not get|holds no|no tower"),
+        ({"num_hidden_layers": 4}, "hf:my-vit holds no vit.layers.3.* give a checkpoint that is whole"),
+        ({"model_type": "nonsense"}, "could not get hf:my-vit .* owner/name of a model on the hub, or a folder"),
+    ],
+)
+def test_folders_that_cannot_be_meant_are_refused(folder: Path, changes: dict[str, Any], sentence: str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    (folder / "odd.py").write_text("raise SystemExit('run')")
+    with pytest.raises(BadInput, match=sentence) as told:
+        host_of(pretrained(str(folder)))
+    assert "\n" not in str(told.value)
+
+
+def test_patterns_of_a_folders_tower_are_extracted(tmp_path: Path) -> None:
+    place = tmp_path / "my-dinov2"
+    MODELS["DINOv2"]().save_pretrained(place)
+    transformers.BitImageProcessor(
+        size={"shortest_edge": 40}, crop_size={"height": 32, "width": 32}, resample=3
+    ).save_pretrained(place)
+    said: list[str] = []
+    job = Job(model=str(place), methods=["topk"], blocks=[1, 2], limit=4, out=tmp_path / "runs", progress=False,
+              features="float32", tell=said.append)  # fmt: skip
+    ((run, result),) = job.results()
+    assert (run.model, result.tokens_left) == ("hf:my-dinov2", [8.0, 4.0])
+    assert said == ["embedded:shapes has 10 classes and the model none: no accuracy is given"]

@@ -70,7 +70,14 @@ class ReducedViT(nn.Module):
     def follows_rate(self) -> bool:
         """Whether the tokens that remain follow the one rate that was asked for."""
         free = any(self.reducer(block).adaptive or self.reducer(block).family == "none" for block in self.blocks)
-        return not free and self.schedule.rates is not None
+        return not free and (self.schedule.rates is not None or self.schedule.fewer is not None)
+
+    @property
+    def rate(self) -> float | None:
+        """The one rate asked for; off the shelf the share of the patches asked to remain, the mean over all blocks."""
+        if self.schedule.fewer is None:
+            return self.schedule.rate
+        return round(sum(self.keep) / len(self.keep) / self.patches, 4)
 
     def reducer(self, block: int) -> Reducer:
         """The reducer that stands at a block."""

@@ -29,6 +29,13 @@ class Schedule:
     rate: float | None = None
     """the one rate that `rates` came from, if it did"""
 
+    @property
+    def kind(self) -> str:
+        """How it was asked for: rates, counts, or off the shelf constant or decreasing."""
+        if self.fewer is not None:
+            return "constant" if self.fewer[0] == self.fewer[-1] else "decreasing"
+        return "counts" if self.counts is not None else "rates"
+
     def keep(self, patches: int) -> tuple[int, ...]:
         """Tokens asked to remain after each stage, at least one."""
         if self.rate is not None:

@@ -185,6 +185,7 @@ def attributes_of(model: ReducedViT) -> dict[str, Any]:
         "method": made_by.name,
         "options": model.options,
         "follows_rate": model.follows_rate,
+        "schedule": model.schedule.kind,
         "keep_rates": [count / model.patches for count in model.keep],
         "grid": list(model.host.grid),
         "depth": model.host.blocks,

@@ -94,7 +94,7 @@ def extract(
             "written": len(names),
             "complete": True,
             "blocks": list(model.blocks),
-            "keep_rate": model.schedule.rate,
+            "keep_rate": model.rate,
             "seed": model.seed,
             "metrics": summary(whole),
             "gflops": mean_gflops(model, whole["tokens_left"]),

@@ -102,7 +102,7 @@ class Job(Models):
             model=host.model,
             weights=host.digest,
             method=name,
-            keep_rate=model.schedule.rate,
+            keep_rate=model.rate,
             blocks=model.blocks,
             keep=model.keep,
             options=method(name).parse(self.options),

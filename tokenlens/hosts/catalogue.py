@@ -7,12 +7,13 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 
 import timm
+import torch
 from torch import nn
 
 from ..core.host import HOSTS, Host, host_of
 from ..errors import BadInput, UnknownName
 from ..weights import NANOS
-from .loading import untrained
+from .loading import library_of, untrained
 
 
 def hosted(search: Sequence[str] = ()) -> Iterator[tuple[str, Host]]:
@@ -48,6 +49,9 @@ def sketch(name: str) -> nn.Module:
     """A model without weights, and of one block where it can be made so: enough to tell what it is."""
     if name in NANOS:
         return untrained(name, 10)
+    if library_of(name):
+        with torch.device("meta"):
+            return untrained(name, 1000)
     try:
         made: nn.Module = timm.create_model(name, device="meta", depth=1)
     except (TypeError, AssertionError):  # it is built otherwise

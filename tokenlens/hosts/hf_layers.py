@@ -125,14 +125,15 @@ def split(attention: Any, projected: Sequence[Tensor], rotation: tuple[Tensor, T
     """Queries, keys and values (B, H, T, D) of three projections (B, T, H D); turned where the model turns them."""
     heads = heads_of(attention)
     queries, keys, values = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in projected)
-    if rotation is not None:
-        queries, keys = (rotated(part, *rotation) for part in (queries, keys))
-    return QKV(queries, keys, values, queries.shape[-1] ** -0.5)
+    scale = queries.shape[-1] ** -0.5
+    if rotation is None:
+        return QKV(queries, keys, values, scale)
+    return QKV(rotated(queries, *rotation), rotated(keys, *rotation), values, scale, content=keys)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the patches of (B, H, T, D), which come last, by (B, 1, N, D)."""
-    prefix = x.shape[2] - cos.shape[2]
+    """Turn the patches of (B, H, T, D), which come last, by (N, D) or (B, 1, N, D)."""
+    prefix = x.shape[2] - cos.shape[-2]
     patches = x[:, :, prefix:]
     first, second = patches.chunk(2, -1)
     return torch.cat([x[:, :, :prefix], patches * cos + torch.cat([-second, first], -1) * sin], 2)

@@ -69,7 +69,7 @@ def _class_for(transformers: Any, config: Any, called: str) -> Any:
         return getattr(transformers, saved)
     if config.model_type in ALONE:
         return getattr(transformers, ALONE[config.model_type])
-    known = transformers.MODEL_MAPPING.get(type(config))
+    known = transformers.MODEL_MAPPING.get(type(config), None)
     if known is None:
         raise BadInput(f"{called} is a {saved or config.model_type}, which is no vision model; give one of an image")
     return known[0] if isinstance(known, tuple) else known

@@ -22,6 +22,7 @@ from ..errors import BadInput
 from .hf_layers import PROJECTIONS, TOWERS, heads_of, split, split_layer
 from .hf_loading import open_tower
 from .hf_reduced import ReducedTower
+from .hf_rope import rotary
 from .twins import given, twin
 
 CLASSIFIERS = ("ForImageClassification", "ForImageClassificationWithTeacher")  # how their names end
@@ -63,6 +64,11 @@ class HfVision:
     def recognises(model: object) -> bool:
         """Any model of transformers."""
         return any(kind.__module__ == "transformers.modeling_utils" for kind in type(model).__mro__)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """None: any repository on the hub may hold one."""
+        return []
 
     @staticmethod
     def example() -> nn.Module:
@@ -137,7 +143,7 @@ class HfVision:
             x = getattr(tower, self.names.prenorm)(x)
         positions = None
         if self.names.rotary is not None:
-            positions = torch.cat(getattr(tower, self.names.rotary)(images), -1).expand(len(x), -1, -1)
+            positions = rotary(getattr(tower, self.names.rotary), images, (rows, columns))
         return Tokens(x, (rows, columns), positions)
 
     def block(
@@ -145,7 +151,7 @@ class HfVision:
         i: int,
         x: Tensor,
         mask: Tensor | None,
-        positions: Tensor | None,
+        positions: Any,
         ear: Ear | None = None,
         between: Between | None = None,
         decide: Decide | None = None,
@@ -154,7 +160,7 @@ class HfVision:
         named: dict[str, Any] = {"ear": ear, "between": between, "decide": decide}
         given = {name: what for name, what in named.items() if what is not None}
         if positions is not None:
-            given["position_embeddings"] = _rotation(positions)
+            given["position_embeddings"] = positions.rows(i).chunk(2, -1)
         out: Tensor = self.layers[i](x, attention_mask=mask, **given)
         return out
 
@@ -233,9 +239,3 @@ def _cut(images: Tensor, patch: tuple[int, int]) -> Tensor:
     """(B, 3, H, W) -> (B, N, patch rows x patch columns x 3): patches row by row, as SigLIP 2 takes them."""
     cut = images.unflatten(3, (-1, patch[1])).unflatten(2, (-1, patch[0]))  # (B, 3, rows, height, columns, width)
     return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
-
-
-def _rotation(positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (B, 1, N, D) of (B, N, 2 D)."""
-    cos, sin = positions.unsqueeze(1).chunk(2, -1)
-    return cos, sin

@@ -123,7 +123,7 @@ class MultiheadViT:
         i: int,
         x: Tensor,
         mask: Tensor | None,
-        positions: Tensor | None,
+        positions: Any,
         ear: Ear | None = None,
         between: Between | None = None,
         decide: Decide | None = None,

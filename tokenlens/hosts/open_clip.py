@@ -62,6 +62,11 @@ class OpenClip(MultiheadViT):
         """open_clip's class itself."""
         return f"{type(model).__module__}.{type(model).__name__}" == "open_clip.transformer.VisionTransformer"
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """None: open_clip lists its models itself, and which of them are its own towers shows when they are made."""
+        return []
+
     @staticmethod
     def example() -> nn.Module:
         """Four blocks of 32 channels over 8 x 8 patches."""

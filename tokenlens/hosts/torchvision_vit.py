@@ -51,6 +51,11 @@ class TorchvisionViT(MultiheadViT):
         """Torchvision's class itself; subclasses run their blocks otherwise."""
         return type(model) is VisionTransformer
 
+    @classmethod
+    def names(cls) -> list[str]:
+        """As torchvision lists them."""
+        return [f"{cls.library}:{name}" for name in list_models(torchvision_vit)]
+
     @staticmethod
     def example() -> nn.Module:
         """Four blocks of 32 channels over 8 x 8 patches."""

@@ -28,7 +28,7 @@ class Run:
     """a digest of the weights; "random" for untrained ones"""
     method: str
     keep_rate: float | None
-    """the one rate asked for; None where shares, counts or tokens to remove were"""
+    """the one rate asked for; off the shelf the mean share asked to remain; None where shares or counts were given"""
     blocks: tuple[int, ...]
     keep: tuple[int, ...]
     """tokens asked to remain after each stage"""

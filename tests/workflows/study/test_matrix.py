@@ -28,6 +28,14 @@ def test_further_combinations_take_from_the_axes_what_they_do_not_name(write: Wr
     assert {cell.data for cell in more} == set(SETS)
 
 
+def test_off_the_shelf_tokens_are_removed_at_every_block() -> None:
+    cells = read(shipped("off-the-shelf")).cells
+    assert len(cells) == len(set(cells)) == 1 + 4 * (1 + 4 * 2)
+    assert {cell.amount for cell in cells if cell.method == "tome"} == {
+        "remove0", *(f"remove{count}{how}" for count in (4, 8, 13, 16) for how in ("", "-decreasing"))
+    }  # fmt: skip
+
+
 def test_a_recipe_by_data_set(write: Write) -> None:
     tuning = write(finetune={"recipe": {"embedded:birds": "nabirds", "embedded": "shapes"}}).finetune
     assert tuning is not None
@@ -42,6 +50,7 @@ def test_a_recipe_by_data_set(write: Write) -> None:
         ({"axis": {}}, "did you mean axes"),
         ({"axes": {"method": ["topk"]}}, "did you mean methods"),
         ({"axes": {"methods": []}}, "methods must each be a list with something in it"),
+        ({"axes": {"remove": [4]}}, "keep_rates and remove both say how many tokens remain; give one of them"),
         ({"axes": {"keep_rates": [1.5]}}, r"keep rate 1.5 is outside \(0, 1\]"),
         ({"finetune": {"recipe": "shapes", "start": {}}}, "no key of finetune called 'start'"),
         ({"backbone": {"recipe": "nano", "start": {"a": "b", "b": "a"}}}, "starts from itself through"),

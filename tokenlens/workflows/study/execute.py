@@ -59,9 +59,10 @@ def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterat
 
 def _axes(study: Study) -> str:
     """How many of what; the one rate of the un-reduced model is none of the keep rates."""
-    axes = {"data": "data sets", "model": "models", "method": "methods", "keep_rate": "keep rates", "seed": "seeds"}
+    amounts = "amounts" if any(cell.remove for cell in study.cells) else "keep rates"
+    axes = {"data": "data sets", "model": "models", "method": "methods", "amount": amounts, "seed": "seeds"}
     different = {
-        words: {getattr(cell, axis) for cell in study.cells if axis != "keep_rate" or cell.method != "none"}
+        words: {getattr(cell, axis) for cell in study.cells if axis != "amount" or cell.method != "none"}
         for axis, words in axes.items()
     }
     return ", ".join(counted(len(found), words) for words, found in different.items() if found)

@@ -13,6 +13,9 @@
     finetune: {recipe: shapes, methods: {sit: {optimizer.lr: 2e-3}}}    # or `none`, for methods off the shelf
     extract: {split: test, limit: 1000, features: true}
 
+Off the shelf `remove: [0, 8, 16]` and `decreasing: [false, true]` stand in the place of `keep_rates`: tokens that go at
+every block.
+
 A recipe may differ by data set: `recipe: {imagenet: imagenet, coco: coco}`, by the word before the colon; `set` names
 values that differ from it, and `methods` those that differ for one method alone.
 The backbone of one data set may start from that of another: `start: {embedded:birds: embedded:shapes}`.
@@ -20,7 +23,7 @@ The backbone of one data set may start from that of another: `start: {embedded:b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -35,6 +38,7 @@ from ...errors import BadInput, UnknownName
 from .settings import COMPARE, EXTRACT, check_known, check_whole, mapping, settings
 
 AXES = ("data", "models", "methods", "keep_rates", "seeds")
+OFF_THE_SHELF = ("remove", "decreasing")  # in the place of keep_rates
 KEYS = ("name", "axes", "also", "backbone", "finetune", "extract", "compare", "images", "remark")
 PARTS = ("train", "val")  # of a data set
 
@@ -48,11 +52,20 @@ class Cell:
     method: str
     keep_rate: float
     seed: int
+    remove: tuple[int, ...] = ()
+    """off the shelf: so many tokens at every block, and whether more at first (1 or 0); else ()"""
 
     @property
     def name(self) -> str:
         """A path below the study's folder."""
-        return f"{slug(self.data)}/{slug(self.model)}/{self.method}-{self.keep_rate:g}-s{self.seed}"
+        return f"{slug(self.data)}/{slug(self.model)}/{self.method}-{self.amount}-s{self.seed}"
+
+    @property
+    def amount(self) -> str:
+        """How many tokens are asked to remain, as part of a path."""
+        if not self.remove:
+            return f"{self.keep_rate:g}"
+        return f"remove{self.remove[0]}" + ("-decreasing" if self.remove[1] else "")
 
 
 @dataclass(frozen=True)
@@ -159,6 +172,8 @@ def _study(said: Any, name: str) -> Study:
     check_known("key of a study", said, KEYS)
     cells = list(dict.fromkeys(_cells(said["axes"], said.get("also") or [])))
     finetune = _training(said, "finetune", "none")
+    if finetune is not None and any(cell.remove for cell in cells):
+        raise BadInput("tokens to remove are taken off the shelf; leave finetune out, or give keep_rates")
     if finetune is not None:
         check_known("method in this study", finetune.methods, tuple(dict.fromkeys(cell.method for cell in cells)))
     return Study(
@@ -199,17 +214,40 @@ def _cells(axes: Any, also: Any) -> Iterator[Cell]:
     for part in ({}, *also):
         if not isinstance(axes, dict) or not isinstance(part, dict):
             raise BadInput(f"axes, and each entry of also, is a mapping of {', '.join(AXES)}")
-        check_known("axis", {**axes, **part}, AXES)
+        check_known("axis", {**axes, **part}, (*AXES, *OFF_THE_SHELF))
         complete = {"seeds": [0], **axes, **part}
-        lacking = [name for name in AXES if not isinstance(complete.get(name), list) or not complete[name]]
-        if lacking:
-            raise BadInput(f"{', '.join(lacking)} must each be a list with something in it")
+        if "remove" in complete:
+            yield from _off_the_shelf(complete)
+            continue
+        _check_lists(complete, AXES)
         for data, model, method, rate, seed in product(*(complete[name] for name in AXES)):
             if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
                 raise BadInput(f"keep rate {rate} is outside (0, 1]; for example 0.5")
             check_whole("a seed", seed)
             # the un-reduced model keeps all tokens whatever the rate
             yield Cell(str(data), str(model), str(method), 1.0 if method == "none" else float(rate), seed)
+
+
+def _off_the_shelf(axes: Mapping[str, Any]) -> Iterator[Cell]:
+    """Every combination of axes that say how many tokens go at every block."""
+    if "keep_rates" in axes:
+        raise BadInput("keep_rates and remove both say how many tokens remain; give one of them")
+    complete = {"decreasing": [False], **axes}
+    names = ("data", "models", "methods", *OFF_THE_SHELF, "seeds")
+    _check_lists(complete, names)
+    for data, model, method, remove, decreasing, seed in product(*(complete[name] for name in names)):
+        check_whole("the number of tokens to remove", remove)
+        if not isinstance(decreasing, bool):
+            raise BadInput(f"decreasing is {decreasing!r}; it is a list of true and false")
+        check_whole("a seed", seed)
+        whole = method == "none" or not remove  # then it does not matter how the removals are spread
+        amount = (0, 0) if method == "none" else (remove, int(decreasing and not whole))
+        yield Cell(str(data), str(model), str(method), 1.0, seed, amount)
+
+
+def _check_lists(axes: Mapping[str, Any], names: Iterable[str]) -> None:
+    if lacking := [name for name in names if not isinstance(axes.get(name), list) or not axes[name]]:
+        raise BadInput(f"{', '.join(lacking)} must each be a list with something in it")
 
 
 def _training(said: Mapping[str, Any], key: str, without: str) -> Training | None:

@@ -29,9 +29,10 @@ def finetune(out: str, **options: Any) -> None:
         print(line)
 
 
-def extract(method: str, keep_rate: float, out: str, **settings: Any) -> None:
+def extract(method: str, out: str, keep_rate: float | None = None, **settings: Any) -> None:
     """Extract one run; `settings` are those of `tokenlens.extraction.jobs.Job`."""
-    for line in Job(methods=[method], keep_rates=[keep_rate], out=Path(out), **settings).run():
+    rates = () if keep_rate is None else (keep_rate,)
+    for line in Job(methods=[method], keep_rates=rates, out=Path(out), **settings).run():
         print(line)
 
 

@@ -89,7 +89,10 @@ def _allowed(study: Study) -> dict[str, Any]:
 
 
 def _reduction(cell: Cell) -> dict[str, Any]:
-    return {"method": cell.method, "keep_rate": cell.keep_rate, "seed": cell.seed}
+    amount: dict[str, Any] = {"keep_rate": cell.keep_rate}
+    if cell.remove:
+        amount = {"remove": cell.remove[0]} | ({"decreasing": True} if cell.remove[1] else {})
+    return {"method": cell.method, **amount, "seed": cell.seed}
 
 
 def _plain(value: object) -> str:
@@ -149,7 +152,7 @@ def _extract(study: Study, cell: Cell, out: Path, before: Sequence[Task]) -> Tas
         arguments={"data": cell.data, **start, **_reduction(cell), **study.extract, "out": str(out / "runs")},
         needs=tuple(task.name for task in before),
         makes=(out / "runs",),
-        cost=images * _forward(cell.model, cell.method, cell.keep_rate),
+        cost=images * _forward(cell.model, cell.method, cell.keep_rate, cell.remove),
         bytes=images * BYTES_AN_IMAGE,
     )
 
@@ -174,10 +177,11 @@ def _vit(model: str) -> TimmViT:
 
 
 @cache
-def _forward(model: str, name: str, keep_rate: float) -> float:
+def _forward(model: str, name: str, keep_rate: float, remove: tuple[int, ...] = ()) -> float:
     """10^9 multiply-adds of one image."""
     host = host_of(_vit(model))
-    stages = schedule(keep_rate=keep_rate, depth=host.blocks)
+    off = {"remove": remove[0], "decreasing": bool(remove[1])} if remove else {}
+    stages = schedule(keep_rate=None if remove else keep_rate, depth=host.blocks, **off)
     left = dict(zip(stages.blocks, stages.keep(host.grid[0] * host.grid[1]), strict=True))
     return gflops(host, left, method(name).reducer.site)
 
