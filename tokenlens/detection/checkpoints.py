@@ -21,6 +21,7 @@ from .nano import NAME, NANO
 UNUSED = re.compile(r"backbone\.(cls_token|norm\.\w+|head\.\w+)")  # in published files, of the ViT that they began with
 COUNTED = "num_batches_tracked"  # of a batch norm; some files lack it, and nothing here reads it
 DEFORM_HEADS = 6  # of all published ViT-Adapters; leaves no mark on the weights
+CAPACITIES = {192: "tiny", 384: "small", 768: "base"}  # of DeiT, by width
 HEAD = 64  # channels of an attention head in all DeiTs
 RATES = ("025", "05", "07", "09")
 HUB = re.compile(r"hf:([\w.-]+/([\w.]+-[\w]+)-(\w+?))(?::(\w+))?")
@@ -48,6 +49,13 @@ def load_detector(source: str) -> MaskRCNN:
     model = MaskRCNN(config)
     fill(model, state, source)
     return model.eval()
+
+
+def name_of(config: DetectorConfig) -> str:
+    """What runs call a detector of these sizes: "vit-adapter-tiny", "vit-adapter-small" or "nano-detector"."""
+    if config == NANO:
+        return NAME
+    return f"vit-adapter-{CAPACITIES.get(config.backbone.width, config.backbone.width)}"
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
