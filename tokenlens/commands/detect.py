@@ -22,6 +22,7 @@ EXAMPLES = examples(
 @list_option("--blocks", help="Where to reduce, 0-indexed.  [default: 3,6,9]")
 @pairs_option("--option", "options", help="Of the method, as `tokenlens methods NAME` lists them.")
 @click.option("--weights", default="nano", show_default=True, help="nano, a file (.pth, .safetensors), or hf:...:07.")
+@click.option("--heads", type=click.IntRange(min=1), help="Attention heads, where the width is no DeiT's.")
 @click.option("--data", default="embedded:scenes", show_default=True, help="embedded:scenes, or coco:PATH.")
 @click.option("--split", default="val", show_default=True, help="Part of the data: train or val.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many images.  [default: 500 of the embedded set]")

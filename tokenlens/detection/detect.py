@@ -42,6 +42,7 @@ class Detection:
     blocks: Sequence[int] = STUDY_BLOCKS
     options: Sequence[str] = ()
     weights: str = "nano"
+    heads: int | None = None
     data: str = "embedded:scenes"
     split: str = "val"
     limit: int | None = None
@@ -56,7 +57,7 @@ class Detection:
         """Do it; yields a line for each run as it ends."""
         check_out(self.out)
         device = device_of(self.device)
-        detector = load_detector(self.weights)
+        detector = load_detector(self.weights, self.heads)
         limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
         data = open_detection(self.data, self.split, limit)
         if len(data.categories) != detector.config.classes:

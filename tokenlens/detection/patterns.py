@@ -7,6 +7,7 @@ Shapes: B images, S stages, P places of the largest grid, D detections at most.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -98,7 +99,9 @@ def on_objects(data: DetectionSet, row: int, model: MaskRCNN, grid: Shape) -> ND
             shape = coco.merge(coco.frPyObjects(shape, height, width))
         else:
             shape = shape or coco.frPyObjects([annotation["bbox"]], height, width)[0]
-        pixels = np.maximum(pixels, coco.decode(shape))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, for how pycocotools hands arrays over
+            pixels = np.maximum(pixels, coco.decode(shape))
     seen = seen_size((height, width), model.config)
     stretched = functional.interpolate(torch.from_numpy(pixels)[None, None], seen, mode="area")
     patch = model.config.backbone.patch
