@@ -21,17 +21,19 @@ from .nano import NAME, NANO
 UNUSED = re.compile(r"backbone\.(cls_token|norm\.\w+|head\.\w+)")  # in published files, of the ViT that they began with
 COUNTED = "num_batches_tracked"  # of a batch norm; some files lack it, and nothing here reads it
 DEFORM_HEADS = 6  # of all published ViT-Adapters; leaves no mark on the weights
+CAPACITIES = {192: "tiny", 384: "small", 768: "base"}  # of DeiT, by width
 HEAD = 64  # channels of an attention head in all DeiTs
 RATES = ("025", "05", "07", "09")
 HUB = re.compile(r"hf:([\w.-]+/([\w.]+-[\w]+)-(\w+?))(?::(\w+))?")
 
 
-def load_detector(source: str) -> MaskRCNN:
+def load_detector(source: str, heads: int | None = None) -> MaskRCNN:
     """A detector, in evaluation mode, from a file or from the Hugging Face hub.
 
     Args:
         source: "nano", which comes with the package; a path to `.safetensors` or mmcv's `.pth`; or
             "hf:joakimbh/atc_small-coco17-average:07", with the keep rate (025, 05, 07, 09) that it was tuned for.
+        heads: of attention, where the width is no DeiT's.
 
     Raises:
         BadInput: there is no such file, it is damaged, wants code to be run, or holds no such detector.
@@ -44,10 +46,17 @@ def load_detector(source: str) -> MaskRCNN:
     content = load_content(path, source)
     found = content.get("state_dict", content)
     state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-    config = NANO if source == "nano" else config_of(state, source)
+    config = NANO if source == "nano" else config_of(state, source, heads=heads)
     model = MaskRCNN(config)
     fill(model, state, source)
     return model.eval()
+
+
+def name_of(config: DetectorConfig) -> str:
+    """What runs call a detector of these sizes: "vit-adapter-tiny", "vit-adapter-small" or "nano-detector"."""
+    if config == NANO:
+        return NAME
+    return f"vit-adapter-{CAPACITIES.get(config.backbone.width, config.backbone.width)}"
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -69,11 +78,13 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     model.load_state_dict({name: given.get(name, value) for name, value in own.items()})
 
 
-def config_of(state: Mapping[str, Tensor], source: str, backbone: AdapterConfig | None = None) -> DetectorConfig:
+def config_of(
+    state: Mapping[str, Tensor], source: str, backbone: AdapterConfig | None = None, heads: int | None = None
+) -> DetectorConfig:
     """The sizes of the detector that these tensors are, with the published numbers of heads unless others are given."""
     try:
         return DetectorConfig(
-            backbone or _backbone(state),
+            backbone or _backbone(state, source, heads),
             channels=len(state["neck.lateral_convs.0.conv.bias"]),
             hidden=len(state["roi_head.bbox_head.shared_fcs.0.bias"]),
             classes=len(state["roi_head.bbox_head.fc_cls.bias"]) - 1,
@@ -85,16 +96,18 @@ def config_of(state: Mapping[str, Tensor], source: str, backbone: AdapterConfig 
         ) from error
 
 
-def _backbone(state: Mapping[str, Tensor]) -> AdapterConfig:
+def _backbone(state: Mapping[str, Tensor], source: str, heads: int | None) -> AdapterConfig:
     kernel = state["backbone.patch_embed.proj.weight"]
     width, patch = kernel.shape[0], kernel.shape[-1]
+    if (heads is None and width not in CAPACITIES) or width % (heads or 1):
+        raise BadInput(f"{source} is {width} wide, which does not tell its attention heads; say --heads")
     depth, spans = _count(state, "backbone.blocks"), _count(state, "backbone.interactions")
     side = round((state["backbone.pos_embed"].shape[1] - 1) ** 0.5)
     extractor = "backbone.interactions.0.extractor"
     points = len(state[f"{extractor}.attn.attention_weights.bias"]) // DEFORM_HEADS
     return AdapterConfig(
         width=width,
-        heads=width // HEAD,
+        heads=heads or width // HEAD,
         depth=depth,
         mlp_ratio=len(state["backbone.blocks.0.mlp.fc1.bias"]) / width,
         patch=patch,

@@ -73,6 +73,8 @@ class Detections:
     """(D,) float32"""
     classes: Tensor
     """(D,) int64"""
+    shown: Tensor
+    """(D, 28, 28) float32 in 0..1: how surely each place of a box shows the object"""
     masks: Tensor
     """(D, height, width) bool"""
 
@@ -129,7 +131,7 @@ class MaskRCNN(nn.Module):
         shown = mask_head(read, torch.cat([kinds for _, _, kinds in found])).sigmoid()
         masks = shown.split([len(kinds) for _, _, kinds in found])
         return [
-            Detections(boxes, scores, kinds, paste(mask, boxes, frame.original))
+            Detections(boxes, scores, kinds, mask, paste(mask, boxes, frame.original))
             for (boxes, scores, kinds), mask, frame in zip(found, masks, frames, strict=True)
         ]
 

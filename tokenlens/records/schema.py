@@ -12,6 +12,10 @@
 | score | image, class | float32 | logits, of models with at most 100 classes, and in multi-label sets |
 | object | image, patch | bool | the patch is on the object, where the data set knows |
 | feature | image, layer, channel | float32, float16 | the class token after stages and the last block (optional) |
+| valid | image, patch | bool | which places of the grid this image has (ragged grids; absent: all) |
+| box | image, detection, corner | float32 | detections: x1, y1, x2, y2 in pixels, best first |
+| box_score, box_class | image, detection | float32, int16 | how sure, and the class; -1: there are fewer |
+| box_mask | image, detection, mask_row, mask_column | uint8 | how surely each place of the box shows it, of 255 |
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
 
 In a run of `tokenlens synthesize` kept, group and tokens_left have step and branch between image and stage: the call of
@@ -44,10 +48,16 @@ DIMS = {
     "score": ("class",),
     "object": ("patch",),
     "feature": ("layer", "channel"),
+    "valid": ("patch",),
+    "box": ("detection", "corner"),
+    "box_score": ("detection",),
+    "box_class": ("detection",),
+    "box_mask": ("detection", "mask_row", "mask_column"),
 }
 
 OF_STEPS = ("step", "branch")  # what a pattern has besides, in synthesis
-SHOWN = tuple(name for name in DIMS if name != "feature")  # what pictures are made of; features are large
+LARGE = ("feature", "box_mask")
+SHOWN = tuple(name for name in DIMS if name not in LARGE)  # what pictures are made of
 
 
 def dims_of(name: str, dimensions: int) -> tuple[str, ...]:

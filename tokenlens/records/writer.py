@@ -29,16 +29,11 @@ class RunWriter:
     """Appends batches to a run, in whole chunks; what is there of the run is read, and touched only by `alone`."""
 
     def __init__(
-        self,
-        out: Path,
-        run: Run,
-        attributes: Mapping[str, Any],
-        ids: Sequence[str],
-        batch_size: int,
-        images: int | None = None,
-    ) -> None:
-        """`images` are in a chunk, where they are large and take long to make; CHUNK by default."""
-        self._images = CHUNK if images is None else images
+        self, out: Path, run: Run, attributes: Mapping[str, Any], ids: Sequence[str], batch_size: int,
+        chunk: int | None = None,
+    ) -> None:  # fmt: skip
+        """`chunk`: images in a chunk, about, which a kill may lose; CHUNK by default."""
+        self._chunk = CHUNK if chunk is None else chunk
         self.folder = out / run.name
         self.run, self.ids = run, ids
         self.attributes = {**attributes, **run.attributes(), "run": run.name, "schema": SCHEMA}
@@ -54,7 +49,7 @@ class RunWriter:
         self.written = int(found.get("written", 0))
         self.complete = bool(found.get("complete", False))
         # a chunk holds whole batches, so that a resumed run goes on with the same batches
-        self.chunk = self.batch_size * max(1, self._images // self.batch_size)
+        self.chunk = self.batch_size * max(1, self._chunk // self.batch_size)
 
     def _opened(self) -> Layout | None:
         if not (self.folder / ROOT).is_file():

@@ -1,0 +1,212 @@
+"""Detection end to end on the embedded scenes, on COCO's files, and what is refused."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tokenlens.data import open_data
+from tokenlens.detection.adapter import AdapterHost, ViTAdapter, reduced
+from tokenlens.detection.checkpoints import load_detector
+from tokenlens.detection.data import open_detection
+from tokenlens.detection.detect import Detection
+from tokenlens.detection.interaction import AdapterConfig
+from tokenlens.detection.mask_rcnn import DetectorConfig, MaskRCNN, Objects
+from tokenlens.errors import BadInput
+from tokenlens.records.store import open_run
+
+pytest.importorskip("pycocotools", reason="the extra detection is not installed")
+SMALL = DetectorConfig(
+    AdapterConfig(24, 1, 3, 2.0, pretrained=(4, 4), stem=8, deform_heads=6, spans=((0, 0), (1, 1), (2, 2))),
+    channels=8, hidden=16, classes=2, proposals=20, sampled=16, long=96, short=64,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def adapter() -> ViTAdapter:
+    torch.manual_seed(0)
+    made = AdapterHost.example().eval()
+    assert isinstance(made, ViTAdapter)
+    for interaction in made.interactions:
+        torch.nn.init.normal_(interaction.injector.gamma, std=0.5)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """COCO's layout: two images, one of them without objects, a crowd."""
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "annotations").mkdir()
+    for number, size in ((3, (40, 30)), (7, (30, 44))):
+        Image.new("RGB", size, (40 * number % 256, 90, 120)).save(tmp_path / f"val2017/{number}.jpg")
+    images = [{"id": 7, "file_name": "7.jpg", "height": 44, "width": 30},
+              {"id": 3, "file_name": "3.jpg", "height": 30, "width": 40}]  # fmt: skip
+    box = {"image_id": 3, "category_id": 5, "bbox": [4, 5, 20, 10], "area": 200, "iscrowd": 0}
+    annotations = [{**box, "segmentation": [[4, 5, 24, 5, 24, 15, 4, 15]]},
+                   {**box, "iscrowd": 1, "segmentation": {"size": [30, 40], "counts": [0, 300, 900]}}]  # fmt: skip
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 9, "name": "b"}, {"id": 5, "name": "a"}],
+    }
+    (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of mmcv's form, with what published ones hold beside the detector."""
+    torch.manual_seed(1)
+    state = MaskRCNN(SMALL).state_dict()
+    unused = {"backbone.cls_token": torch.zeros(1, 1, 24), "backbone.norm.weight": torch.ones(24)}
+    path = tmp_path_factory.mktemp("weights") / "detector.pth"
+    meta = {"epoch": 4, "CLASSES": ("a", "b"), "time": np.float64(3.5)}
+    torch.save({"meta": meta, "state_dict": {**state, **unused}, "optimizer": {"lr": 1e-5}}, path)
+    return path
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", ["atc-average", "tome", "topk", "kmedoids", "l2", "random"])
+def test_reducers_stand_in_a_backbone(adapter: ViTAdapter, method: str) -> None:
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(3))
+    plain = adapter(images)
+    maps, trace = reduced(adapter, method, 0.5, (1, 2)).trace(images)
+    assert trace.tokens_left[:, -1].max() < 24
+    assert [one.shape for one in maps] == [one.shape for one in plain]
+    assert not torch.equal(maps[2], plain[2])
+    assert all(torch.equal(*pair) for pair in zip(reduced(adapter, method, 1.0, (1, 2))(images), plain, strict=True))
+
+
+def test_scenes_know_their_objects() -> None:
+    data = open_data("embedded:scenes", limit=4)
+    for index in range(len(data)):
+        classes, masks = data.instances(index)  # type: ignore[attr-defined]
+        assert masks.sum(0).max() == 1 and masks.any((1, 2)).all()
+        assert set(classes) == set(np.flatnonzero(data.label(index)).tolist())
+
+
+def test_the_embedded_detector_finds_objects_and_a_run_is_made_once(tmp_path: Path) -> None:
+    job = Detection(limit=2, out=tmp_path, progress=False)
+    (line,) = job.run()
+    (again,) = job.run()
+    assert "tokens left 98 49 24" in line and "already there" in again
+    run = open_run(next(tmp_path.glob("scenes*")), check=None)
+    assert run.attrs["metrics"]["box AP50"] > 40 and "mask AP" in run.attrs["metrics"]
+    assert run["valid"].all() and run["object"].any() and (run["box_class"][:, 0] >= 0).all()
+
+
+def test_images_of_several_grids_make_one_run(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
+    """Both lie in one grid of places, each in its own part of it."""
+    out = tmp_path / "runs"
+    where = {"weights": str(checkpoint), "heads": 1, "data": f"coco:{folder}", "out": out}
+    (line,) = Detection(("tome",), blocks=(1,), progress=False, **where).run()  # type: ignore[arg-type]
+    run = open_run(next(out.glob("coco*")))
+    rows, columns = run.attrs["grid"]
+    places = run["valid"].values.reshape(2, rows, columns)
+    assert [(place.any(1).sum(), place.any(0).sum()) for place in places] == [(50, 68), (74, 50)]
+    assert not run["kept"].values[~np.broadcast_to(run["valid"].values[:, None], run["kept"].shape)].any()
+    assert (run["group"].values[:, 0] >= 0).sum(1).tolist() == [3400, 3700]
+    assert run["tokens_left"].values.max() == 1850 and "tome at 0.5" in line
+
+
+def test_what_is_lost_is_learned_again() -> None:
+    """The five losses fall on one picture."""
+    torch.manual_seed(0)
+    model, images = MaskRCNN(SMALL).train(), torch.randn(2, 3, 64, 64)
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 8:40, 8:40] = 1
+    objects = [Objects(torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1]), mask)] * 2
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    found = []
+    for _ in range(6):
+        losses = model.losses(images, objects)
+        loss = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    assert len(losses) == 5 and found[-1] < found[0]
+
+
+def test_a_checkpoint_of_another_detector_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=False)
+    state = content["state_dict"]
+    assert load_detector(str(checkpoint), heads=1).config.backbone.depth == 3
+    with pytest.raises(BadInput, match="say --heads"):
+        load_detector(str(checkpoint))
+    cases: dict[str, tuple[dict[str, Any], str]] = {
+        "depth": ({name: value for name, value in state.items() if "blocks.1." not in name}, "is missing in"),
+        "other": ({"conv.weight": torch.zeros(1)}, "holds no Mask R-CNN"),
+        "nan": ({**state, "backbone.level_embed": torch.full((3, 24), torch.nan)}, "NaN or infinite"),
+    }
+    for name, (wrong, words) in cases.items():
+        torch.save({"state_dict": wrong}, tmp_path / f"{name}.pth")
+        with pytest.raises(BadInput, match=words):
+            load_detector(str(tmp_path / f"{name}.pth"), heads=1)
+    torch.save({"meta": os.system, "state_dict": state}, tmp_path / "code.pth")
+    with pytest.raises(BadInput, match="to be run while loading"):
+        load_detector(str(tmp_path / "code.pth"))
+    with pytest.raises(BadInput, match="names no published detector"):
+        load_detector("hf:joakimbh/atc_small-coco17-average")
+
+
+def _text_ids(content: dict[str, Any]) -> None:
+    content["annotations"][0]["image_id"] = "3"
+
+
+def _nan_box(content: dict[str, Any]) -> None:
+    content["annotations"][0]["bbox"] = [1, 2, float("nan"), 4]
+
+
+def _strange_category(content: dict[str, Any]) -> None:
+    content["annotations"][0]["category_id"] = 6
+
+
+def _absent_image(content: dict[str, Any]) -> None:
+    content["images"][0]["file_name"] = "8.jpg"
+
+
+@pytest.mark.parametrize(
+    "break_it, words",
+    [
+        (_text_ids, "has '3' as its image_id"),
+        (_nan_box, "as its bbox"),
+        (_strange_category, "names the category 6"),
+        (_absent_image, "there is no image"),
+    ],
+)
+def test_files_that_are_wrong_are_refused(folder: Path, break_it: Callable[[dict[str, Any]], None], words: str) -> None:
+    path = folder / "annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    break_it(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(BadInput, match=words):
+        open_detection(f"coco:{folder}")
+
+
+def test_missing_masks_and_boxes_without_area_are_taken(folder: Path) -> None:
+    path = folder / "annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [{"image_id": 3, "category_id": 5, "bbox": [4, 5, 0, 10]}]
+    path.write_text(json.dumps(content))
+    data = open_detection(f"coco:{folder}")
+    assert not data.masks and data.ids == ["3", "7"] and data.categories == [5, 9]
+
+
+def test_what_cannot_be_is_refused(adapter: ViTAdapter, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="has parameters of its own"):
+        reduced(adapter, "sinkhorn")
+    with pytest.raises(BadInput, match="counts of one grid"):
+        reduced(adapter, "l2", 0.5, (1, 2), contiguous=True)
+    with pytest.raises(BadInput, match="multiples of 32"):
+        adapter(torch.zeros(1, 3, 60, 64))
+    with pytest.raises(BadInput, match="does not know its objects apart"):
+        open_detection("embedded:birds", limit=1)
+    with pytest.raises(BadInput, match="nor one of 2014"):
+        open_detection(f"coco:{tmp_path}")

@@ -1,0 +1,200 @@
+"""Sets of images in which the objects are known: COCO's, and the embedded set `scenes`.
+
+What is to be found is said as COCO's files say it (images, categories, annotations), so that pycocotools takes it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..data import open_data
+from ..data.embedded import EmbeddedSet
+from ..data.picture import read_rgb
+from ..errors import BadInput, needed
+
+
+@dataclass(frozen=True)
+class DetectionSet:
+    """Images in a fixed order, and what is to be found in them."""
+
+    name: str
+    """the words it was opened with"""
+    dataset: str
+    """what runs call it"""
+    split: str
+    images: Callable[[int], Image.Image]
+    """one of them by number, RGB"""
+    truth: dict[str, Any]
+    """COCO's images, categories and annotations, of these images alone, in their order"""
+    masks: bool
+    """whether every annotation has one"""
+
+    def __len__(self) -> int:
+        return len(self.truth["images"])
+
+    @property
+    def ids(self) -> list[str]:
+        """Stable names of the images."""
+        return [str(image.get("name", image["id"])) for image in self.truth["images"]]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each image."""
+        return [(image["height"], image["width"]) for image in self.truth["images"]]
+
+    def of(self, row: int) -> list[dict[str, Any]]:
+        """The annotations of an image."""
+        return self._by_image.get(self.truth["images"][row]["id"], [])
+
+    @cached_property
+    def _by_image(self) -> dict[int, list[dict[str, Any]]]:
+        found: dict[int, list[dict[str, Any]]] = {}
+        for annotation in self.truth["annotations"]:
+            found.setdefault(annotation["image_id"], []).append(annotation)
+        return found
+
+    @property
+    def categories(self) -> list[int]:
+        """COCO's ids of the classes, in the order of a detector's."""
+        return [category["id"] for category in self.truth["categories"]]
+
+
+def open_detection(spec: str, split: str = "val", limit: int | None = None) -> DetectionSet:
+    """Open `embedded:scenes`, or `coco:PATH` with COCO's folders in it.
+
+    Args:
+        spec: the set.
+        split: train or val.
+        limit: of the embedded set its first images, of COCO evenly spaced ones.
+
+    Raises:
+        BadInput: a set whose objects are not known apart; a file that is malformed, with what is wrong.
+    """
+    if limit is not None and limit < 1:
+        raise BadInput(f"limit must be at least 1 image, not {limit}; leave it out to take all of {spec}")
+    kind, _, where = spec.partition(":")
+    if kind == "coco":
+        return _coco(spec, Path(where), split, limit)
+    found = open_data(spec, split, limit)
+    if not isinstance(found, EmbeddedSet) or found.instances(0) is None:
+        raise BadInput(f"{spec} does not know its objects apart; give embedded:scenes, or coco:PATH")
+    return _embedded(found)
+
+
+def _embedded(data: EmbeddedSet) -> DetectionSet:
+    encode = needed("pycocotools.mask", "detection", "detection").encode
+    images, annotations = [], []
+    for index, name in enumerate(data.ids):
+        classes, masks = data.instances(index) or ([], np.zeros((0, 0, 0), bool))
+        images.append({"id": index + 1, "name": name, "height": masks.shape[1], "width": masks.shape[2]})
+        for kind, mask in zip(classes, masks, strict=True):
+            code = encode(np.asfortranarray(mask.astype(np.uint8)))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": index + 1,
+                    "category_id": kind + 1,
+                    "bbox": box_of(mask),
+                    "area": int(mask.sum()),
+                    "iscrowd": 0,
+                    "segmentation": code,
+                }
+            )
+    categories = [{"id": number, "name": name} for number, name in enumerate(data.classes, 1)]
+    truth = {"images": images, "categories": categories, "annotations": annotations}
+    return DetectionSet(data.name, data.name, data.split, data.image, truth, True)
+
+
+def box_of(mask: NDArray[np.bool_]) -> list[float]:
+    """Corner, width and height around a mask (H, W) that is not empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    return [float(left), float(top), float(columns[-1] + 1 - left), float(rows[-1] + 1 - top)]
+
+
+def _coco(spec: str, root: Path, split: str, limit: int | None) -> DetectionSet:
+    parts = (f"{split}2017", f"{split}2014", split)
+    path = next((at for part in parts if (at := root / f"annotations/instances_{part}.json").is_file()), None)
+    if path is None:
+        raise BadInput(f"there is no {root / f'annotations/instances_{parts[0]}.json'}, nor one of 2014: give the "
+                       f"folder that holds COCO's annotations, or choose another split than {split}")  # fmt: skip
+    try:
+        content = json.loads(path.read_bytes())
+        images, categories, annotations = (list(content[name]) for name in ("images", "categories", "annotations"))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadInput(f"{path} is not one of COCO's instances files ({error!r}): fetch it again") from error
+    for place, image in enumerate(images):
+        _check(path, "images", place, image, {"id": _whole, "file_name": _text, "height": _side, "width": _side})
+    for place, category in enumerate(categories):
+        _check(path, "categories", place, category, {"id": _whole, "name": _text})
+    images.sort(key=lambda image: image["id"])
+    if limit is not None and limit < len(images):
+        images = [images[round(place)] for place in np.linspace(0, len(images) - 1, limit)]
+    chosen, known = {image["id"] for image in images}, {category["id"] for category in categories}
+    found = []
+    for place, annotation in enumerate(annotations):
+        _check(path, "annotations", place, annotation, {"image_id": _whole, "category_id": _whole, "bbox": _box})
+        if annotation["category_id"] not in known:
+            raise BadInput(f"entry {place} of annotations in {path} names the category {annotation['category_id']}, "
+                           "which is not among its categories: fetch the file again")  # fmt: skip
+        if annotation["image_id"] in chosen:
+            width, height = annotation["bbox"][2:]
+            found.append({"area": width * height, "iscrowd": 0, **annotation, "id": len(found) + 1})
+    part = path.stem.removeprefix("instances_")
+    folder = root / part if (root / part).is_dir() else root / "images" / part
+    files = [folder / image["file_name"] for image in images]
+    if absent := [file for file in files if not file.is_file()]:
+        raise BadInput(f"there is no image {absent[0]}; put COCO's images beside its annotations")
+    categories.sort(key=lambda category: category["id"])
+    truth = {"images": images, "categories": categories, "annotations": found}
+    masks = all(annotation.get("segmentation") for annotation in found)
+    return DetectionSet(spec, "coco", split, Files(files), truth, masks)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images by number, from files."""
+
+    paths: Sequence[Path]
+
+    def __call__(self, index: int) -> Image.Image:
+        """One of them, RGB."""
+        try:
+            return read_rgb(str(self.paths[index]))
+        except Exception as error:  # Pillow's errors are of many kinds
+            raise BadInput(f"{self.paths[index]} is not an image that can be read ({error}); fetch it again") from error
+
+
+def _check(path: Path, table: str, place: int, entry: Any, kinds: dict[str, Any]) -> None:
+    for key, fits in kinds.items():
+        if not isinstance(entry, dict) or not fits(entry.get(key)):
+            value = entry.get(key) if isinstance(entry, dict) else entry
+            raise BadInput(f"entry {place} of {table} in {path} has {value!r:.60} as its {key}: fetch the file again")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _side(value: Any) -> bool:
+    return _whole(value) and value > 0
+
+
+def _box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(
+        isinstance(number, int | float) and math.isfinite(number) for number in value
+    )  # fmt: skip

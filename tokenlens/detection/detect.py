@@ -1,0 +1,164 @@
+"""What `tokenlens detect` does: a detector over a set, its patterns and detections in a run, AP of boxes and masks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..core.schedule import STUDY_BLOCKS, schedule
+from ..data import content_of
+from ..errors import BadInput
+from ..extraction.reduced_models import device_of
+from ..hosts.checkpoints import digest_of
+from ..methods import method as method_named
+from ..records.run import Run, capacity_of
+from ..records.store import check_out, open_run
+from ..records.writer import RunWriter
+from .adapter import reduced
+from .checkpoints import load_detector, name_of
+from .data import DetectionSet, open_detection
+from .mask_rcnn import MaskRCNN
+from .patterns import alike, largest, metrics, on_objects, record
+from .preparing import batched
+
+CHUNK = 64  # images that a killed run may lose
+EMBEDDED_LIMIT = 500  # of an endless set
+
+
+@dataclass
+class Detection:
+    """What `tokenlens detect` was asked for; the fields are its options."""
+
+    methods: Sequence[str] = ("atc-average",)
+    keep_rates: Sequence[float | list[float]] = (0.5,)
+    blocks: Sequence[int] = STUDY_BLOCKS
+    options: Sequence[str] = ()
+    weights: str = "nano"
+    heads: int | None = None
+    data: str = "embedded:scenes"
+    split: str = "val"
+    limit: int | None = None
+    batch_size: int = 1
+    device: str = "auto"
+    seed: int = 0
+    out: Path = Path("runs")
+    progress: bool = True
+    tell: Callable[[str], None] = print
+
+    def run(self) -> Iterator[str]:
+        """Do it; yields a line for each run as it ends."""
+        check_out(self.out)
+        device = device_of(self.device)
+        detector = load_detector(self.weights, self.heads)
+        limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
+        data = open_detection(self.data, self.split, limit)
+        if len(data.categories) != detector.config.classes:
+            raise BadInput(
+                f"{self.weights} tells {detector.config.classes} classes apart and {data.name} has "
+                f"{len(data.categories)}; give other weights or other data"
+            )
+        if not data.masks:
+            self.tell(f"{data.name} lacks masks of some objects: no AP of masks is given")
+        asked = [(name, rate) for name in self.methods for rate in self.keep_rates]
+        for name, rate in asked:  # refuse now what cannot be built
+            self._reduced(detector, name, rate)
+        seen: set[str] = set()
+        for name, rate in asked:
+            model = self._reduced(detector, name, rate)
+            run = self._identity(data, model, name, rate, device)
+            if run.name not in seen:
+                seen.add(run.name)
+                yield _described(run, *self._fill(data, model.to(device), run, device))
+
+    def _reduced(self, detector: MaskRCNN, name: str, rate: float | list[float]) -> MaskRCNN:
+        options = method_named(name).parse(self.options)
+        model = MaskRCNN(detector.config)
+        model.load_state_dict(detector.state_dict())
+        model.eval().backbone = reduced(model.backbone, name, rate, self.blocks, seed=self.seed, **options)
+        return model
+
+    def _identity(
+        self, data: DetectionSet, model: MaskRCNN, name: str, rate: float | list[float], device: torch.device
+    ) -> Run:
+        rows, columns = largest(data, model)
+        asked = schedule(self.blocks, rate, depth=model.config.backbone.depth)
+        return Run(
+            dataset=data.dataset,
+            split=data.split,
+            images=len(data),
+            content=content_of(data),
+            model=name_of(model.config),
+            weights=digest_of(model.state_dict()),
+            method=name,
+            keep_rate=asked.rate,
+            blocks=asked.blocks,
+            keep=asked.keep(rows * columns),
+            options=method_named(name).parse(self.options),
+            source=method_named(name).digest,
+            seed=self.seed,
+            device=device.type,
+        )
+
+    def _fill(
+        self, data: DetectionSet, model: MaskRCNN, run: Run, device: torch.device
+    ) -> tuple[dict[str, float], list[float], float | None, Path]:
+        """Write the images that are missing; metrics, tokens left, images a second, and where the run lies."""
+        attributes = {**self._attributes(data, model, run), "place": data.name}
+        writer, speed = RunWriter(self.out, run, attributes, data.ids, self.batch_size, CHUNK), None
+        if not writer.complete:
+            with writer.alone():
+                if not writer.complete:  # another may have gone on meanwhile
+                    speed = self._write(writer, data, model, device)
+        there = open_run(writer.folder)
+        return dict(there.attrs["metrics"]), np.asarray(there["tokens_left"]).mean(0).tolist(), speed, writer.folder
+
+    def _write(self, writer: RunWriter, data: DetectionSet, model: MaskRCNN, device: torch.device) -> float:
+        start, began = writer.written, time.perf_counter()
+        grid = largest(data, model)
+        with tqdm(total=len(data), initial=start, desc=writer.run.method, unit="img", disable=not self.progress,
+                  leave=False) as bar:  # fmt: skip
+            for rows in alike(data, model, start, writer.batch_size):
+                images, frames = batched([data.images(row) for row in rows], model.config)
+                arrays = record(model, images.to(device), frames, grid, [data.ids[row] for row in rows])
+                arrays["object"] = np.stack([on_objects(data, row, model, grid) for row in rows])
+                writer.add(arrays)
+                bar.update(len(rows))
+        speed = (len(data) - start) / max(time.perf_counter() - began, 1e-9)
+        writer.finish(metrics(data, open_run(writer.folder)))
+        return speed
+
+    def _attributes(self, data: DetectionSet, model: MaskRCNN, run: Run) -> dict[str, Any]:
+        backbone = model.config.backbone
+        kind = method_named(run.method).reducer
+        return {
+            **method_named(run.method).facts(),
+            "follows_rate": run.keep_rate is not None and not (kind.adaptive or kind.family == "none"),
+            "keep_rates": [
+                rate for rate in schedule(self.blocks, self.keep_rates[0], depth=backbone.depth).rates or ()
+            ],
+            "grid": list(largest(data, model)),
+            "depth": backbone.depth,
+            "heads": backbone.heads,
+            "capacity": capacity_of(run.model),
+            "classes": [category["name"] for category in data.truth["categories"]],
+            "versions": {name: version(name) for name in ("tokenlens-vit", "torch", "timm")},
+        }
+
+
+def _described(run: Run, told: dict[str, float], left: list[float], speed: float | None, folder: Path) -> str:
+    """One line on a run: average precision, tokens left, speed, place."""
+    amount = f" at {run.keep_rate:g}" if run.keep_rate is not None else ""
+    precision = ", ".join(
+        f"{name} {told[name]:.1f}" for name in ("box AP", "box AP50", "mask AP", "mask AP50") if name in told
+    )
+    tokens = " ".join(f"{count:.0f}" for count in left)
+    rate = "already there" if speed is None else f"{speed:.1f} images/s"
+    return f"{run.method}{amount}: {precision}, tokens left {tokens}, {rate} -> {folder}"

@@ -1,0 +1,146 @@
+"""A batch of detections in the words of a run's schema, and average precision of what a run holds.
+
+Images of other sizes have other grids: each lies in the upper left of the largest one, and `valid` says where.
+
+Shapes: B images, S stages, P places of the largest grid, D detections at most.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import BadInput, needed
+from ..extraction.batch import canonical
+from .data import DetectionSet
+from .deformable import Shape
+from .evaluation import average_precision
+from .mask_rcnn import Frame, MaskRCNN
+from .preparing import grid_of, seen_size
+from .roi import MASK, MOST, paste
+
+COVERED = 0.25  # share of a patch that shows objects, from which on it is theirs
+
+
+def largest(data: DetectionSet, model: MaskRCNN) -> Shape:
+    """Rows and columns of a grid that holds those of all images."""
+    grids = [grid_of(size, model.config) for size in set(data.sizes)]
+    return max(rows for rows, _ in grids), max(columns for _, columns in grids)
+
+
+def alike(data: DetectionSet, model: MaskRCNN, start: int, most: int) -> Iterator[list[int]]:
+    """The images from `start` on, in their order: as many at a time as follow each other with one grid, `most`."""
+    rows: list[int] = []
+    for row in range(start, len(data)):
+        same = rows and grid_of(data.sizes[row], model.config) == grid_of(data.sizes[rows[0]], model.config)
+        if rows and (not same or len(rows) == most):
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
+
+
+@torch.inference_mode()
+def record(
+    model: MaskRCNN, images: Tensor, frames: Sequence[Frame], grid: Shape, names: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Run one batch: patterns on the largest grid, and at most 100 detections an image.
+
+    Raises:
+        BadInput: a detection is NaN or infinite, with the image's name.
+    """
+    found, trace = model.trace(images, frames)
+    own = (images.shape[2] // model.config.backbone.patch, images.shape[3] // model.config.backbone.patch)
+
+    def laid(values: Tensor, outside: float) -> NDArray[Any]:
+        room = (0, grid[1] - own[1], 0, grid[0] - own[0])
+        wide: NDArray[Any] = functional.pad(values.unflatten(-1, own), room, value=outside).flatten(-2).cpu().numpy()
+        return wide
+
+    there = torch.ones(len(images), own[0] * own[1], dtype=torch.bool)
+    arrays = {
+        "kept": laid(trace.kept, False),
+        "group": laid(canonical(trace.group), -1),
+        "valid": laid(there, False),
+        "tokens_left": trace.tokens_left.cpu().numpy(),
+    }
+    boxes = np.zeros((len(images), MOST, 4), np.float32)
+    scores, kinds = np.zeros((len(images), MOST), np.float32), np.full((len(images), MOST), -1, np.int16)
+    masks = np.zeros((len(images), MOST, 2 * MASK, 2 * MASK), np.uint8)
+    for row, (seen, name) in enumerate(zip(found, names, strict=True)):
+        count = len(seen.scores)
+        if not bool(seen.boxes.isfinite().all() and seen.scores.isfinite().all()):
+            raise BadInput(f"the detector gave boxes that are NaN or infinite for image {name}, so nothing is stored; "
+                           "look at the weights")  # fmt: skip
+        boxes[row, :count], scores[row, :count] = seen.boxes.cpu(), seen.scores.cpu()
+        kinds[row, :count], masks[row, :count] = seen.classes.cpu(), (255 * seen.shown).round().cpu()
+    return {**arrays, "box": boxes, "box_score": scores, "box_class": kinds, "box_mask": masks}
+
+
+def on_objects(data: DetectionSet, row: int, model: MaskRCNN, grid: Shape) -> NDArray[np.bool_]:
+    """(P,) bool: the patches of an image of which objects' boxes or masks cover at least a quarter."""
+    coco = needed("pycocotools.mask", "detection", "detection")
+    height, width = data.sizes[row]
+    pixels = np.zeros((height, width), np.float32)
+    for annotation in data.of(row):
+        shape = annotation.get("segmentation")
+        if isinstance(shape, dict) and isinstance(shape["counts"], list):
+            shape = coco.frPyObjects(shape, height, width)
+        elif isinstance(shape, list) and shape:
+            shape = coco.merge(coco.frPyObjects(shape, height, width))
+        else:
+            shape = shape or coco.frPyObjects([annotation["bbox"]], height, width)[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, for how pycocotools hands arrays over
+            pixels = np.maximum(pixels, coco.decode(shape))
+    seen = seen_size((height, width), model.config)
+    stretched = functional.interpolate(torch.from_numpy(pixels)[None, None], seen, mode="area")
+    patch = model.config.backbone.patch
+    room = (0, grid[1] * patch - seen[1], 0, grid[0] * patch - seen[0])
+    share = functional.avg_pool2d(functional.pad(stretched, room), patch)
+    covered: NDArray[np.bool_] = (share >= COVERED).flatten().numpy()
+    return covered
+
+
+def results(data: DetectionSet, run: xr.Dataset, masks: bool) -> list[dict[str, Any]]:
+    """What a run found, as COCO's files of results say it."""
+    encode = needed("pycocotools.mask", "detection", "average precision").encode
+    found = []
+    for row, image in enumerate(data.truth["images"]):
+        here = {name: np.asarray(run[name][row]) for name in ("box", "box_score", "box_class", "box_mask")}
+        count = int((here["box_class"] >= 0).sum())
+        boxes = torch.from_numpy(here["box"][:count])
+        shown = torch.from_numpy(here["box_mask"][:count]).float() / 255
+        pixels = paste(shown, boxes, data.sizes[row]).numpy() if masks else None
+        for place in range(count):
+            x1, y1, x2, y2 = boxes[place].tolist()
+            entry = {
+                "image_id": image["id"],
+                "category_id": data.categories[here["box_class"][place]],
+                "score": float(here["box_score"][place]),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+            }
+            if pixels is not None:
+                entry["segmentation"] = encode(np.asfortranarray(pixels[place].astype(np.uint8)))
+            found.append(entry)
+    return found
+
+
+def metrics(data: DetectionSet, run: xr.Dataset) -> dict[str, float]:
+    """Average precision of boxes, and of masks where the set has them, in percent; what is not defined is left out."""
+    found = results(data, run, data.masks)
+    told: dict[str, float] = {}
+    for kind, word in (("bbox", "box"), ("segm", "mask")):
+        if kind == "bbox" or data.masks:
+            numbers = average_precision(data.truth, found, kind)  # type: ignore[arg-type]
+            told |= {f"{word} {name}": value for name, value in numbers.items() if value == value}
+    return told
