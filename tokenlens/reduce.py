@@ -62,7 +62,7 @@ def reduce(
     plan = chosen.reducer.schedule(asked, grid, **settings)
     patches = grid[0] * grid[1]
     reducers = {
-        block: chosen.reducer(Stage(index, block, count, patches, host.width, grid), **settings)
+        block: chosen.reducer(Stage(index, block, count, patches, host.width, grid, host.blocks), **settings)
         for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
     return ReducedViT(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)

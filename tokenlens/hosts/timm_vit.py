@@ -35,7 +35,7 @@ class _Listening(nn.Module):
         self.layer, self.ear = layer, ear
 
     def forward(self, x: Tensor) -> Tensor:
-        self.ear.heard = self.layer(x)
+        self.ear.given, self.ear.heard = x, self.layer(x)
         return self.ear.heard
 
 
@@ -83,8 +83,9 @@ class SplitBlock(Block):
         plan, values = decide(x, qkv, weights), qkv.values
         if plan is not None:
             prefix = x.shape[1] - plan.group.shape[1]
-            x, y, weights = plan.carry(x, prefix), plan.carry(y, prefix), plan.carry_attention(weights, prefix)
-            values = plan.carry(values.transpose(1, 2), prefix).transpose(1, 2)
+            x, weights = plan.carry(x, prefix), plan.carry_attention(weights, prefix)
+            y = self.norm1(x)
+            values = split(attn, attn.qkv(y)).values
         mixed = attn.norm((attn.attn_drop(weights) @ values).transpose(1, 2).flatten(2))
         mixed = mixed if attn.gate is None else mixed * attn.gate(y).sigmoid()
         return x + self.drop_path1(self.ls1(attn.proj_drop(attn.proj(mixed))))
@@ -191,7 +192,10 @@ class TimmVisionTransformer:
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
         """Queries, keys and values of block i, normalised where the model does so."""
         block: Any = self.model.blocks[i]
-        return split(block.attn, block.attn.qkv(block.norm1(x)) if ear.heard is None else ear.heard)
+        if ear.heard is None:
+            ear.given = block.norm1(x)
+            ear.heard = block.attn.qkv(ear.given)
+        return split(block.attn, ear.heard)._replace(given=ear.given)
 
     def finish(self, x: Tensor, mass: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C) after the last norm."""
