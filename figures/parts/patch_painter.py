@@ -45,8 +45,8 @@ SOURCE = "image"  # title of the first column
 class Panel:
     """One column: what one method did to each image at one stage.
 
-    `kept` is (image, patch) bool; `group` is (image, patch) int, -1 for a dropped patch; `grid` is (rows, columns);
-    the title's first line is set in bold, further ones small.
+    `kept` is (image, patch) bool; `group` is (image, patch) int, below 0 for a dropped or waiting patch; `grid` is
+    (rows, columns); the title's first line is set in bold, further ones small.
     """
 
     title: str

@@ -6,7 +6,7 @@ const FILL = 0.72; // how much of a merged patch is its group's mean colour
 const LIT = '#ffb000', CASING = 'rgba(0, 0, 0, 0.75)';
 const SIDE = 448; // least pixels of a pane's longer side
 
-// run.codes: one number for each image, stage and patch, 2 * (group + 1) + kept. Group -1 is dropped.
+// run.codes: one number for each image, stage and patch, 2 * (group + 1) + kept, modulo 2^16. Group -1 is dropped, -2 waits.
 // Before a run's first stage every patch stands for itself.
 function patternAt(run, image, block) {
   const patches = run.grid[0] * run.grid[1];
@@ -14,7 +14,7 @@ function patternAt(run, image, block) {
   if (stage < 0) return { kept: Array(patches).fill(1), group: Array.from({ length: patches }, (_, i) => i) };
   const from = (image * run.stages.length + stage) * patches;
   const codes = Array.from(run.codes.subarray(from, from + patches));
-  return { kept: codes.map((code) => code & 1), group: codes.map((code) => (code >> 1) - 1) };
+  return { kept: codes.map((code) => code & 1), group: codes.map((code) => (code === 65534 ? -2 : (code >> 1) - 1)) };
 }
 
 // Intersection over union of kept patches; two empty patterns are the same.
@@ -67,7 +67,7 @@ function fate(run, pattern, patch) {
   const place = `row ${Math.floor(patch / run.grid[1]) + 1}, column ${(patch % run.grid[1]) + 1}`;
   const others = members(pattern, patch).length - 1;
   const crowd = `${others} other${others === 1 ? '' : 's'}`;
-  if (pattern.group[patch] < 0) return `${place}: dropped`;
+  if (pattern.group[patch] < 0) return `${place}: ${pattern.group[patch] === -2 ? 'waiting' : 'dropped'}`;
   if (pattern.kept[patch]) return others ? `${place}: kept, and stands for ${crowd}` : `${place}: kept`;
   if (!run.merges) return `${place}: dropped, fused with ${crowd}`;
   return others ? `${place}: merged with ${crowd}` : `${place}: a token of its own`;

@@ -1,7 +1,8 @@
 """What the report's pattern viewer knows of one run: its patterns, and a value for each image.
 
 Patterns are one number for each image, stage and patch, 2 * (group + 1) + kept, as little-endian uint16 (group -1:
-dropped). Shapes: I images that are shown, R of them that the run holds, S stages, P patches.
+dropped; -2: waiting, which wraps around to 65534).
+Shapes: I images that are shown, R of them that the run holds, S stages, P patches.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).parents[2]
 HEADS = 4  # of the golden models, where nothing recorded says another number
 CHECKPOINT = ("best_checkpoint.pth", "golden.npz")
+NEWER = Path("systems", "methods")  # the part of the folder that newer methods were recorded in
 
 
 def golden_folder() -> Path:
@@ -45,10 +46,23 @@ def files_in(folder: Path) -> tuple[list[Path], list[Path]]:
     for part, inside in parts.items():
         if (folder / part).exists() and not inside:
             raise pytest.UsageError(f"{folder / part} is empty; fill it, or remove it to leave it out")
+    if (folder / NEWER).exists() and not newer_settings(folder):
+        raise pytest.UsageError(f"{folder / NEWER} holds no setting of a method; fill it, or remove it to leave it out")
     for inside in parts["checkpoints"]:
         if absent := [name for name in CHECKPOINT if not (inside / name).is_file()]:
             raise pytest.UsageError(f"{inside} has no {absent[0]}; add it, or remove the folder")
     return files, parts["checkpoints"]
+
+
+@cache
+def newer_settings(folder: Path) -> list[tuple[Path, str, str]]:
+    """The file, the method and the setting of each recorded walk of a newer method."""
+    found = []
+    for file in sorted((folder / NEWER).glob("*.npz")):
+        with np.load(file) as stored:
+            keys = [key.split("__") for key in stored.files if key.endswith("__logits")]
+        found += [(file, name, setting) for name, setting, _ in keys]
+    return found
 
 
 def pytest_configure() -> None:
@@ -62,6 +76,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "golden_file" in metafunc.fixturenames:  # module scope: the tests of one file come together, and share one walk
         ids = [file.stem.removeprefix("golden-") for file in files]
         metafunc.parametrize("golden_file", files, ids=ids, scope="module")
+    if "newer_setting" in metafunc.fixturenames:
+        absent = pytest.param(None, id="none", marks=pytest.mark.skip(f"{folder} has no newer methods"))
+        settings = [pytest.param(one, id=f"{one[1]}-{one[2]}") for one in newer_settings(folder)]
+        metafunc.parametrize("newer_setting", settings or [absent], scope="module")
     if "checkpoint_folder" in metafunc.fixturenames:
         absent = pytest.param(None, id="none", marks=pytest.mark.skip(f"{folder} has no checkpoints"))
         metafunc.parametrize("checkpoint_folder", [pytest.param(c, id=c.name) for c in checkpoints] or [absent])
@@ -71,6 +89,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def golden() -> Path:
     """The folder of golden data in use."""
     return golden_folder()
+
+
+@pytest.fixture(scope="session")
+def newer_walks(golden: Path) -> list[tuple[Path, str, str]]:
+    """Of all newer methods."""
+    return newer_settings(golden)
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +118,15 @@ def images(golden: Path) -> torch.Tensor:
 @pytest.fixture(scope="session")
 def vit(golden: Path, images: torch.Tensor) -> torch.nn.Module:
     """The un-reduced model: its sizes are read off the weights and the images."""
-    path = golden / "backbone.safetensors"
+    recorded = golden / "golden-deit.npz"
+    logits = torch.from_numpy(np.load(recorded)["logits"]) if recorded.exists() else None
+    return backbone(golden / "backbone.safetensors", images, logits, lambda made: made(images))
+
+
+def backbone(
+    path: Path, images: torch.Tensor, logits: torch.Tensor | None, walk: Callable[[torch.nn.Module], torch.Tensor]
+) -> torch.nn.Module:
+    """The model of these weights. They do not tell the number of heads, but only one gives the logits of a walk."""
     state = load_file(path)
     dim, side = len(state["norm.weight"]), state["patch_embed.proj.weight"].shape[-1]
 
@@ -115,14 +147,17 @@ def vit(golden: Path, images: torch.Tensor) -> torch.nn.Module:
 
     with safe_open(path, "pt") as file:
         said = (file.metadata() or {}).get("num_heads")
-    recorded = golden / "golden-deit.npz"
-    if said or not recorded.exists():
+    if said or logits is None:
         return model(int(said or HEADS))
-    # weights do not tell the number of heads, but only one number gives the recorded logits
-    logits = torch.from_numpy(np.load(recorded)["logits"])
     with torch.no_grad():
         models = [model(heads) for heads in range(1, dim + 1) if dim % heads == 0]
-        return min(models, key=lambda made: float((made(images) - logits).abs().max()))
+        return min(models, key=lambda made: float((walk(made) - logits).abs().max()))
+
+
+@pytest.fixture(scope="session")
+def read_backbone() -> Callable[..., torch.nn.Module]:
+    """As `vit`, of any folder."""
+    return backbone
 
 
 @pytest.fixture(scope="session")

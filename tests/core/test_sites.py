@@ -38,7 +38,7 @@ def every(view: View) -> Plan:
     return select(view, torch.arange(view.x.shape[1]).expand(len(view.x), -1))
 
 
-@pytest.mark.parametrize("site", ["before_block", "before_attention", "after_attention"])
+@pytest.mark.parametrize("site", ["before_block", "ahead", "before_attention", "after_attention", "after_block"])
 @torch.no_grad()
 def test_keeping_all_at_any_site_is_the_model(site: str, built: Callable, make_vit: Callable, images: Tensor) -> None:
     logits = built(site, every)(images)
@@ -47,7 +47,7 @@ def test_keeping_all_at_any_site_is_the_model(site: str, built: Callable, make_v
 
 @torch.no_grad()
 def test_before_the_attention_its_softmax_is_reused(built: Callable, make_vit: Callable, images: Tensor) -> None:
-    """Pairs of neighbours are merged: their rows are averaged, what is paid to them is summed."""
+    """Pairs of neighbours are merged: their rows are averaged, what is paid to them is summed, values are their own."""
 
     def pairs(view: View) -> Plan:
         group = (torch.arange(64) // 2).expand(len(view.x), -1)
@@ -72,7 +72,8 @@ def test_before_the_attention_its_softmax_is_reused(built: Callable, make_vit: C
         both = torch.stack([y[1::2], y[2::2]])
         return torch.cat([y[:1], both.mean(0) if mean else both.sum(0)]).movedim(0, dim)
 
-    mixed = paired(paired(weights, 2, True), 3, False) @ paired(qkv[2], 2, True)
+    values = block.attn.qkv(block.norm1(paired(x, 1, True))).reshape(4, 33, 3, 2, 16).permute(2, 0, 3, 1, 4)[2]
+    mixed = paired(paired(weights, 2, True), 3, False) @ values
     expected = paired(x, 1, True) + block.attn.proj(mixed.transpose(1, 2).flatten(2))
     torch.testing.assert_close(seen["x"], expected, atol=1e-5, rtol=1e-5)
 

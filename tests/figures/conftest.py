@@ -17,7 +17,7 @@ from tokenlens.figures.theme.palette import looks
 from tokenlens.methods import methods
 from tokenlens.records import tables as table
 
-FACTS = {name: one.facts() for name, one in methods().items()}  # as runs have them
+FACTS = {name: one.facts() for name, one in methods().items() if one.facts()["color"]}  # the study's, as runs have them
 METHODS = [name for name in FACTS if name not in ("none", "atc")]
 KEEPS = {name for name in METHODS if FACTS[name]["keeps"]}
 MERGES = {name for name in METHODS if FACTS[name]["merges"]}

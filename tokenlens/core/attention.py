@@ -25,11 +25,22 @@ class QKV(NamedTuple):
     """the keys before their rotation, where positions rotate them"""
     bias: Float[Tensor, "... h t t"] | None = None
     """added to the products, where places bias them"""
+    given: Float[Tensor, "b t c"] | None = None
+    """what they are projected from, where the host says so"""
 
 
 def widen(x: Tensor) -> Tensor:
     """At least float32: half-precision numbers tie, and decisions made from ties are arbitrary."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def strongest(weights: Tensor, share: float) -> Tensor:
+    """(B, H, T, T) with so much of each head's attention left, its largest values, and 0 elsewhere."""
+    weakest = int(weights.shape[-1] ** 2 * (1 - share))
+    if not weakest:
+        return weights
+    least = weights.flatten(2).kthvalue(weakest, dim=-1).values
+    return weights.masked_fill(weights < least[..., None, None], 0.0)
 
 
 def key_bias(mass: Tensor | None, prefix: int, dtype: torch.dtype) -> Tensor | None:

@@ -36,6 +36,7 @@ class Tokens:
 class Ear:
     """Hears what one attention projects, during one walk; who runs a block lays it on the attention."""
 
+    given: Any = None
     heard: Any = None
 
 
@@ -103,7 +104,8 @@ class Host(Protocol):
     ) -> Tensor:
         """Block i as the library runs it, its hooks included; (B, T, C) tokens and (B, 1, 1, T) additive mask.
 
-        With `decide` the attention's softmax is formed first and carried over to the tokens of the plan.
+        With `decide` the attention's softmax is formed first and carried over to the tokens of the plan, whose values
+        are made of what they have become.
         """
 
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from ..kernels.merge import merged
+from .attention import strongest
 
 if TYPE_CHECKING:
     from .view import View
@@ -37,8 +38,16 @@ class Plan:
     """the old token that each new one is copied from, where that is not `kept`: padding, or a policy in training"""
     content: Float[Tensor, "b n c"] | None = None
     """what is carried in the tokens' place, as by methods that mix normalised tokens; None: the tokens themselves"""
-    proportional: bool = True
-    """whether the masses weigh attention too, and not averages alone; only a plan without padding may say no"""
+    size: Float[Tensor, "b k"] | None = None
+    """how much each counts in later averages, where that is not its mass (PiToMe); None: as its mass"""
+    waiting: Int[Tensor, "b w"] | None = None
+    """the old tokens that wait, `group` -2: they go on as they are, behind the others, at the next stage or the end"""
+    stays: Float[Tensor, "b k"] | None = None
+    """in training: how much each is there, where its mass counts what it stands for too; None: its mass"""
+    sparsity: float = 1.0
+    """the share of an attention, of each image and head, that is left: its strongest; the others are 0"""
+    memory: Tensor | None = None
+    """what the next stage is told"""
 
     @property
     def count(self) -> int:
@@ -80,8 +89,11 @@ class Plan:
     def carry_attention(self, weights: Float[Tensor, "b h t t"], prefix: int) -> Float[Tensor, "b h s s"]:
         """Take along a softmax over all tokens: rows are carried, what was paid to the members of a group is summed.
 
-        What was paid to dropped tokens is shared out among the others, so that rows sum to 1 again.
+        What was paid to dropped tokens is shared out among the others, so that rows sum to 1 again; not so what was
+        made sparse.
         """
+        if self.sparsity < 1:
+            return strongest(weights, self.sparsity)
         summing = self if self.share is None else replace(self, share=torch.ones_like(self.share))
         rows = self.carry(weights.transpose(1, 2), prefix)
         new = summing.carry(rows.permute(0, 3, 2, 1), prefix).permute(0, 2, 3, 1)
@@ -118,7 +130,7 @@ def select(view: View, index: Tensor, padded: bool = False) -> Plan:
     """
     padding = index < 0
     source = index.clamp(min=0) if padded else index
-    mass = None if view.mass is None else gather(view.mass, source)
+    mass, size = (None if given is None else gather(given, source) for given in (view.mass, view.size))
     group = torch.full(view.patch.shape, -1, dtype=torch.int64, device=index.device)
     places = positions(index.shape[0], index.shape[1], index.device)
     if padded:
@@ -128,7 +140,7 @@ def select(view: View, index: Tensor, padded: bool = False) -> Plan:
         group = torch.cat([group, spare], 1).scatter(1, aside, places)[:, :-1]
     else:
         group = group.scatter(1, source, places)
-    return Plan(index, group, mass=mass, source=source)
+    return Plan(index, group, mass=mass, source=source, size=size)
 
 
 def merge(
@@ -146,24 +158,25 @@ def merge(
         view: the N tokens.
         group: (B, N) int64 in [0, count), the new token that each old one goes into; no group is empty.
         count: K.
-        weight: (B, N) float, how much each token counts in its average; the mass of the tokens by default.
-        sizes: hand on how much each new token stands for as its mass, and count old masses in the average.
+        weight: (B, N) float, how much each token counts in its average; the size of the tokens by default.
+        sizes: hand on how much each new token stands for, and count old sizes in the average.
         eps: added to each sum of weights.
-        proportional: let the masses weigh attention too, and not later averages alone.
+        proportional: what is handed on weighs in attention too, as the mass of the tokens.
 
     A token that is alone in its group is still itself (`kept`), all others are blends.
     """
     batch, old = group.shape
     one = torch.ones(batch, old, device=group.device)
-    size = one if view.mass is None else view.mass
+    known = view.mass if view.size is None else view.size
+    size = one if known is None else known
     weight = (size if sizes else one) if weight is None else weight
     total = weight.new_zeros(batch, count).scatter_add(1, group, weight)
     share = weight / (total + eps).gather(1, group)
     members = group.new_zeros(batch, count).scatter_add(1, group, torch.ones_like(group))
     one_member = torch.zeros_like(members).scatter(1, group, positions(batch, old, group.device))
     kept = one_member.masked_fill(members != 1, -1)
-    mass = torch.zeros_like(total, dtype=size.dtype).scatter_add(1, group, size) if sizes else None
-    return Plan(kept, group, share, mass, proportional=proportional)
+    new = torch.zeros_like(total, dtype=size.dtype).scatter_add(1, group, size) if sizes else None
+    return Plan(kept, group, share, new) if proportional else Plan(kept, group, share, size=new)
 
 
 def mix(weights: Tensor, values: Tensor) -> Plan:

@@ -18,7 +18,7 @@ from .host import host_of
 from .reducer import Reducer
 from .schedule import Schedule
 from .trace import Trace
-from .walk import Walk, read_before
+from .walk import Walk, listened
 
 
 class ReducedViT(nn.Module):
@@ -47,8 +47,7 @@ class ReducedViT(nn.Module):
         self.seed = seed
         self.method, self.options = method, dict(options or {})
         self.host = host_of(vit)
-        self.host.prepare(sorted({block for at, reducer in reducers.items() for block in (at, at - read_before(reducer))
-                                  if block >= 0}))  # fmt: skip
+        self.host.prepare(sorted({*reducers, *listened(reducers)}))
 
     @property
     def blocks(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput
+from .attention import Attended
 from .families import KEEPING, MERGING
 from .plan import Plan
 from .positions import RULES
@@ -31,6 +32,8 @@ class Stage:
     """channels of a token"""
     grid: tuple[int, int] | None = None
     """rows and columns of patches, for the model's own input size"""
+    depth: int = 12
+    """blocks of the model"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class Reducer(nn.Module):
     """
 
     site: ClassVar[str] = "after_attention"
-    """where in its block it acts: "after_attention" (between attention and MLP) or "before_block" """
+    """where in its block it acts: "after_attention" (between attention and MLP), "before_block" (it reads the block
+    before), "ahead" (before the block, of which it reads the attention, formed a second time on what is left),
+    "before_attention" (which is formed once, and carried over to what is left) or "after_block" """
     family: ClassVar[str] = "pruning"
     """pruning, merging, soft, radial, random or none: what it is listed and drawn with"""
     keeps: ClassVar[bool] = True
@@ -65,6 +70,16 @@ class Reducer(nn.Module):
     """it decides how many tokens remain, so it is asked even where no more are present than were asked to remain"""
     policy: ClassVar[bool] = False
     """in training no token leaves: it learns who stays, by the mass of its plan and from the un-reduced model"""
+    drops: ClassVar[bool] = True
+    """the content of some patches is lost; by default of what prunes, and said by a merger that prunes too"""
+    halves: ClassVar[bool] = False
+    """a stage removes at most half of the tokens, as mergers of pairs do: low rates are not reached"""
+    waits: ClassVar[bool] = False
+    """its tokens may wait and come back, so that what it keeps is not nested"""
+    watches: ClassVar[bool] = False
+    """it is shown the attention of every block since the stage before, by `watch`"""
+    fixed: ClassVar[bool] = False
+    """its pattern is the same in every image"""
     portable: ClassVar[bool] = False
     """it decides by operations that ONNX has, the same on every runtime, so that `tokenlens export` takes it"""
     needs: ClassVar[tuple[str, ...]] = ()
@@ -86,6 +101,10 @@ class Reducer(nn.Module):
         if "family" in cls.__dict__:
             cls.keeps = cls.__dict__.get("keeps", cls.family in KEEPING)
             cls.merges = cls.__dict__.get("merges", cls.family in MERGING)
+            cls.drops = cls.__dict__.get("drops", cls.family in KEEPING)
+
+    sparsity: float = 1.0
+    """the share of its block's attention that is left, of each head's the strongest; 1: all"""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
@@ -93,6 +112,10 @@ class Reducer(nn.Module):
 
     def forward(self, view: View) -> Plan:
         """Decide what becomes of the view's N tokens; `view.keep` of them are asked to remain."""
+        raise NotImplementedError
+
+    def watch(self, attended: Attended, memory: Tensor | None) -> Tensor:
+        """What to remember after one more block; what was remembered before, or the last plan handed on, is given."""
         raise NotImplementedError
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -25,36 +25,50 @@ class Trace:
         """block -> (B, K, N): the soft maps, where asked for"""
         self.mass: dict[int, Tensor] = {}
         """block -> (B, K): the masses after a stage, where not all are 1; in training what a policy learns from"""
-        self._home = self.patch  # (B, P) the token that each patch's content is in; -1: dropped
+        self.stays: dict[int, Tensor] = {}
+        """block -> (B, N): how much each token is there, in training, where its mass does not say it"""
+        self._home = self.patch  # (B, P) the token that each patch's content is in; -1: dropped, -2: waiting
+        self._aside = self.patch[:, :0], self.patch  # what waits: its patches, and the home it has when it comes back
         self._patch: list[Tensor] = []
         self._group: list[Tensor] = []
         self._left: list[Tensor] = []
+        self._tokens = torch.full((batch,), patches, device=device)  # (B,) there now, without padding
 
     def add(self, block: int, plan: Plan | None, keep_weights: bool = False) -> None:
         """Write a plan down; None is a stage that had nothing to do."""
         if plan is not None:
+            if plan.waiting is not None:
+                behind = plan.count + positions(*plan.waiting.shape, self.patch.device)
+                place = torch.zeros_like(plan.group).scatter(1, plan.waiting, behind)
+                self._aside = gather(self.patch, plan.waiting), gather(place, self._home.clamp(min=0))
             inside = gather(self.patch, plan.kept.clamp(min=0))
             self.patch = torch.where(plan.kept >= 0, inside, -1)
             self._home = torch.where(self._home >= 0, gather(plan.group, self._home.clamp(min=0)), -1)
             if plan.mass is not None:
                 self.mass[block] = plan.mass
+            if plan.stays is not None:
+                self.stays[block] = plan.stays
             if keep_weights and plan.weights is not None:
                 self.soft[block] = plan.weights
-        batch, patches = self._home.shape
+        batch = len(self._home)
         self._patch.append(self.patch)
         self._group.append(self._home)
-        if plan is None:
-            left = self._left[-1] if self._left else torch.full((batch,), patches, device=self.patch.device)
-        elif plan.mass is None:
-            left = torch.full((batch,), plan.count, device=self.patch.device)
-        else:
-            left = (plan.mass > 0).sum(1)
-        self._left.append(left)
+        if plan is not None:
+            count = torch.full((batch,), plan.count, device=self.patch.device)
+            self._tokens = count if plan.mass is None else (plan.mass > 0).sum(1)
+        self._left.append(self._tokens)
         self.blocks.append(block)
+
+    def rejoin(self) -> None:
+        """Write down that those who waited came back."""
+        patch, home = self._aside
+        self._tokens = self._tokens + patch.shape[1]
+        self.patch = torch.cat([self.patch, patch], 1)
+        self._home = torch.where(self._home == -2, home, self._home)
 
     @property
     def kept(self) -> Tensor:
-        """(B, S, P) bool: the patch still stands for itself after the stage."""
+        """(B, S, P) bool: the patch still stands for itself after the stage; not while it waits."""
         batch, patches = self._home.shape
         stages = []
         for patch in self._patch:
@@ -65,7 +79,7 @@ class Trace:
 
     @property
     def group(self) -> Tensor:
-        """(B, S, P) int16: the token that the patch's content is in after the stage, in the sequence; -1: dropped."""
+        """(B, S, P) int16: the token in the sequence that the patch is in after the stage; -1: dropped, -2: waiting."""
         return torch.stack(self._group, 1).to(torch.int16)
 
     @property

@@ -42,11 +42,33 @@ class View:
     """read the mean attention that a token receives for the attention that the class token pays it"""
     seeds: Callable[[], Tensor] | None = None
     """(B,) int64 on the device of x: what the draws of each image at this stage follow from"""
+    size: Float[Tensor, "b n"] | None = None
+    """how much each token counts in averages, where that is not its mass; None: as its mass"""
+    has_class: bool = True
+    """whether the first of the prefix is a class token"""
+    start: Float[Tensor, "b p c"] | None = None
+    """the patches before the first block"""
+    memory: Tensor | None = None
+    """what the stage before handed on, and `Reducer.watch` since"""
 
     @property
     def tokens(self) -> Float[Tensor, "b n c"]:
         """The tokens in float32 (float64 in a float64 model): ranks and distances are made in it."""
         return widen(self.x)
+
+    @property
+    def embedded(self) -> Tensor:
+        """(B, P, C): the patches before the first block, in float32."""
+        assert self.start is not None, "a view for a method that reads the embedding comes with it"
+        return widen(self.start)
+
+    @property
+    def normed(self) -> Tensor:
+        """(B, N, C): what the attention projects, as the block's norm gives it."""
+        given = self._attended.qkv.given
+        if given is None:
+            raise BadInput("this host does not say what its attention projects; choose a method that does not read it")
+        return widen(given[:, self.prefix :])
 
     @property
     def keys(self) -> Tensor:
@@ -69,6 +91,11 @@ class View:
         if self.stand_in:
             return self._attended.mean_received
         return self._attended.rows(slice(0, 1))[:, :, 0, self.prefix :]
+
+    @property
+    def attention(self) -> Tensor:
+        """(B, H, T, T): the whole softmax, with the prefix; quadratic in the tokens."""
+        return self._attended.rows(slice(None))
 
     @property
     def received(self) -> Tensor:

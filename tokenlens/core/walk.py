@@ -8,13 +8,14 @@ Shapes: B images, T tokens with the prefix, N patch tokens, C channels.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from .attention import QKV, Attended, key_bias
 from .host import Ear, Host
-from .plan import Plan
+from .plan import Plan, gather, positions
 from .random import content_hashes, keys
 from .reducer import Reducer
 from .schedule import Schedule
@@ -25,6 +26,18 @@ from .view import View
 def read_before(reducer: Reducer) -> int:
     """How many blocks before its own the attention lies that a reducer reads."""
     return int(reducer.site == "before_block")
+
+
+def listened(reducers: Mapping[int, Reducer]) -> set[int]:
+    """The blocks whose attention somebody reads."""
+    read = {block - read_before(reducer) for block, reducer in reducers.items()}
+    return {block for block in read if block >= 0} | watched(reducers).keys()
+
+
+def watched(reducers: Mapping[int, Reducer]) -> dict[int, Reducer]:
+    """Block -> the reducer of the next stage, which is shown its attention."""
+    stages = pairwise(sorted(reducers))
+    return {i: reducers[then] for first, then in stages if reducers[then].watches for i in range(first, then)}
 
 
 class Walk:
@@ -45,12 +58,15 @@ class Walk:
         self.host, self.reducers, self.images, self.seed = host, reducers, images, seed
         self.x, self.grid, self.positions = tokens.x, tokens.grid, tokens.positions
         self.mass = None if tokens.valid is None else tokens.valid.to(torch.float32)
-        self.proportional = True
+        self.start = self.x[:, host.prefix :]
+        self.size: Tensor | None = None
+        self.memory: Tensor | None = None
+        self.waiting: tuple[Tensor, Tensor | None] | None = None  # tokens and masses
         self.layers, self.soft = layers, soft
         self.patches = self.planned = self.grid[0] * self.grid[1]
         self.keep = dict(zip(schedule.blocks, schedule.keep(self.patches), strict=True))
         self.fewer = dict(zip(schedule.blocks, schedule.fewer or (), strict=False))
-        self.listened = {block - read_before(reducer) for block, reducer in reducers.items()}
+        self.listened, self.watchers = listened(reducers), watched(reducers)
         self.trace = Trace(self.x.shape[0], self.patches, self.x.device)
         self._contents: Tensor | None = None
         self._attended: Attended | None = None
@@ -59,33 +75,59 @@ class Walk:
         """(B, T, C): the features after the last block."""
         for i in range(self.host.blocks):
             self.step(i)
-        return self.host.finish(self.x, self.mass)
+        self._rejoin()
+        return self.host.finish(self.x, self.mass if self.size is None else self.size)
 
     def step(self, i: int) -> None:
         """Run block i, and the reducer that stands at it."""
         site = self.reducers[i].site if i in self.reducers else None
-        if site == "before_block":
-            self.x = self._reduced(i, self.x, self._attended)
+        if site is not None:
+            self._rejoin()
+        if site in ("before_block", "ahead"):
+            self.x = self._reduced(i, self.x, self._attended if site == "before_block" else self._ahead(i, self.x))
         self._attended = self._block(i, site)
+        if site == "after_block":
+            self.x = self._reduced(i, self.x, self._attended)
+        if i in self.watchers:
+            assert self._attended is not None
+            with torch.autocast(self.x.device.type, enabled=False):
+                self.memory = self.watchers[i].watch(self._attended, self.memory)
         if i in self.layers:
             self.trace.features[i] = self.x[:, 0]
 
     def _block(self, i: int, site: str | None) -> Attended | None:
         """Run a block, and ask the reducer that stands inside it; what was attended, where somebody listens."""
         host, x, ear = self.host, self.x, Ear() if i in self.listened else None
-        mask = key_bias(self._key_mass, host.prefix, x.dtype)
+        mask = key_bias(self.mass, host.prefix, x.dtype)
         if ear is None:
             self.x = host.block(i, x, mask, self.positions)
             return None
         heard = ear
-        attended = Attended(lambda: host.qkv(i, x, heard), self._key_mass, host.prefix)
-        if site == "before_attention":
+        attended = Attended(lambda: host.qkv(i, x, heard), self.mass, host.prefix)
+        if site == "before_attention" and self._asks(i, x):
             self.x = host.block(i, x, mask, self.positions, decide=lambda x, qkv, _: self._decided(i, x, qkv))
         elif site == "after_attention":
-            self.x = host.block(i, x, mask, self.positions, ear, lambda x: self._reduced(i, x, attended))
+            share = self.reducers[i].sparsity
+            sparse = None if share == 1 else (lambda x, *_: self._sparse(x, share))
+            self.x = host.block(i, x, mask, self.positions, ear, lambda x: self._reduced(i, x, attended), sparse)
         else:
             self.x = host.block(i, x, mask, self.positions, ear)
+            if site == "before_attention":
+                self._decide(i, x, None)
         return attended
+
+    def _asks(self, block: int, x: Tensor) -> bool:
+        """Is there anything to decide?"""
+        return self.keep[block] < (self.patches if self.reducers[block].adaptive else x.shape[1] - self.host.prefix)
+
+    def _sparse(self, x: Tensor, share: float) -> Plan:
+        """All tokens go on, and so much of the attention among them."""
+        everyone = positions(x.shape[0], x.shape[1] - self.host.prefix, x.device)
+        return Plan(everyone, everyone, sparsity=share)
+
+    def _ahead(self, i: int, x: Tensor) -> Attended:
+        """What block i would attend to, were nothing to be done before it."""
+        return Attended(lambda: self.host.qkv(i, x, Ear()), self.mass, self.host.prefix)
 
     def _reduced(self, block: int, x: Tensor, attended: Attended | None) -> Tensor:
         """Ask the reducer, carry its plan out and write it down: (B, T, C) -> (B, T', C)."""
@@ -98,16 +140,25 @@ class Walk:
                 return plan.carry(x, prefix)
             return torch.cat([x[:, :prefix], plan.carry(plan.content).to(x.dtype)], 1)
 
+    def _rejoin(self) -> None:
+        """Put those that waited behind the others."""
+        if self.waiting is not None:
+            tokens, mass = self.waiting
+            self.x = torch.cat([self.x, tokens], 1)
+            self.mass = None if mass is None or self.mass is None else torch.cat([self.mass, mass], 1)
+            self.waiting = None
+            self.trace.rejoin()
+
     def _decided(self, block: int, x: Tensor, qkv: QKV) -> Plan | None:
         """Ask the reducer that stands before the attention whose projections are there already."""
-        return self._decide(block, x, Attended(lambda: qkv, self._key_mass, self.host.prefix))
+        return self._decide(block, x, Attended(lambda: qkv, self.mass, self.host.prefix))
 
     def _decide(self, block: int, x: Tensor, attended: Attended | None) -> Plan | None:
         reducer, keep, prefix = self.reducers[block], self.keep[block], self.host.prefix
         plan: Plan | None = None
         if attended is not None:
             attended.rotated = reducer.keys == "rotated"
-        if keep < (self.patches if reducer.adaptive else x.shape[1] - prefix):
+        if self._asks(block, x):
             with torch.autocast(x.device.type, enabled=False):  # half-precision ranks tie: decide in float32
                 plan = reducer(
                     View(
@@ -121,11 +172,18 @@ class Walk:
                         attended=attended,
                         stand_in=reducer.from_class == "received",
                         seeds=lambda: self._seeds(block),
+                        size=self.size,
+                        has_class=self.host.has_class_token,
+                        start=self.start,
+                        memory=self.memory,
                     )
                 )
+                if plan.waiting is not None:
+                    mass = None if self.mass is None else gather(self.mass, plan.waiting)
+                    self.waiting = gather(x[:, prefix:], plan.waiting), mass
                 if self.positions is not None:
                     self.positions = self.positions.carried(plan, x[:, prefix:], reducer.position)
-            self.mass, self.proportional = plan.mass, plan.proportional
+            self.mass, self.size, self.memory = plan.mass, plan.size, plan.memory
         self.trace.add(block, plan, self.soft)
         self.planned = keep
         return plan
@@ -133,10 +191,6 @@ class Walk:
     def _planned(self, block: int) -> int:
         """Tokens that were planned to be there; off the shelf as many more than asked for as are to go here."""
         return self.keep[block] + self.fewer[block] if self.fewer else self.planned
-
-    @property
-    def _key_mass(self) -> Tensor | None:
-        return self.mass if self.proportional else None
 
     def _seeds(self, block: int) -> Tensor:
         """(B,) int64: from the model's seed, the block and the image's content, which is read once in a walk."""

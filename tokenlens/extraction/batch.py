@@ -24,7 +24,7 @@ FEATURES = ("float32", "float16")
 
 
 def canonical(group: Tensor) -> Tensor:
-    """Number the groups of each row by first occurrence: (..., P) integers, -1 stays -1."""
+    """Number the groups of each row by first occurrence: (..., P) integers; -1 and -2 stay."""
     flat = group.reshape(-1, group.shape[-1]).long()
     patches = flat.shape[1]
     here = torch.arange(patches, device=flat.device).expand_as(flat)
@@ -32,7 +32,7 @@ def canonical(group: Tensor) -> Tensor:
     first = torch.full((len(flat), patches + 1), patches, device=flat.device)
     first = first.scatter_reduce(1, column, here, "amin")[:, :patches]
     number = torch.empty_like(first).scatter(1, first.argsort(dim=1, stable=True), here)
-    return torch.where(flat >= 0, number.gather(1, flat.clamp(min=0)), -1).view(group.shape).to(torch.int16)
+    return torch.where(flat >= 0, number.gather(1, flat.clamp(min=0)), flat).view(group.shape).to(torch.int16)
 
 
 @torch.inference_mode()

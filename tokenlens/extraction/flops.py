@@ -37,7 +37,8 @@ def gflops(model: nn.Module | Host, left: Mapping[int, Any], site: str = "after_
     total: Any = host.flops_around()
     for i in range(host.blocks):
         after = left.get(i, patches)
-        total = total + host.flops(i, after if site == "before_block" else patches, after)
+        attended = after if site in ("before_block", "ahead") else patches
+        total = total + host.flops(i, attended, patches if site == "after_block" else after)
         patches = after
     return total / 1e9
 

@@ -16,9 +16,11 @@ from torch.nn import functional
 
 from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear
+from .decided import decided
 from .twins import Heard, twin
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+Rotation = tuple[Tensor, Tensor] | None  # cosines and sines of patches
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,10 @@ class SplitLayer(nn.Module):
         x, y = hidden_states, getattr(self, names.norms[0])(hidden_states)
         attention = getattr(self, names.attention)
         if decide is not None:
-            x, heard = decided(attention, x, y, attention_mask, decide, named.get("position_embeddings"))
+            x, heard = attended_after(self, x, attention_mask, decide, named.get("position_embeddings"))
         else:
             if ear is not None:
+                ear.given = y
                 attention = overheard(attention, ear, named.get("position_embeddings"))
             heard = attention(hidden_states=y, attention_mask=attention_mask, **named)[0]
         x = x + self._through(names.after[0], heard)
@@ -115,13 +118,13 @@ def split_layer(kind: Any, names: Names) -> type[nn.Module]:
     return type(kind.__name__, (SplitLayer, kind), {"_names": names})
 
 
-def overheard(attention: nn.Module, ear: Ear, rotation: tuple[Tensor, Tensor] | None) -> nn.Module:
+def overheard(attention: nn.Module, ear: Ear, rotation: Rotation) -> nn.Module:
     """A twin of an attention that tells the ear what its three projections give, and how they are turned."""
     ear.heard = {"rotation": rotation}
     return twin(attention, {name: Heard(getattr(attention, name), ear.heard, name) for name in PROJECTIONS})
 
 
-def split(attention: Any, projected: Sequence[Tensor], rotation: tuple[Tensor, Tensor] | None) -> QKV:
+def split(attention: Any, projected: Sequence[Tensor], rotation: Rotation) -> QKV:
     """Queries, keys and values (B, H, T, D) of three projections (B, T, H D); turned where the model turns them."""
     heads = heads_of(attention)
     queries, keys, values = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in projected)
@@ -145,19 +148,21 @@ def heads_of(attention: Any) -> int:
     return int(attention.num_attention_heads if found is None else found)
 
 
-def decided(
-    attention: Any, x: Tensor, y: Tensor, mask: Tensor | None, decide: Decide, rotation: tuple[Tensor, Tensor] | None
+def attended_after(
+    layer: Any, x: Tensor, mask: Tensor | None, decide: Decide, rotation: Rotation
 ) -> tuple[Tensor, Tensor]:
     """The tokens that go on and what their attention gives, with the softmax of all tokens carried over to them."""
-    qkv = split(attention, [getattr(attention, name)(y) for name in PROJECTIONS], rotation)
-    scores = (qkv.queries * qkv.scale) @ qkv.keys.transpose(-2, -1)
-    weights = (scores if mask is None else scores + mask).softmax(-1)
-    plan, values = decide(x, qkv, weights), qkv.values
-    if plan is not None:
-        prefix = x.shape[1] - plan.group.shape[1]
-        x, weights = plan.carry(x, prefix), plan.carry_attention(weights, prefix)
-        values = plan.carry(values.transpose(1, 2), prefix).transpose(1, 2)
+    attention = getattr(layer, layer._names.attention)
+    x, weights, values = decided(
+        decide, projected(layer, x, rotation), x, mask, lambda x: projected(layer, x, None).values
+    )
     dropped = getattr(attention, "attention_dropout", None)
     weights = functional.dropout(weights, attention.dropout if dropped is None else dropped, attention.training)
     last = attention.o_proj if hasattr(attention, "o_proj") else attention.out_proj
     return x, last((weights @ values).transpose(1, 2).flatten(2))
+
+
+def projected(layer: Any, x: Tensor, rotation: Rotation) -> QKV:
+    """What a layer's attention makes of its input (B, T, C), and what it makes it of."""
+    attention, y = getattr(layer, layer._names.attention), getattr(layer, layer._names.norms[0])(x)
+    return split(attention, [getattr(attention, name)(y) for name in PROJECTIONS], rotation)._replace(given=y)

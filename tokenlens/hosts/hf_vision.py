@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear, Tokens, host, name_of
 from ..errors import BadInput
-from .hf_layers import PROJECTIONS, TOWERS, heads_of, split, split_layer
+from .hf_layers import PROJECTIONS, TOWERS, heads_of, projected, split, split_layer
 from .hf_loading import open_tower
 from .hf_reduced import ReducedTower
 from .hf_rope import rotary
@@ -169,9 +169,8 @@ class HfVision:
         layer, heard = self.layers[i], ear.heard
         attention: Any = getattr(layer, self.names.attention)
         if heard is None:
-            y = getattr(layer, self.names.norms[0])(x)
-            heard = {name: getattr(attention, name)(y) for name in PROJECTIONS}
-        return split(attention, [heard[name] for name in PROJECTIONS], heard.get("rotation"))
+            return projected(layer, x, None)
+        return split(attention, [heard[name] for name in PROJECTIONS], heard["rotation"])._replace(given=ear.given)
 
     def finish(self, x: Tensor, mass: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C) after the last norm, where it is of all tokens; averages will be by mass."""

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear
+from .decided import decided
 
 
 def attend(attention: nn.MultiheadAttention, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -32,22 +33,6 @@ def project(attention: nn.MultiheadAttention, x: Tensor) -> QKV:
     projected = functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
     queries, keys, values = projected.unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
     return QKV(queries, keys, values, attention.head_dim**-0.5)
-
-
-def decided(
-    attention: nn.MultiheadAttention, x: Tensor, y: Tensor, mask: Tensor | None, decide: Decide
-) -> tuple[Tensor, Tensor]:
-    """The tokens that go on and what their attention gives, with the softmax of all tokens carried over to them."""
-    qkv = project(attention, y)
-    scores = (qkv.queries * qkv.scale) @ qkv.keys.transpose(-2, -1)
-    weights = (scores if mask is None else scores + mask).softmax(-1)
-    plan, values = decide(x, qkv, weights), qkv.values
-    if plan is not None:
-        prefix = x.shape[1] - plan.group.shape[1]
-        x, weights = plan.carry(x, prefix), plan.carry_attention(weights, prefix)
-        values = plan.carry(values.transpose(1, 2), prefix).transpose(1, 2)
-    weights = functional.dropout(weights, attention.dropout, attention.training)
-    return x, attention.out_proj((weights @ values).transpose(1, 2).flatten(2))
 
 
 class SplitBlock(nn.Module):
@@ -70,10 +55,13 @@ class SplitBlock(nn.Module):
         block: Any = self
         attention, y = getattr(block, self.attended), block.ln_1(x)
         if decide is not None:
-            x, heard = decided(attention, x, y, mask, decide)
+            qkv = project(attention, y)
+            x, weights, values = decided(decide, qkv, x, mask, lambda x: project(attention, block.ln_1(x)).values)
+            weights = functional.dropout(weights, attention.dropout, attention.training)
+            heard = attention.out_proj((weights @ values).transpose(1, 2).flatten(2))
         else:
             if ear is not None:
-                ear.heard = y
+                ear.given = ear.heard = y
             heard = attend(attention, y, mask)
         x = x + self._through(self.after[0], heard)
         if between is not None:
@@ -145,7 +133,8 @@ class MultiheadViT:
 
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
         """Queries, keys and values of block i."""
-        return project(self._attention(i), self.layers[i].ln_1(x) if ear.heard is None else ear.heard)
+        y = self.layers[i].ln_1(x) if ear.heard is None else ear.heard
+        return project(self._attention(i), y)._replace(given=y)
 
     def flops(self, i: int, attended: Any, left: Any) -> Any:
         """Multiply-adds of block i: attention over `attended` patches, MLP over `left`, the prefix beside them."""

@@ -5,6 +5,7 @@ Shapes: B images, H heads, T tokens with the prefix, C channels, D channels a he
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.functional import linear
 
 from ..core.attention import QKV
 from ..core.host import Decide, Ear
+from .decided import decided
 
 
 class _Listening(nn.Module):
@@ -23,7 +25,7 @@ class _Listening(nn.Module):
         self.layer, self.ear = layer, ear
 
     def forward(self, x: Tensor) -> Tensor:
-        self.ear.heard = self.layer(x)
+        self.ear.given, self.ear.heard = x, self.layer(x)
         return self.ear.heard
 
 
@@ -58,32 +60,28 @@ def overheard(attention: Any, ear: Ear) -> nn.Module:
 
 
 def attended_after(
-    decide: Decide, attention: Any, qkv: QKV, x: Tensor, y: Tensor, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
+    decide: Decide, attention: Any, qkv: QKV, x: Tensor, mask: Tensor | None, norm: Callable[[Tensor], Tensor],
+    values: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The softmax of all tokens, carried over to those of a plan, as timm's attentions go on with it.
 
     Args:
         decide: gives the plan.
         attention: timm's, or one that is built alike.
-        qkv: what it makes of y.
+        qkv: what it makes of x.
         x: (B, T, C) tokens.
-        y: (B, T, C), what it is given of them.
         mask: additive, such as (B, 1, 1, T).
+        norm: what tokens go through before they are attended to.
+        values: makes values (B, H, T', D) of tokens (B, T', C).
 
     Returns:
         The tokens (B, T', C) and what attention gives for them.
     """
-    scores = (qkv.queries * qkv.scale) @ qkv.keys.transpose(-2, -1)
-    weights = (scores if mask is None else scores + mask).softmax(-1)
-    plan, values = decide(x, qkv, weights), qkv.values
-    if plan is not None:
-        prefix = x.shape[1] - plan.group.shape[1]
-        x, y, weights = plan.carry(x, prefix), plan.carry(y, prefix), plan.carry_attention(weights, prefix)
-        values = plan.carry(values.transpose(1, 2), prefix).transpose(1, 2)
-    mixed = (attention.attn_drop(weights) @ values).transpose(1, 2).flatten(2)
-    norm, gate = getattr(attention, "norm", None), getattr(attention, "gate", None)
-    mixed = mixed if norm is None else norm(mixed)
-    mixed = mixed if gate is None else mixed * gate(y).sigmoid()
+    x, weights, new = decided(decide, qkv, x, mask, values)
+    mixed = (attention.attn_drop(weights) @ new).transpose(1, 2).flatten(2)
+    inner, gate = getattr(attention, "norm", None), getattr(attention, "gate", None)
+    mixed = mixed if inner is None else inner(mixed)
+    mixed = mixed if gate is None else mixed * gate(norm(x)).sigmoid()
     return x, attention.proj_drop(attention.proj(mixed))
 
 

@@ -77,18 +77,21 @@ class _Split:
         attention, y = self.attn, self.before_attention(x)
         if ear is not None:
             parts = projected(attention, y)
-            ear.heard = parts, rope
+            ear.given, ear.heard = y, (parts, rope)
             given = dict(zip(("q_proj", "k_proj", "v_proj"), map(Given, parts), strict=True))
             attention = twin(attention, qkv=None, **given)
         if decide is not None:
-            qkv = split(attention, projected(attention, y), rope)
-            x, y = attended_after(decide, attention, qkv, x, y, attn_mask)
+            qkv = split(self.attn, projected(self.attn, y), rope)
+            x, y = attended_after(decide, self.attn, qkv, x, attn_mask, self.before_attention, self._values)
         else:
             y = attention(y, rope=rope, attn_mask=attn_mask, is_causal=is_causal)
         x = x + self.drop_path1(self.after_attention(y))
         if between is not None:
             x = between(x)
         return x + self.drop_path2(self.changed(x))
+
+    def _values(self: Any, x: Tensor) -> Tensor:
+        return split(self.attn, projected(self.attn, self.before_attention(x)), None).values
 
 
 class SplitEvaBlock(_Split, Scaled, EvaBlock):
@@ -166,4 +169,4 @@ class TimmEva(TimmVisionTransformer):
 
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
         """Queries, keys and values of block i, normalised and rotated as the model does so."""
-        return split(self.model.blocks[i].attn, *ear.heard)
+        return split(self.model.blocks[i].attn, *ear.heard)._replace(given=ear.given)

@@ -63,17 +63,21 @@ class _Split:
         if bias is not None or mask is not None or ear is not None or decide is not None:
             projected = fused(attention, y)
             if ear is not None:
-                ear.heard = projected, bias
+                ear.given, ear.heard = y, (projected, bias)
             attention = told(attention, projected)
             shared = mask if bias is None else bias if mask is None else bias + mask
         if decide is not None:
-            x, y = attended_after(decide, attention, split(attention, projected), x, y, shared)
+            qkv = split(self.attn, projected)
+            x, y = attended_after(decide, self.attn, qkv, x, shared, self.before_attention, self._values)
         else:
             y = attention(y, shared)
         x = x + self.drop_path1(self.after_attention(y))
         if between is not None:
             x = between(x)
         return x + self.drop_path2(self.changed(x))
+
+    def _values(self: Any, x: Tensor) -> Tensor:
+        return split(self.attn, fused(self.attn, self.before_attention(x))).values
 
 
 class SplitBeitBlock(_Split, Scaled, beit.Block):

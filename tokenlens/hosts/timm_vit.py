@@ -53,8 +53,11 @@ class SplitBlock(Block):
     def _decided(self, x: Tensor, mask: Tensor | None, decide: Decide) -> Tensor:
         """The first half with the softmax of all tokens, carried over to those of the plan."""
         attn: Any = self.attn
-        y = self.norm1(x)
-        x, y = attended_after(decide, attn, split(attn, attn.qkv(y)), x, y, mask)
+
+        def project(x: Tensor) -> QKV:
+            return split(attn, attn.qkv(self.norm1(x)))
+
+        x, y = attended_after(decide, attn, project(x), x, mask, self.norm1, lambda x: project(x).values)
         return x + self.drop_path1(self.ls1(y))
 
 
@@ -164,7 +167,10 @@ class TimmVisionTransformer:
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
         """Queries, keys and values of block i, normalised where the model does so."""
         block: Any = self.model.blocks[i]
-        return split(block.attn, block.attn.qkv(block.norm1(x)) if ear.heard is None else ear.heard)
+        if ear.heard is None:
+            ear.given = block.norm1(x)
+            ear.heard = block.attn.qkv(ear.given)
+        return split(block.attn, ear.heard)._replace(given=ear.given)
 
     def finish(self, x: Tensor, mass: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C) after the last norm."""

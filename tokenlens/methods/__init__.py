@@ -1,7 +1,7 @@
 """The methods, one file each. To add one, write its file and put its name here."""
 
 # isort: off
-from . import (  # noqa: F401  importing registers; the order is the study's
+from . import (  # noqa: F401  importing registers; the study's methods come first, in its order
     none,
     topk,
     evit,
@@ -16,6 +16,19 @@ from . import (  # noqa: F401  importing registers; the order is the study's
     atc,
     radial,
     random,
+    pitome,
+    tofu,
+    diffrate,
+    mctf,
+    tps,
+    dtem,
+    ltmp,
+    gtp,
+    evovit,
+    visionzip,
+    divprune,
+    avgpool,
+    downsample,
 )
 
 # isort: on

@@ -18,6 +18,7 @@ from .registry import register
 class EViT(Reducer):
     """Keep the best by class attention; one more token is the attention-weighted sum of the others."""
 
+    drops = False
     portable = True
     needs = ("class token",)
     paper = "arXiv:2202.07800"

@@ -15,6 +15,7 @@ class Unreduced(Reducer):
     """Keep every token; whatever keep rate is asked for."""
 
     family = "none"
+    fixed = True
     portable = True
     look = Look("Un-reduced", "#000000", "*")
 

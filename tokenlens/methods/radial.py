@@ -64,6 +64,7 @@ class Radial(Reducer):
 
     site = "before_block"
     family = "radial"
+    fixed = True
     portable = True
     paper = "arXiv:2308.04657"
 

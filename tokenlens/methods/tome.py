@@ -8,6 +8,7 @@ averages: `proportional=False, remember=True`.
 """
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from ..core.plan import Plan, merge, positions
@@ -21,6 +22,7 @@ class ToMe(Reducer):
     """Bipartite soft matching on keys; sizes weigh the averages and, unless told otherwise, all later attention."""
 
     family = "merging"
+    halves = True
     portable = True
     needs = ("attention", "keys")
     paper = "arXiv:2210.09461"
@@ -31,15 +33,23 @@ class ToMe(Reducer):
         self.proportional, self.sizes = proportional, proportional or remember
 
     def forward(self, view: View) -> Plan:
+        removed = min(max(view.planned - view.keep, 0), view.patch.shape[1] // 2)  # a plan may rise again
+        group, _ = self.match(view, removed)
+        return merge(view, group, group.shape[1] - removed, sizes=self.sizes, proportional=self.proportional)
+
+    def metric(self, view: View) -> Tensor:
+        """(B, N, D): what tokens are compared by."""
+        return view.mean_keys
+
+    def match(self, view: View, removed: int) -> tuple[Tensor, Tensor]:
+        """The new token (B, N) int64 that each old one goes into, and which (B, N) bool go into another one's."""
         batch, count = view.patch.shape
-        removed = min(max(view.planned - view.keep, 0), count // 2)  # a plan may rise again
-        keys = functional.normalize(view.mean_keys, dim=-1)
+        keys = functional.normalize(self.metric(view), dim=-1)
         # prefix tokens count in the alternation but are never merged
         first = view.prefix % 2
         even, odd = slice(first, None, 2), slice(1 - first, None, 2)
         best, partner = (keys[:, even] @ keys[:, odd].transpose(1, 2)).max(-1)
         order = best.argsort(descending=True)
-        source = order[:, :removed]
         stays = order[:, removed:]  # first those not merged, in their order where there is a prefix, then the partners
         stays = stays.sort().values if view.prefix else stays
         group = torch.empty(batch, count, dtype=torch.int64, device=keys.device)
@@ -47,4 +57,6 @@ class ToMe(Reducer):
         into = stays.shape[1] + partner
         into = into.scatter(1, stays, positions(batch, stays.shape[1], keys.device))
         group[:, even] = into
-        return merge(view, group, count - source.shape[1], sizes=self.sizes, proportional=self.proportional)
+        source = torch.zeros(batch, count, dtype=torch.bool, device=keys.device)
+        source[:, even] = torch.zeros_like(best, dtype=torch.bool).scatter(1, order[:, :removed], True)
+        return group, source

@@ -3,7 +3,7 @@
 | variable | dims | dtype | meaning |
 |---|---|---|---|
 | kept | image, stage, patch | bool | this patch still stands for itself after the stage |
-| group | image, stage, patch | int16 | the token this patch's content is in, by first occurrence; -1: dropped |
+| group | image, stage, patch | int16 | the token this patch is in, by first occurrence; -1: dropped, -2: waiting |
 | tokens_left | image, stage | int16 | patch tokens after the stage |
 | label | image | int32 | the class; -1: unknown |
 | label, of a multi-label set | image, class | bool | the image is of the class |

@@ -43,7 +43,8 @@ class Student(nn.Module):
         self._tokens: Tensor | None = None
         if distill and hasattr(model.vit, "set_distilled_training"):
             model.vit.set_distilled_training(True)
-        if has_policy(model):
+        self.policy = has_policy(model)
+        if self.policy:
             model.vit.norm.register_forward_hook(self._remember)
 
     def _remember(self, norm: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
@@ -54,7 +55,8 @@ class Student(nn.Module):
         logits, trace = self.model.trace(images)
         both = logits if isinstance(logits, tuple) else (logits, logits)
         tokens, self._tokens = self._tokens, None
-        return Seen(*both, [mass for mass in trace.mass.values() if mass.requires_grad], tokens)
+        learned = {block: mass for block, mass in trace.mass.items() if mass.requires_grad} if self.policy else {}
+        return Seen(*both, [trace.stays.get(block, mass) for block, mass in learned.items()], tokens)
 
 
 def has_policy(model: ReducedViT) -> bool:

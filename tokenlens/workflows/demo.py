@@ -35,8 +35,12 @@ RESAMPLES = 200
 
 
 def own_methods() -> list[str]:
-    """The methods that come with the package, the un-reduced model first; `atc` is another name of one of them."""
-    ours = [name for name, m in methods().items() if m.reducer.__module__.startswith("tokenlens.") and name != "atc"]
+    """The study's methods, the un-reduced model first: those that the package gives a colour of their own.
+
+    `atc` is another name of one of them.
+    """
+    given = {name: m for name, m in methods().items() if m.reducer.__module__.startswith("tokenlens.")}
+    ours = [name for name, m in given.items() if m.facts()["color"] and name != "atc"]
     return ["none", *(name for name in ours if name != "none")]
 
 

@@ -24,7 +24,8 @@ from tokenlens.figures.theme.palette import (
 )
 from tokenlens.methods import methods
 
-FACTS = {name: one.facts() for name, one in methods().items() if one.reducer.__module__.startswith("tokenlens.")}
+# those that give a look: the study's, which are drawn together
+FACTS = {name: one.facts() for name, one in methods().items() if one.facts()["color"]}
 OURS = looks({"method": name, **facts} for name, facts in FACTS.items())
 pytestmark = pytest.mark.usefixtures("among_methods")
 

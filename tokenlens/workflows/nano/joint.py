@@ -45,7 +45,7 @@ def reduced(vit: TimmViT, name: str, rate: float, reducers: dict[int, Any] | Non
     plan = chosen.reducer.schedule(asked, host.grid)
     patches = host.grid[0] * host.grid[1]
     made = reducers or {
-        block: chosen.reducer(Stage(stage, block, keep, patches, host.width, host.grid))
+        block: chosen.reducer(Stage(stage, block, keep, patches, host.width, host.grid, host.blocks))
         for stage, (block, keep) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
     return ReducedViT(vit, made, plan, method=name)
