@@ -33,7 +33,7 @@ class DiffRate(Reducer):
 
     def forward(self, view: View) -> Plan:
         count, keep = view.patch.shape[1], view.keep
-        merging = round((count - keep) * self.merged)
+        merging = int((count - keep) * self.merged + 0.5)  # `round` takes no size of a traced walk
         order = view.from_class.mean(1).argsort(descending=True)
         stays, rest = order[:, :keep], order[:, keep : keep + merging]
         tokens = functional.normalize(view.tokens, dim=-1)

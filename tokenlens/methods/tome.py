@@ -58,5 +58,5 @@ class ToMe(Reducer):
         into = into.scatter(1, stays, positions(batch, stays.shape[1], keys.device))
         group[:, even] = into
         source = torch.zeros(batch, count, dtype=torch.bool, device=keys.device)
-        source[:, even] = torch.zeros_like(best, dtype=torch.bool).scatter(1, order[:, :removed], True)
+        source[:, even] = torch.zeros_like(best).scatter(1, order[:, :removed], 1.0) > 0
         return group, source
