@@ -32,10 +32,10 @@ def reduce(
     seed: int = 0,
     **options: Any,
 ) -> ReducedViT:
-    """Put a token reduction method into a copy of a plain timm ViT.
+    """Put a token reduction method into a copy of a model.
 
     Args:
-        vit: a timm `VisionTransformer` of plain pre-norm blocks; it is not changed.
+        vit: one of those that `tokenlens hosts` and `tokenlens models` list; it is not changed.
         method: a registered name; `tokenlens methods` lists them.
         keep_rate: one rate r in (0, 1] (r, r squared, ... of the patches remain), or one share for each block; 0.5 if
             neither this, `keep` nor `remove` is given.
@@ -44,7 +44,9 @@ def reduce(
         remove: off the shelf instead: so many tokens go at every block.
         decreasing: with `remove`, twice as many at the first block, down to none at the last.
         seed: of whatever is drawn at random.
-        **options: of the method.
+        **options: of the method; beside its own, where it reads such a thing, `from_class="received"` (for a model
+            without a class token), `keys="rotated"` and `position="member"`, `"mean"` or `"rotation"` (for positions
+            that travel with the tokens, `tokenlens.core.positions`).
 
     Returns:
         A module from images (B, 3, H, W) float to logits, with `trace(images)`. Of a diffusers pipeline or denoiser,
