@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights, list_models
-from torchvision.models import vision_transformer as torchvision_vit
 from torchvision.models.vision_transformer import EncoderBlock, VisionTransformer
 
 from ..core.host import Tokens, host, name_of
@@ -54,7 +53,7 @@ class TorchvisionViT(MultiheadViT):
     @classmethod
     def names(cls) -> list[str]:
         """As torchvision lists them."""
-        return [f"{cls.library}:{name}" for name in list_models(torchvision_vit)]
+        return [f"{cls.library}:{name}" for name in list_models(include="vit_*")]
 
     @staticmethod
     def example() -> nn.Module:
@@ -74,7 +73,7 @@ class TorchvisionViT(MultiheadViT):
             UnknownName: no such model, or no such weights of it.
         """
         bare, _, tag = name.partition(".")
-        names = list_models(torchvision_vit)
+        names = list_models(include="vit_*")
         if bare not in names:
             raise UnknownName("model", f"torchvision:{name}", [f"torchvision:{known}" for known in names])
         weights = get_model_weights(bare)
