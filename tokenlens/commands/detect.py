@@ -37,7 +37,7 @@ def detect(method: tuple[str, ...], keep_rate: tuple[str, ...], blocks: tuple[st
     """
     from ..detection.detect import Detection
 
-    given = {
+    given: dict[str, Any] = {
         "methods": method,
         "keep_rates": [rate_of(rate) for rate in keep_rate],
         "blocks": blocks_of(blocks),

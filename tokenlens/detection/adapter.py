@@ -15,7 +15,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from timm.models.vision_transformer import Block
@@ -39,7 +39,8 @@ from .spreading import SpreadingWalk
 class AdapterHost(TimmVisionTransformer):
     """The ViT inside a ViT-Adapter, as the walk sees it: timm's blocks, without a class token, over any grid."""
 
-    family, supported = "ViT-Adapter", "a ViTAdapter"
+    family: ClassVar[str] = "ViT-Adapter"
+    supported: ClassVar[str] = "a ViTAdapter"
 
     def __init__(self, model: ViTAdapter) -> None:
         config = model.config
@@ -87,12 +88,10 @@ class ViTAdapter(nn.Module):
         c = self.config = config
         self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, c.width, c.patch, c.patch)))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + c.pretrained[0] * c.pretrained[1], c.width))  # class first
+        norm: Any = partial(nn.LayerNorm, eps=EPS)
         drops = torch.linspace(0, c.drop_path, c.depth).tolist()
         self.blocks = nn.ModuleList(
-            Block(
-                c.width, c.heads, c.mlp_ratio, qkv_bias=True, drop_path=drop, norm_layer=partial(nn.LayerNorm, eps=EPS)
-            )
-            for drop in drops
+            Block(c.width, c.heads, c.mlp_ratio, qkv_bias=True, drop_path=drop, norm_layer=norm) for drop in drops
         )
         self.spm = SpatialPrior(c.stem, c.width)
         self.level_embed = nn.Parameter(torch.zeros(3, c.width))
@@ -132,7 +131,8 @@ class ViTAdapter(nn.Module):
         pyramid = torch.cat(
             [level.flatten(2).transpose(1, 2) + embed for level, embed in zip(levels, self.level_embed, strict=True)], 1
         )
-        for interaction, (begin, end) in zip(self.interactions, self.config.spans, strict=True):
+        interactions: Any = self.interactions
+        for interaction, (begin, end) in zip(interactions, self.config.spans, strict=True):
             walk.x = walk.carry(interaction.injector(walk.spread(), patches, pyramid, shapes))
             for block in range(begin, end + 1):
                 walk.step(block)
@@ -193,7 +193,7 @@ def reduced(
     settings = chosen.options({**stand_in, **options})
     asked = schedule(blocks, keep_rate, depth=host.blocks)
     plan = chosen.reducer.schedule(asked, host.grid, **settings)
-    if plan != asked:
+    if plan.counts is not None:
         raise BadInput(f"{method} shrinks by counts of one grid here, and the images of a detector differ in size; "
                        "leave out contiguous=true")  # fmt: skip
     patches = host.grid[0] * host.grid[1]

@@ -93,7 +93,8 @@ def open_detection(spec: str, split: str = "val", limit: int | None = None) -> D
 
 def _embedded(data: EmbeddedSet) -> DetectionSet:
     encode = needed("pycocotools.mask", "detection", "detection").encode
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index, name in enumerate(data.ids):
         classes, masks = data.instances(index) or ([], np.zeros((0, 0, 0), bool))
         images.append({"id": index + 1, "name": name, "height": masks.shape[1], "width": masks.shape[2]})
@@ -141,7 +142,7 @@ def _coco(spec: str, root: Path, split: str, limit: int | None) -> DetectionSet:
     if limit is not None and limit < len(images):
         images = [images[round(place)] for place in np.linspace(0, len(images) - 1, limit)]
     chosen, known = {image["id"] for image in images}, {category["id"] for category in categories}
-    found = []
+    found: list[dict[str, Any]] = []
     for place, annotation in enumerate(annotations):
         _check(path, "annotations", place, annotation, {"image_id": _whole, "category_id": _whole, "bbox": _box})
         if annotation["category_id"] not in known:

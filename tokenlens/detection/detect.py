@@ -90,11 +90,12 @@ class Detection:
     ) -> Run:
         rows, columns = largest(data, model)
         asked = schedule(self.blocks, rate, depth=model.config.backbone.depth)
+        named: Any = data  # of an image set, its ids alone are asked for
         return Run(
             dataset=data.dataset,
             split=data.split,
             images=len(data),
-            content=content_of(data),
+            content=content_of(named),
             model=name_of(model.config),
             weights=digest_of(model.state_dict()),
             method=name,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +122,8 @@ class MaskRCNN(nn.Module):
         self, pyramid: Sequence[Tensor], proposals: Sequence[Tensor], frames: Sequence[Frame]
     ) -> list[Detections]:
         """What the pyramid shows in each image's proposals (P, 4)."""
-        box_head, mask_head = self.roi_head["bbox_head"], self.roi_head["mask_head"]
+        box_head: Any = self.roi_head["bbox_head"]
+        mask_head = self.roi_head["mask_head"]
         counts = [len(of) for of in proposals]
         logits, deltas = (part.split(counts) for part in box_head(aligned(pyramid, proposals, BOX)))
         scales = [frame.scale(pyramid[0]) for frame in frames]

@@ -9,6 +9,7 @@ Shapes: R boxes of all images, C classes, P channels of the pyramid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +92,8 @@ class MaskHead(nn.Module):
         self.convs = nn.ModuleList(convolution(channels, channels, 3) for _ in range(4))
         self.upsample = nn.ConvTranspose2d(channels, channels, 2, 2)
         self.conv_logits = nn.Conv2d(channels, classes, 1)
-        for conv in [*(layer.conv for layer in self.convs), self.upsample, self.conv_logits]:
+        convolutions: list[Any] = [*(layer.conv for layer in self.convs), self.upsample, self.conv_logits]
+        for conv in convolutions:
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(conv.bias)
 
