@@ -19,9 +19,11 @@ from . import findings as study
 from . import ground_truth as questions
 from .compare import Comparison, compare
 from .evidence import report
+from .steps import along_steps, split
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 
 def compare_folder(
@@ -56,6 +58,11 @@ def compare_folder(
     if not chosen:
         raise BadInput(f"none of the {len(opened)} runs in {runs} fits --where; leave it out to see them all compared")
     table.check_out(out)
+    drawn, chosen = split(chosen)
+    if drawn:
+        yield from _steps(drawn, out, axes, metrics, resamples, seed, csv)
+        if not chosen:
+            return
     now = {str(run.attrs.get("run")): store.content(run) for run in opened}
     given = proxies.read(accuracy) if accuracy else {}
     found = compare(
@@ -100,6 +107,17 @@ def compare_folder(
     if "truth" in tables:
         yield "What the ground truth adds:"
         yield report(tables["truth"])
+
+
+def _steps(
+    runs: Sequence[xr.Dataset], out: Path, axes: Sequence[str], metrics: Sequence[str], resamples: int, seed: int,
+    csv: bool,
+) -> Iterator[str]:  # fmt: skip
+    """Compare runs of diffusion models step by step, into a table of its own."""
+    found = along_steps(runs, axes or None, metrics or None, resamples=resamples, seed=seed)
+    with table.writing(out) as results:
+        (path,) = results.put({"steps": found}, csv)
+    yield f"{path}: {len(found)} rows"
 
 
 def _joined(

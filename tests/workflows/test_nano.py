@@ -32,9 +32,9 @@ def test_the_diffusion_model_draws_what_is_asked_for() -> None:
 
     pipe = nano_pipeline(nano_path("nano-diffusion"))
     pipe.set_progress_bar_config(disable=True)
-    asked = [0, 3, 5, 6, 9]
+    asked = [0, 5, 9]
     prompts = [f"A picture of a {CLASSES[one]}." for one in asked]
-    images = pipe(prompts, num_inference_steps=8, generator=torch.Generator().manual_seed(0)).images
+    images = pipe(prompts, num_inference_steps=6, generator=torch.Generator().manual_seed(0)).images
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
-    assert int((recognise(pixels)[1] == torch.tensor(asked)).sum()) >= 3
+    assert int((recognise(pixels)[1] == torch.tensor(asked)).sum()) >= 2
     assert nano_path("nano-diffusion").stat().st_size < 6e6

@@ -165,7 +165,8 @@ def create(
             dimension_names=dims_of(name, values.ndim),
             **codecs(values, chunk),
         )
-    for name, (dim, values) in coordinates.items():
-        group.create_array(name, data=values, dimension_names=(dim,), compressors=[ZstdCodec(), Crc32cCodec()])
+    with zarr.config.set({"array.write_empty_chunks": True}):  # the only step, or stage, may be 0
+        for name, (dim, values) in coordinates.items():
+            group.create_array(name, data=values, dimension_names=(dim,), compressors=[ZstdCodec(), Crc32cCodec()])
     group.attrs.update({**attributes, "coordinates": "row column", "arrays": sorted(group.array_keys())})
     Layout.read(folder).write()

@@ -74,13 +74,11 @@ COLUMNS: dict[str, dict[str, str]] = {
         "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
         "tokens_left": "str", "machine": "str",
     },
-    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised is a share, NaN where no
-    # classes are known; seconds are those of a picture; the last columns are as in `runs`
+    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown
     "quality": {
-        "drawn": "str", "real": "str", "features": "str", "n_real": "int64", "n_drawn": "int64", "fid": "float64",
-        "precision": "float64", "recall": "float64", "recognised": "float64", "model": "str", "method": "str",
-        "ratio": "float64", "seconds": "float64", "family": "str", "label": "str", "color": "str", "marker": "str",
-        "order": "int64",
+        **dict.fromkeys(("drawn", "real", "features", "model", "method"), "str"), "n_real": "int64", "n_drawn": "int64",
+        **dict.fromkeys(("fid", "precision", "recall", "recognised", "ratio", "seconds"), "float64"),
+        **dict.fromkeys(("family", "label", "color", "marker"), "str"), "order": "int64",
     },
 }  # fmt: skip
 
@@ -92,6 +90,9 @@ ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
         "merges": lambda runs: runs["family"].isin(MERGING),
     },
 }  # fmt: skip
+
+
+COLUMNS["steps"] = {**COLUMNS["comparison"], "step": "int64", "branch": "str"}  # of runs of `tokenlens synthesize`
 
 
 def conform(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -257,11 +258,8 @@ def _files(folder: str | Path, name: str, csv: bool = False) -> tuple[Path, Path
     return (text, parquet) if csv else (parquet, text)
 
 
-_MAKERS = {"bench": "bench", "quality": "fid"}
-
-
 def _command(name: str) -> str:
-    return f"tokenlens {_MAKERS.get(name, 'compare')}"
+    return f"tokenlens {({'bench': 'bench', 'quality': 'fid'}).get(name, 'compare')}"
 
 
 def _columns(name: str) -> dict[str, str]:

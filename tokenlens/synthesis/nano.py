@@ -2,8 +2,8 @@
 
 It stands in for Stable Diffusion where nothing can be downloaded. In place of an autoencoder, FOLD x FOLD pixels are
 folded into the channels of a latent; in place of a text encoder, the class's embedding is cut into WORDS words.
-`python -m tokenlens.workflows.nano.diffusion` trained it: 4,743 steps of 256 pictures, seven minutes of an H100. Of 200
-samples of 50 steps the embedded ViT recognised 72.5 % without guidance, 83.5 % at 2 and 85.5 % at 3.
+`python -m tokenlens.workflows.nano.diffusion` trained it: 4,743 steps of 256 pictures, seven minutes of a data-centre
+GPU. Of 200 samples of 50 steps the embedded ViT recognised 72.5 % without guidance, 83.5 % at 2 and 85.5 % at 3.
 Shapes: B pictures.
 """
 
