@@ -128,8 +128,9 @@ class Cross:
             low, high = (least, high) if metric.direction == "similarity" else (low, most)
         else:
             estimate, furthest = 2 * value - half, value - (1 + np.sqrt(2)) * (half - value)
-            low, high = (end(value, estimate, furthest) for end in (min, max))
-            low, high = low - reach, high + reach
+            ends = [value - reach, value + reach, estimate - reach, estimate + reach]
+            ends += [furthest + np.copysign(2 * reach, furthest - value)]  # the halves have errors of their own
+            low, high = min(ends), max(ends)
         return row(self.pair, metric, self.layer, value, chance, tuple(np.clip([low, high], least, most)), n,
                    estimate=np.clip(estimate, least, most), reason=reason)  # fmt: skip
 

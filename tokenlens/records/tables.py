@@ -68,10 +68,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "metric": "str", "statistic": "str", "value": "float64", "n": "int64", "p": "float64", "q": "float64",
         "low": "float64", "high": "float64",
     },
-    # one row a finding of the study
-    "findings": _JUDGED,
-    # one row a question that only a known truth answers: masks of the objects, a bias of their places
-    "truth": _JUDGED,
+    # one row a finding of the study; one a question that only a known truth answers: masks of the objects, or a bias
+    "findings": _JUDGED, "truth": _JUDGED,
     # one row a model x setting of `tokenlens bench`: images a second (median and quartiles), milliseconds of a forward
     # pass, its memory beyond weights and images, cost of an image, speed-up over the un-reduced model measured in turn
     # with it and the one that GFLOPs imply; tokens_left is <block>:<tokens> for each stage
@@ -84,11 +82,10 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 
-_nan: Callable[[pd.DataFrame], Any] = lambda rows: np.nan  # noqa: E731
-_empty: Callable[[pd.DataFrame], Any] = lambda rows: ""  # noqa: E731
+_nan, _empty = (lambda rows: np.nan), (lambda rows: "")
 # columns that tables of before did not have, and what they hold there
 ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
-    "comparison": {"estimate": lambda rows: rows["value"], "reason": _empty, **dict.fromkeys(("z", "p", "ceiling"), _nan)},
+    "comparison": {"estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty},
     "findings": {"p": _nan, "sensitivity": _empty},
     "truth": {"p": _nan, "sensitivity": _empty},
     "runs": {
