@@ -1,12 +1,12 @@
 """Is similarity a proxy for accuracy? Correlation of accuracy differences with similarities, anchor by anchor.
 
-In each setting (data set, model, capacity, keep rate, seed) one run is the anchor: the best, Top-K, the un-reduced
-model, or a run that is named. Over the other methods of the setting, (accuracy of anchor - accuracy of other) is
-correlated with the similarity of anchor and other, once per stage and metric, by Spearman and Kendall. Positive for a
-distance and negative for a similarity mean the same: who is like the anchor is as accurate.
+In each setting (data set, images, model, capacity, blocks, keep rate, seed) one run is the anchor: the best, Top-K, the
+un-reduced model, or a run that is named. Over the other methods of the setting, (accuracy of anchor - accuracy of
+other) is correlated with the similarity of anchor and other, once per stage and metric, by Spearman and Kendall.
+Positive for a distance and negative for a similarity mean the same: who is like the anchor is as accurate.
 Source: Haurum et al., 2023, arXiv:2308.04657, 4.4; held against JoakimHaurum/TokenReduction@88fe07e,
-reduction_methods_analysis/calculate_correlation_{models,rates}.py. Departs: p-values by permutation, intervals,
-correction.
+reduction_methods_analysis/calculate_correlation_{models,rates}.py. Departs: p-values by permutation, of families, since
+the three linkages of one clustering or the three discs are no three methods; intervals; correction.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from tokenlens.records import tables as table
 
 from .metrics import ranks
 from .metrics.base import METRICS
-from .metrics.bootstrap import percentiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +31,8 @@ BASELINE, UNREDUCED = "topk", "none"  # the methods that the study's claims are 
 ANCHORS = ("best", BASELINE, UNREDUCED)
 STATISTICS: dict[str, Callable[[Any, Any], Any]] = {"spearman": ranks.spearman, "kendall": ranks.kendall}
 FEWEST = 3  # others below which a rank correlation says nothing
-SETTING = ["dataset", "split", "model", "capacity", "seed"]
+SETTING = ["dataset", "split", "content", "model", "capacity", "seed"]
+ANYWHERE = ("radial", "random", UNREDUCED)  # families that belong to methods at any blocks
 
 
 class Correlation(NamedTuple):
@@ -99,30 +99,32 @@ def proxy(
     runs: pd.DataFrame,
     anchors: Iterable[str] = ANCHORS,
     *,
-    resamples: int = 1000,
     permutations: int = 9999,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Correlate accuracy difference and similarity for each anchor, setting, stage and metric: the `proxy` table.
 
     `comparison` and `runs` are tables of `compare`. Anchors are "best", "topk", "none" (un-reduced) or run names.
-    p is by permutation (exact up to 7 others), q after Benjamini-Hochberg over the whole table, low and high
-    a percentile bootstrap over the others (from 4 on).
+    p is by permutation of families (exact up to 7; NaN of one alone), q after Benjamini-Hochberg over the whole table,
+    low and high `ranks.correlation_interval` over the others.
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
+    families = runs.set_index("run")["family"]
     for setting, part in beside_anchors(comparison, runs, anchors):
+        part = part.assign(family=part["run_b"].map(families))
         for (stage, metric), group in part.groupby(["stage", "metric"], sort=True):
-            x, y = _both(group["difference"], group["value"])
+            group = group.dropna(subset=["difference", "value"])
+            x, y, family = (group[name].to_numpy() for name in ("difference", "value", "family"))
             if len(x) < FEWEST:
                 continue
             place = setting | {"stage": stage, "metric": metric, "n": len(x)}
             for name, statistic in STATISTICS.items():
-                low, high = _interval(x, y, statistic, resamples, seed)
-                p = ranks.permutation_pvalue(x, y, statistic, permutations, seed)
-                rows.append(place | {"statistic": name, "value": float(statistic(x, y)), "p": p, "low": low,
-                                     "high": high})  # fmt: skip
+                value = float(statistic(x, y))
+                low, high = ranks.correlation_interval(value, len(x), statistic)
+                p = ranks.permutation_pvalue(x, y, statistic, permutations, seed, family)
+                rows.append(place | {"statistic": name, "value": value, "p": p, "low": low, "high": high})
     frame = pd.DataFrame(rows)
     if len(frame):
         frame["q"] = ranks.benjamini_hochberg(frame["p"])
@@ -171,28 +173,25 @@ def _settings(runs: pd.DataFrame, anchors: Iterable[str]) -> Iterable[tuple[str,
     """Each anchor in each setting: (anchor, its row, keep rate, the other runs)."""
     scored = runs[runs["accuracy"].notna()]
     for _, group in scored.groupby(SETTING, sort=True):
-        for _, members in group[group["keep_rate"].notna() & (group["method"] != UNREDUCED)].groupby("keep_rate"):
-            rate = float(members["keep_rate"].iloc[0])
-            for anchor in anchors:
-                pool = members if anchor in ("best", BASELINE) else group
-                if anchor == "best":
-                    found = members.sort_values(["accuracy", "run"], ascending=[False, True])
-                else:
-                    found = pool[(pool["method"] == anchor) if anchor in ANCHORS else (pool["run"] == anchor)]
-                    found = found[
-                        found["keep_rate"].isna() | (found["keep_rate"] == rate) | (found["method"] == UNREDUCED)
-                    ]
-                if len(found):
-                    one = found.iloc[0]
-                    yield anchor, one, rate, [name for name in members["run"] if name != one.run]
+        anywhere = group["family"].isin(ANYWHERE)
+        for blocks in sorted(set(group["blocks"][~anywhere])) or sorted(set(group["blocks"])):
+            here = group[anywhere | (group["blocks"] == blocks)]
+            reduced = here[here["keep_rate"].notna() & (here["method"] != UNREDUCED)]
+            for rate, members in reduced.groupby("keep_rate"):
+                yield from _anchored(here, members, float(rate), anchors)
 
 
-def _interval(x: Any, y: Any, statistic: Callable[[Any, Any], Any], resamples: int, seed: int) -> tuple[float, float]:
-    if len(x) <= FEWEST:
-        return np.nan, np.nan
-    drawn = np.random.default_rng(seed).integers(0, len(x), (resamples, len(x)))
-    drawn = drawn[(np.ptp(x[drawn], axis=1) > 0) & (np.ptp(y[drawn], axis=1) > 0)]  # one value alone orders nothing
-    if not len(drawn):
-        return np.nan, np.nan
-    low, high = percentiles(statistic(x[drawn], y[drawn]))
-    return low.item(), high.item()
+def _anchored(
+    group: pd.DataFrame, members: pd.DataFrame, rate: float, anchors: Iterable[str]
+) -> Iterable[tuple[str, Any, float, list[str]]]:
+    """Each anchor beside the members, which have one keep rate, of a group that holds the un-reduced model too."""
+    for anchor in anchors:
+        pool = members if anchor in ("best", BASELINE) else group
+        if anchor == "best":
+            found = members.sort_values(["accuracy", "run"], ascending=[False, True])
+        else:
+            found = pool[(pool["method"] == anchor) if anchor in ANCHORS else (pool["run"] == anchor)]
+            found = found[found["keep_rate"].isna() | (found["keep_rate"] == rate) | (found["method"] == UNREDUCED)]
+        if len(found):
+            one = found.iloc[0]
+            yield anchor, one, rate, [name for name in members["run"] if name != one.run]

@@ -140,8 +140,25 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
             "accuracy": float(found.get(measure, np.nan)), "gflops": float(run.attrs.get("gflops", np.nan)),
             "label": facts.label or one.method, "color": facts.color, "marker": facts.marker, "order": facts.order,
             "keeps": facts.keeps, "merges": facts.merges,
+            "top5": float(found.get("top5", np.nan)), "blocks": ",".join(map(str, one.blocks)), "options": one.options,
+            "content": Images(identities(run)).key,
         })  # fmt: skip
     return table.conform(pd.DataFrame(rows), "runs")
+
+
+def with_ceiling(comparison: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the `ceiling` that they lack: what the two runs' own seeds give by the same metric, on average."""
+    import pandas as pd
+
+    seeds = comparison[comparison["axis"] == "seed"]
+    if not len(seeds):
+        return comparison
+    ends = [seeds.rename(columns={end: "run"})[["run", "metric", "stage", "value"]] for end in ("run_a", "run_b")]
+    own = pd.concat(ends).groupby(["run", "metric", "stage"])["value"].mean()
+    beside = [own.reindex(pd.MultiIndex.from_frame(comparison[[end, "metric", "stage"]])).to_numpy()
+              for end in ("run_a", "run_b")]  # fmt: skip
+    known = pd.DataFrame(np.transpose(beside), index=comparison.index).mean(axis=1)
+    return comparison.assign(ceiling=comparison["ceiling"].fillna(known))
 
 
 def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metric, ...], options: Options) -> _Work:
@@ -210,7 +227,7 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
     heat = [row for name, one in maps.items() for row in heat_maps.table_of_run(work.runs[name], one)]
     order = ["axis", "run_a", "run_b", "metric", "stage"]
     found = table.conform(pd.DataFrame(rows), "comparison").sort_values(order, kind="stable", ignore_index=True)
-    return Comparison(found, describe(work.runs.values()), table.conform(pd.DataFrame(heat), "heatmap"))
+    return Comparison(with_ceiling(found), describe(work.runs.values()), table.conform(pd.DataFrame(heat), "heatmap"))
 
 
 def _own_maps(work: _Work, with_radial: bool, tick: Any) -> tuple[dict[str, HeatMap], list[Row]]:

@@ -81,12 +81,12 @@ def compare_folder(
     with table.writing(out) as results:
         if where or axes or metrics:
             found, origin = yield from _joined(results, found, origin, now)
-        proxy = proxies.proxy(found.comparison, found.runs, anchors or proxies.ANCHORS, resamples=resamples, seed=seed)
+        proxy = proxies.proxy(found.comparison, found.runs, anchors or proxies.ANCHORS, seed=seed)
         tables = {"comparison": found.comparison, "runs": found.runs, "proxy": proxy}
         if len(found.heatmap):
             tables["heatmap"] = found.heatmap
         if findings:
-            tables["findings"] = study.findings(found.comparison, found.runs, proxy)
+            tables["findings"] = study.findings(found.comparison, found.runs)
         if findings and questions.known(found.comparison, found.runs):
             tables["truth"] = questions.truth(found.comparison, found.runs)
         others = ("heatmap", "truth") if findings else ("heatmap",)  # where these runs give none, an older one goes

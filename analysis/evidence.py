@@ -1,86 +1,131 @@
 """How a claim about runs is judged: one number with an interval, beside a reference that it should lie above or below.
 
-A claim's statistic is a mean over units, which do not hang together, with a Student-t interval at 95 %: wide for few
-units, as it should be. Supported: the interval lies wholly on the claim's side of the reference. Contradicted: wholly
-on the other side. Else, below three units, and where all units give one and the same number, not enough runs, and what
-is missing is said. Here too are the rows that several claims rest on; all are taken of runs with one keep rate. A set
-with a photographer's bias is the set without, its objects moved, and no data set of its own.
+The claims stand in `claims.yaml`. The number is a mean over crossed factors (`statistics.crossed`); p-values of all
+claims of a table are corrected together, by Holm. Supported for these data: the number lies on the claim's side of the
+reference, and its corrected p is at most 0.05. Contradicted: likewise on the other side. Undecided: neither. Not enough
+runs: there are fewer than three cells, or they do not differ. Here too are the rows that several claims rest on; all
+are taken of runs with one keep rate. A set with a photographer's bias is the set without, its objects moved, and no
+data set of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.stats import t as student
 
-from .metrics import base
+from .metrics import base, ranks
 from .metrics.base import METRICS
+from .statistics.crossed import FEWEST, Estimate, estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not enough runs"
+SUPPORTED, CONTRADICTED = "supported for these data", "contradicted"
+UNDECIDED, OPEN = "undecided", "not enough runs"
+LEVEL = 0.05
 PROXIES = ("procrustes", "vmeasure", "iou")
 BIASED = r"(embedded:\w+)@bias=(.+)"  # a set, and how far its objects are moved to the centre
-FEWEST = 3  # units below which nothing is judged
+SETTING = ["dataset", "split", "model", "capacity", "blocks", "content"]  # what runs must share to be compared
 
 
-class Estimate(NamedTuple):
-    """A mean, its interval (NaN where none can be given), and how many units it rests on."""
+class Claim(NamedTuple):
+    """A claim as `claims.yaml` declares it; see there."""
 
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-class Evidence(NamedTuple):
-    """What speaks for or against a claim. `sign` is 1 where the claim wants more than the reference, -1 for less."""
-
-    estimate: Estimate
-    reference: float
-    sign: int
+    number: int
+    claim: str
     statistic: str
-    detail: str
-    needed: str
+    says: str
+    reference: float
+    side: str
+    factors: Sequence[str]
+    pool: Sequence[str]
+    needs: str
 
 
-def estimate(values: ArrayLike) -> Estimate:
-    """Mean of independent values (n,) with a Student-t interval, NaN below two values and where all are the same."""
-    known = np.asarray(values, dtype=np.float64)
-    known = known[~np.isnan(known)]
-    n = len(known)
-    mean = float(known.mean()) if n else np.nan
-    spread = float(known.std(ddof=1)) if n > 1 else 0.0
-    if spread <= 1e-12 * max(1.0, abs(mean)):  # no spread but rounding: it says nothing of how far others would lie
-        return Estimate(mean, np.nan, np.nan, n)
-    half = float(student.ppf(0.975, n - 1)) * spread / np.sqrt(n)
-    return Estimate(mean, mean - half, mean + half, n)
+@dataclass
+class Evidence:
+    """What a statistic gives: rows of `value` and factors, what else there is to say, and a standard error that all
+    rows share beyond the factors.
+    """
+
+    rows: pd.DataFrame
+    detail: str = ""
+    shared: float = 0.0
 
 
-def judge(number: int, claim: str, evidence: Evidence) -> dict[str, Any]:
-    """The row of a claim in a table of `tokenlens.records.tables` such as `findings`."""
-    value, low, high, n = evidence.estimate
-    verdict, missing = OPEN, f"{evidence.needed}: {n} of {FEWEST}"
-    if n >= FEWEST and np.isnan(low):
-        missing = f"a spread: all {n} units give {value:g}; more data sets, capacities or methods"
-    elif n >= FEWEST:
-        sides = (low > evidence.reference, high < evidence.reference)
-        if any(sides):
-            verdict = SUPPORTED if sides[0 if evidence.sign > 0 else 1] else CONTRADICTED
-            missing = ""
-        else:
-            missing = f"the interval still contains {evidence.reference:g}: more data sets, capacities or methods"
-    shown = "not known yet" if np.isnan(value) else f"{value:.3f}"
-    shown += "" if np.isnan(low) else f", interval {low:.3f} to {high:.3f}, n = {n}"
-    wanted = f"{'above' if evidence.sign > 0 else 'below'} {evidence.reference:g}"
-    text = f"{claim}: {verdict}. The statistic, {evidence.statistic}, is {shown}; the claim wants it {wanted}."
-    text += (f" {evidence.detail}" if evidence.detail else "") + (f" Missing: {missing}." if missing else "")
-    return {"finding": number, "claim": claim, "statistic": evidence.statistic, "value": value, "low": low,
-            "high": high, "reference": evidence.reference, "n": n, "verdict": verdict, "missing": missing,
-            "paragraph": text}  # fmt: skip
+Statistic = Callable[..., Evidence]
+
+
+def declared(table: str) -> list[Claim]:
+    """The claims of a table, `findings` or `truth`."""
+    import yaml
+
+    text = files("tokenlens.analysis").joinpath("claims.yaml").read_text()
+    return [Claim(number, **facts) for number, facts in yaml.safe_load(text)[table].items()]
+
+
+def judge(table: str, statistics: Mapping[str, Callable[[Sequence[str]], Evidence]]) -> pd.DataFrame:
+    """Judge the claims of a table, as in `tokenlens.records.tables`; `statistics` give each from a pool of families."""
+    import pandas as pd
+
+    from tokenlens.records import tables
+
+    claims = declared(table)
+    evidence = [statistics[one.statistic](one.pool) for one in claims]
+    found = [estimate(each.rows, one.factors, each.shared) for one, each in zip(claims, evidence, strict=True)]
+    corrected = ranks.holm([each.pvalue(one.reference) for one, each in zip(claims, found, strict=True)])
+    rows = [
+        _row(one, each, float(p), what.detail, _sensitivity(one, statistics[one.statistic]))
+        for one, each, p, what in zip(claims, found, corrected, evidence, strict=True)
+    ]
+    return tables.conform(pd.DataFrame(rows), table)
+
+
+def _sensitivity(claim: Claim, statistic: Callable[[Sequence[str]], Evidence]) -> str:
+    """The statistic without one family at a time."""
+    if len(claim.pool) < 2:
+        return ""
+    said = []
+    for family in claim.pool:
+        rest = estimate(statistic([other for other in claim.pool if other != family]).rows, claim.factors)
+        if rest.n:
+            said.append(f"without {family} {_shown(rest)}")
+    return "; ".join(said)
+
+
+def _shown(found: Estimate) -> str:
+    interval = "" if np.isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]"
+    return f"{found.value:.3f}{interval}"
+
+
+def _row(claim: Claim, found: Estimate, p: float, detail: str, sensitivity: str) -> dict[str, Any]:
+    levels = ", ".join(f"{count} of {name}" for name, count in found.levels.items())
+    beyond = (found.value > claim.reference) == (claim.side == "above")
+    verdict = UNDECIDED
+    if np.isnan(p):
+        verdict = OPEN
+        missing = f"{claim.needs}: {found.n} of {FEWEST} ({levels})"
+        if found.n >= FEWEST:
+            missing = f"a spread: all {found.n} cells give {found.value:g}, or one alone of each factor ({levels})"
+    elif p <= LEVEL:
+        verdict, missing = (SUPPORTED if beyond else CONTRADICTED), ""
+    else:
+        inside = found.low <= claim.reference <= found.high
+        why = f"the interval contains {claim.reference:g}" if inside else "after Holm's correction it may be chance"
+        missing = f"{why}: more levels of what varies most ({levels})"
+    shown = "not known yet" if np.isnan(found.value) else f"{found.value:.3f}"
+    if not np.isnan(found.low):
+        shown += f", interval {found.low:.3f} to {found.high:.3f} over {levels}; p = {p:.2g} after Holm"
+    text = f"{claim.claim}: {verdict}. The statistic, {claim.says}, is {shown}; the claim wants it {claim.side} "
+    text += f"{claim.reference:g}." + (f" {detail}" if detail else "")
+    text += (f" Sensitivity: {sensitivity}." if sensitivity else "") + (f" Missing: {missing}." if missing else "")
+    return {"finding": claim.number, "claim": claim.claim, "statistic": claim.says, "value": found.value,
+            "low": found.low, "high": found.high, "reference": claim.reference, "n": found.n, "p": p,
+            "verdict": verdict, "missing": missing, "sensitivity": sensitivity, "paragraph": text}  # fmt: skip
 
 
 def report(judged: pd.DataFrame) -> str:
@@ -89,7 +134,7 @@ def report(judged: pd.DataFrame) -> str:
     for row in judged.to_dict("records"):
         number = "-" if np.isnan(row["value"]) else f"{row['value']:.3f}"
         number += "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
-        lines += [f"{row['finding']}  {row['verdict']:15s}  {number:26s}  n={row['n']:<4d} {row['claim']}"]
+        lines += [f"{row['finding']}  {row['verdict']:24s}  {number:26s}  n={row['n']:<4d} {row['claim']}"]
         lines += [f"   {row['paragraph']}", ""]
     return "\n".join(lines)
 
@@ -108,9 +153,19 @@ def without_bias(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~rows["dataset"].str.fullmatch(BIASED)]
 
 
+def mixed(runs: pd.DataFrame, cell: Sequence[str]) -> str:
+    """A sentence on what runs that are averaged differ in: blocks, options, images, split or model; else nothing."""
+    apart = {"split": "split", "model": "model", "blocks": "blocks", "content": "images"}
+    by_cell = runs.groupby(list(cell))
+    words = [word for column, word in apart.items() if (by_cell[column].nunique() > 1).any()]
+    if (runs.groupby([*cell, *apart, "method"])["options"].nunique() > 1).any():
+        words.append("options of a method")
+    return f" Averaged over settings that differ in {', '.join(words)}." if words else ""
+
+
 def with_attributes(comparison: pd.DataFrame, runs: pd.DataFrame, ends: str = "ab") -> pd.DataFrame:
     """Rows whose runs have one keep rate, with what the runs at these ends are in columns such as family_a."""
-    names = ("family", "merges", "dataset", "capacity", "method", "keep_rate")
+    names = ("family", "merges", "dataset", "capacity", "method", "keep_rate", "blocks", "options", "content")
     known = runs.set_index("run")
     merged = comparison.assign(
         **{f"{name}_{end}": comparison[f"run_{end}"].map(known[name]) for name in names for end in ends}
@@ -118,17 +173,18 @@ def with_attributes(comparison: pd.DataFrame, runs: pd.DataFrame, ends: str = "a
     return merged[merged[[f"keep_rate_{end}" for end in ends]].notna().all(axis=1)]
 
 
-def beside_radial(merged: pd.DataFrame) -> pd.DataFrame:
-    """IoU above chance, `above`, of a pruning `method` and a radial pattern, `norm`, at the same keep rate.
+def beside_radial(merged: pd.DataFrame, metric: str, families: Iterable[str] = ("pruning",)) -> pd.DataFrame:
+    """A metric above chance, `above`, of a `method` of these families and a radial pattern, `norm`, at one keep rate.
 
     `merged` is what `with_attributes` gives.
     """
-    ends = merged["family_a"].astype(str) + " " + merged["family_b"].astype(str)
+    families = list(families)
     alike = (merged["axis"] == "method") & (merged["keep_rate_a"] == merged["keep_rate_b"])
-    part = above_chance(merged[alike & ends.isin(["pruning radial", "radial pruning"])], ("corrected_iou",))
-    first = part["family_a"] == "pruning"
-    return part.assign(method=part["method_a"].where(first, part["method_b"]),
-                       norm=part["method_b"].where(first, part["method_a"]))  # fmt: skip
+    first = merged["family_a"].isin(families) & (merged["family_b"] == "radial")
+    second = merged["family_b"].isin(families) & (merged["family_a"] == "radial")
+    part = above_chance(merged.assign(first=first)[alike & (first | second)], (metric,))
+    return part.assign(method=part["method_a"].where(part["first"], part["method_b"]),
+                       norm=part["method_b"].where(part["first"], part["method_a"]))  # fmt: skip
 
 
 def as_distance(rows: pd.DataFrame) -> pd.Series[float]:

@@ -1,144 +1,188 @@
-"""The five findings of the study, each as one number that speaks for or against it, with an interval and a verdict.
+"""The statistics of the study's five findings, as `claims.yaml` declares them and `evidence` judges them.
 
-Pairs of runs that share a run, a model or a data set are not independent, so all that is known of one unit is averaged
-first: a unit is a data set, capacity and method (radial), without the one that its pairs differ in (capacity, data
-set), and without the method where methods are compared with each other (baseline, proxy). Stages, keep rates, seeds,
-norms and anchors are averaged over. n counts units; `judging` says what follows from them. Runs without one keep rate,
-pairs of methods at different ones, and sets with a photographer's bias are left out. Similarities are taken above
-chance, (value - chance) / (1 - chance), so that 0 is random and 1 the same.
-Source of the claims: Haurum et al., 2023, arXiv:2308.04657. The references and the least number are ours.
+Each gives rows with a `value` and the factors that its cells are crossed over; stages, keep rates, seeds, norms and
+anchors are averaged over within a cell. Runs are compared within one setting: data set, split, images, model, capacity,
+blocks. Where a cell holds several settings, that is said. Runs without one keep rate, pairs of methods at different
+ones, and sets with a photographer's bias are left out. Similarities are taken above chance,
+(value - chance) / (1 - chance), so that 0 is random and 1 the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tokenlens.records import tables as table
-
-from . import accuracy_proxy
-from .accuracy_proxy import BASELINE
+from .accuracy_proxy import BASELINE, beside_anchors
 from .evidence import (
     PROXIES,
+    SETTING,
     Evidence,
     above_chance,
     as_distance,
     beside_radial,
-    estimate,
     judge,
+    mixed,
     with_attributes,
     without_bias,
 )
+from .metrics import ranks
+from .pairing import CROSSED
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METHODS = ("pruning", "merging", "soft")
+FEWEST_OTHERS = 3  # below which it says nothing how many of them are beaten
 
 
-def findings(comparison: pd.DataFrame, runs: pd.DataFrame, proxy: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Judge the five findings: the `findings` table, one row each with statistic, interval, verdict, what is missing.
-
-    `comparison` and `runs` are tables of `compare`; `proxy` that of `accuracy.proxy`, computed here if not given.
-    """
-    import pandas as pd
-
-    proxy = accuracy_proxy.proxy(comparison, runs) if proxy is None else proxy
-    runs, proxy = without_bias(runs), without_bias(proxy)
+def findings(comparison: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Judge the five findings from the tables of `compare`: the `findings` table, one row each."""
+    runs = without_bias(runs)
     merged = with_attributes(comparison, runs)
-    judged: list[tuple[str, Callable[[], Evidence]]] = [
-        ("Top-K pruning is a strong baseline", lambda: _baseline(runs)),
-        ("Patterns change with the capacity of the backbone more than with the keep rate", lambda: _capacity(merged)),
-        ("Patterns of pruning methods differ from fixed radial patterns", lambda: _radial(merged)),
-        ("Patterns of pruning methods are correlated across data sets", lambda: _datasets(merged)),
-        ("Similarity of patterns is a proxy for performance", lambda: _proxy(proxy)),
-    ]
-    return table.conform(
-        pd.DataFrame([judge(i + 1, claim, ask()) for i, (claim, ask) in enumerate(judged)]), "findings"
+    return judge(
+        "findings",
+        {
+            "share_beaten": partial(share_beaten, runs),
+            "lost_between_capacities": partial(lost_between_capacities, merged),
+            "overlap_with_radial": partial(overlap_with_radial, merged, comparison, runs),
+            "correlated_across_datasets": partial(correlated_across_datasets, merged),
+            "proxy_within_families": partial(proxy_within_families, beside(comparison, runs)),
+        },
     )
 
 
-def _baseline(runs: pd.DataFrame) -> Evidence:
-    scored = runs[runs["accuracy"].notna() & runs["keep_rate"].notna() & runs["family"].isin(METHODS)]
-    shares: dict[tuple[Any, ...], list[float]] = {}
-    places = []
-    for (dataset, _, capacity, _), setting in scored.groupby(["dataset", "split", "capacity", "keep_rate"]):
-        best = setting.groupby("method")["accuracy"].mean()
-        if BASELINE not in best or len(best) < 4:
+def share_beaten(runs: pd.DataFrame, pool: Sequence[str]) -> Evidence:
+    """1 for each other method that Top-K beats in a setting, 0.5 for one that is as accurate."""
+    import pandas as pd
+
+    scored = runs[runs["accuracy"].notna() & runs["keep_rate"].notna()]
+    scored = scored[scored["family"].isin(pool) | (scored["method"] == BASELINE)]
+    rows, places, used = [], [], []
+    for key, setting in scored.groupby([*SETTING, "keep_rate"]):
+        best = setting.groupby(["method", "options"])["accuracy"].mean()
+        others = best.drop(BASELINE, level="method", errors="ignore")
+        if len(others) == len(best) or len(others) < FEWEST_OTHERS:
             continue
-        others = best.drop(BASELINE)
-        share = float(np.mean((others < best[BASELINE]) + 0.5 * (others == best[BASELINE])))
-        shares.setdefault((dataset, capacity), []).append(share)
-        places.append(1 + int((others > best[BASELINE]).sum()))
+        own = best[BASELINE].iloc[0]  # of several, the one without options
+        where = dict(zip(SETTING, key, strict=False))
+        rows += [
+            {"dataset": where["dataset"], "capacity": where["capacity"], "method": f"{method} {options}",
+             "value": float(own > value) + 0.5 * (own == value)}
+            for (method, options), value in others.items()
+        ]  # fmt: skip
+        places.append(1 + int((others > own).sum()))
+        used.append(setting)
     detail = ""
     if places:
         first, three = np.mean(np.array(places) == 1), np.mean(np.array(places) <= 3)
         detail = f"It is the best in {first:.0%} and among the best three in {three:.0%} of {len(places)} settings."
-    return Evidence(
-        estimate([float(np.mean(unit)) for unit in shares.values()]),
-        0.5,
-        1,
-        "the share of other methods that Top-K beats, averaged over keep rates",
-        detail,
-        "data sets and capacities with accuracies of Top-K and 3 other methods at one keep rate",
-    )
+        detail += mixed(pd.concat(used), ["dataset", "capacity", "keep_rate"])
+    return Evidence(pd.DataFrame(rows, columns=["dataset", "capacity", "method", "value"]), detail)
 
 
-def _capacity(merged: pd.DataFrame) -> Evidence:
-    own = merged[merged["family_a"].isin(METHODS)]  # a fixed pattern follows no backbone
-    unit = ["dataset_a", "method_a"]
-    capacity = above_chance(own[own["axis"] == "capacity"], ("corrected_iou", "ami")).groupby(unit)["above"].mean()
-    rate = above_chance(own[own["axis"] == "keep_rate"], ("ioa", "completeness")).groupby(unit)["above"].mean()
-    both = rate.index.intersection(capacity.index)
+def lost_between_capacities(merged: pd.DataFrame, pool: Sequence[str]) -> Evidence:
+    """Containment across two keep rates within each of two capacities, less that from one capacity to the other.
+
+    All four pairs are of the same two rates and sizes, so that capacity is all that differs.
+    """
+    own = above_chance(merged[merged["family_a"].isin(pool)], ("ioa", "completeness"))
+    same = [f"{name}_a" for name in ("dataset", "method", "options", "keep_rate", "blocks", "content")]
+    same += ["keep_rate_b", "stage", "metric"]
+    within = own[own["axis"] == "keep_rate"].groupby([*same, "capacity_a"])["above"].mean().reset_index()
+    across = own[own["axis"] == CROSSED]
+    low, high = (across[["capacity_a", "capacity_b"]].agg(end, axis=1) if len(across) else across["capacity_a"]
+                 for end in ("min", "max"))  # fmt: skip
+    across = across.assign(capacity=low, capacity_b=high).groupby([*same, "capacity", "capacity_b"])["above"].mean()
+    both = across.reset_index()
+    for end in ("capacity", "capacity_b"):
+        beside = within.rename(columns={"capacity_a": end, "above": f"within_{end}"})
+        both = both.merge(beside, on=[*same, end])
+    kept = both[["within_capacity", "within_capacity_b"]].mean(axis=1)
+    rows = both.rename(columns={"dataset_a": "dataset", "method_a": "method"}).assign(value=kept - both["above"])
     detail = ""
-    if len(both):
-        across = [part.loc[both].mean() for part in (rate, capacity)]
-        detail = f"Across rates the patterns agree by {across[0]:.3f}, across capacities by {across[1]:.3f}."
-    return Evidence(
-        estimate(rate.loc[both] - capacity.loc[both]),
-        0.0,
-        1,
-        "agreement above chance across keep rates (containment) less that across capacities (IoU, AMI)",
-        detail,
-        "data sets and methods with pairs of runs that differ in capacity only and pairs that differ in keep rate only",
-    )
+    if len(rows):
+        detail = f"It is {kept.mean():.3f} within a capacity, and {both['above'].mean():.3f} between two."
+    return Evidence(rows, detail)
 
 
-def _radial(merged: pd.DataFrame) -> Evidence:
-    return Evidence(
-        estimate(beside_radial(merged).groupby(["dataset_a", "capacity_a", "method"])["above"].mean()),
-        0.5,
-        -1,
-        "IoU above chance of pruning and radial patterns at the same keep rate",
-        "",
-        "data sets, capacities and pruning methods with a pair of the method and l1, l2 or linf at one keep rate",
-    )
+def overlap_with_radial(
+    merged: pd.DataFrame, comparison: pd.DataFrame, runs: pd.DataFrame, pool: Sequence[str]
+) -> Evidence:
+    """Overlap of pruning and radial patterns: sets of unequal size reach 1 too, where one holds the other."""
+    pairs = beside_radial(merged, "overlap_coefficient", pool)
+    depths = comparison[(comparison["axis"] == "radial") & (comparison["metric"] == "heatmap_spearman")]
+    own = runs[runs["family"].isin(pool)]["run"]
+    central = depths[depths["run_a"].isin(own)].groupby("run_b")["value"].mean()
+    detail = ""
+    if len(central):
+        by_norm = ", ".join(f"{name} {value:.2f}" for name, value in central.items())
+        detail = f"Their mean depths correlate with the distance from the centre by {by_norm} (Spearman)."
+    named = pairs.assign(dataset=pairs["dataset_a"], capacity=pairs["capacity_a"], value=pairs["above"])
+    return Evidence(named[["dataset", "capacity", "method", "value"]], detail)
 
 
-def _datasets(merged: pd.DataFrame) -> Evidence:
-    part = merged[(merged["axis"] == "dataset") & (merged["metric"] == "scc") & (merged["family_a"] == "pruning")]
-    return Evidence(
-        estimate(part.groupby(["capacity_a", "method_a"])["value"].mean()),
-        0.0,
-        1,
-        "the Spearman correlation of mean-depth heat maps across data sets",
-        "",
-        "capacities and pruning methods with runs at one keep rate on different data sets",
-    )
+def correlated_across_datasets(merged: pd.DataFrame, pool: Sequence[str]) -> Evidence:
+    """Correlation of maps across data sets, beyond the centre that both may share.
+
+    Of two data sets alone nobody knows how much others would differ: how far apart two unrelated maps of such
+    neighbourhoods come by chance, by the shifts of one (see `heat_maps.shifted`), is then shared by all cells.
+    """
+    own = merged[(merged["axis"] == "dataset") & merged["family_a"].isin(pool)]
+    part = own[own["metric"] == "scc_given_centre"]
+    names = {"dataset_a": "dataset", "capacity_a": "capacity", "method_a": "method"}
+    rows = part.rename(columns=names)[["dataset", "dataset_b", "capacity", "method", "value"]]
+    spread = (part["value"] / part["z"]).abs().median()
+    one_pair = len({*part["dataset_a"], *part["dataset_b"]}) == 2
+    plain = own[own["metric"] == "scc"]["value"].mean()
+    detail = "" if np.isnan(plain) else f"With what the centre explains it is {plain:.3f}."
+    if one_pair:
+        detail += f" Two unrelated maps that are as smooth give 0 with a deviation of {spread:.3f}."
+    return Evidence(rows, detail, float(spread) if one_pair and np.isfinite(spread) else 0.0)
 
 
-def _proxy(proxy: pd.DataFrame) -> Evidence:
-    part = proxy[(proxy["statistic"] == "spearman") & proxy["metric"].isin(PROXIES) & (proxy["n"] >= 4)]
-    part = part.assign(oriented=as_distance(part))
-    each = part.groupby("metric")["oriented"].mean()
-    return Evidence(
-        estimate(part.groupby(["dataset", "capacity"])["oriented"].mean()),
-        0.3,
-        1,
-        "the Spearman correlation of accuracy difference and dissimilarity, averaged over anchors, rates, stages and "
-        "measures",
-        " ".join(f"{name}: {value:.2f}." for name, value in each.items()),
-        "data sets and capacities with accuracies of an anchor and at least 4 other methods at one keep rate",
-    )
+class Beside(NamedTuple):
+    """The others beside an anchor at a stage by a measure: (n,) each, the more apart the less alike."""
+
+    dataset: str
+    capacity: str
+    metric: str
+    difference: NDArray[Any]
+    apart: NDArray[Any]
+    family: NDArray[Any]
+
+
+def beside(comparison: pd.DataFrame, runs: pd.DataFrame) -> list[Beside]:
+    """All anchors at all stages by all measures of the proxy."""
+    family, found = runs.set_index("run")["family"], []
+    for setting, part in beside_anchors(comparison[comparison["metric"].isin(PROXIES)], runs):
+        part = part.assign(apart=as_distance(part), family=part["run_b"].map(family))
+        for (_, metric), group in part.dropna(subset=["difference", "apart"]).groupby(["stage", "metric"]):
+            arrays = (group[name].to_numpy() for name in ("difference", "apart", "family"))
+            found.append(Beside(setting["dataset"], setting["capacity"], metric, *arrays))
+    return found
+
+
+def proxy_within_families(groups: Sequence[Beside], pool: Sequence[str]) -> Evidence:
+    """Who is as like the anchor as others of its family, and how accurate: families differ in both for many reasons."""
+    import pandas as pd
+
+    rows = []
+    for one in groups:
+        use = np.isin(one.family.astype(str), list(pool))
+        x, y, family = one.difference[use], one.apart[use], one.family[use].astype(str)
+        if len(x) >= FEWEST_OTHERS + len(set(family)):
+            overall, within = ranks.spearman(x, y), ranks.spearman_within(x, y, family)
+            rows.append((one.dataset, one.capacity, one.metric, float(overall), float(within)))
+    found = pd.DataFrame(rows, columns=["dataset", "capacity", "metric", "overall", "value"])
+    detail = ""
+    if len(found):
+        each = found.groupby("metric")[["value", "overall"]].mean()
+        by_metric = ", ".join(f"{name} {within:.2f} ({overall:.2f})" for name, within, overall in each.itertuples())
+        detail = (
+            f"Over all families it is {found['overall'].mean():.3f}, which is for the most part how families differ; "
+            f"by measure, that in brackets: {by_metric}."
+        )
+    return Evidence(found, detail)

@@ -1,19 +1,21 @@
 """What only a known truth can answer: three more claims, on sets that know where their objects are, or can move them.
 
-They are judged as the findings are, and numbered after them. Stages, keep rates, seeds, norms and anchors are averaged
-over within a unit: a data set, capacity and pruning method, or a data set and capacity where methods are compared with
-each other. Sets with a photographer's bias are asked in the second claim alone, where each stands beside the set
-without. Tables do not say what a model was trained on: that claim is about pictures alone where both sets have one
-model, and about training too where each has its own.
+They are declared in `claims.yaml` and judged as the findings are. Stages, keep rates, seeds, norms and anchors are
+averaged over within a cell. Sets with a photographer's bias are asked in the second claim alone, where each stands
+beside the set without. Tables do not say what a model was trained on: that claim is about pictures alone where both
+sets have one model, and about training too where each has its own.
 The hit rate is the share of the object's patches that are kept; beside features it is that of the last stage up to
 their layer. The claims and references are ours.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tokenlens.records import tables as table
+import numpy as np
+from numpy.typing import NDArray
 
 from .accuracy_proxy import beside_anchors
 from .evidence import (
@@ -23,17 +25,16 @@ from .evidence import (
     above_chance,
     as_distance,
     beside_radial,
-    estimate,
     judge,
     with_attributes,
     without_bias,
 )
 from .metrics import ranks
+from .statistics.reliability import reliability
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FIRST = 6  # the study has five
 OTHERS = 5  # below which a partial correlation says nothing
 PRECISION, HIT_RATE = "foreground_precision", "foreground_recall"
 CENTRES = "centres of merging"
@@ -47,45 +48,40 @@ def known(comparison: pd.DataFrame, runs: pd.DataFrame) -> bool:
 
 def truth(comparison: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Judge the three claims from the tables of `compare`: the `truth` table, whose columns are those of `findings`."""
-    import pandas as pd
-
     natural = without_bias(runs)
-    judged = {
-        "Kept patches lie on the object": _on_object(comparison, natural),
-        "A bias towards the centre moves patterns towards radial ones": _centred(comparison, runs),
-        "Similarity is a proxy for performance beyond what the hit on the object tells": _beyond(comparison, natural),
-    }
-    rows = [judge(FIRST + i, claim, evidence) for i, (claim, evidence) in enumerate(judged.items())]
-    return table.conform(pd.DataFrame(rows), "truth")
-
-
-def _on_object(comparison: pd.DataFrame, runs: pd.DataFrame) -> Evidence:
-    rows = with_attributes(comparison[comparison["axis"] == "object"], runs, "a")
-    rows = rows.assign(family_a=rows["family_a"].where(~rows["merges_a"].astype(bool), CENTRES))
-    units = ["family_a", "dataset_a", "capacity_a", "method_a"]
-    each = above_chance(rows, (PRECISION,)).groupby(units)[["value", "chance", "above"]].mean()
-    pruning = each[each.index.get_level_values("family_a") == "pruning"]
-    detail = ""
-    if len(pruning):
-        share, chance = pruning["value"].mean(), pruning["chance"].mean()
-        by_family, by_method = each.groupby("family_a")["above"].mean(), pruning.groupby("method_a")["above"].mean()
-        detail = (
-            f"{share:.0%} of the patches kept lie on the object, by chance {chance:.0%}. Above chance, by family: "
-            f"{_listed(by_family.sort_index(key=_places, kind='stable'))}; "
-            f"by pruning method: {_listed(by_method.sort_values(ascending=False, kind='stable'))}."
-        )
-    return Evidence(
-        estimate(pruning["above"]),
-        0.0,
-        1,
-        "the share of the patches kept by pruning that lie on the object, above chance",
-        detail,
-        "data sets without bias, capacities and pruning methods at one keep rate with masks of the objects",
+    return judge(
+        "truth",
+        {
+            "on_the_object": partial(on_the_object, comparison, natural),
+            "moved_by_a_bias": partial(moved_by_a_bias, comparison, runs),
+            "proxy_beyond_the_hit": partial(proxy_beyond_the_hit, beside_hits(comparison, natural)),
+        },
     )
 
 
-def _centred(comparison: pd.DataFrame, runs: pd.DataFrame) -> Evidence:
-    pairs = beside_radial(with_attributes(comparison, runs))
+def on_the_object(comparison: pd.DataFrame, runs: pd.DataFrame, pool: Sequence[str]) -> Evidence:
+    """Share of the patches kept that lie on the object, above chance; other families are told beside it."""
+    masked = comparison[(comparison["axis"] == "object") & (comparison["metric"] == PRECISION)]
+    part = above_chance(with_attributes(masked, runs, "a"), (PRECISION,))
+    family = part["family_a"].where(~part["merges_a"].astype(bool), CENTRES)
+    part = part.assign(dataset=part["dataset_a"], capacity=part["capacity_a"], method=part["method_a"], family=family)
+    unit = ["dataset", "capacity", "method", "family"]
+    each = part.groupby(unit)[["value", "chance", "above"]].mean().reset_index()
+    own = each[each["family"].isin(pool)]
+    detail = ""
+    if len(own):
+        by_family, by_method = each.groupby("family")["above"].mean(), own.groupby("method")["above"].mean()
+        detail = (
+            f"{own['value'].mean():.0%} of the patches kept lie on the object, by chance {own['chance'].mean():.0%}. "
+            f"Above chance, by family: {_listed(by_family.sort_index(key=_places, kind='stable'))}; "
+            f"by pruning method: {_listed(by_method.sort_values(ascending=False, kind='stable'))}."
+        )
+    return Evidence(own.assign(value=own["above"]), detail)
+
+
+def moved_by_a_bias(comparison: pd.DataFrame, runs: pd.DataFrame, pool: Sequence[str]) -> Evidence:
+    """IoU with radial patterns on a set with a bias, less that on the set without: sizes are the same."""
+    pairs = beside_radial(with_attributes(comparison, runs), "corrected_iou", pool)
     named = pairs["dataset_a"].str.extract(BIASED)
     pairs = pairs.assign(dataset=named[0].fillna(pairs["dataset_a"]), bias=named[1].fillna("0").astype(float))
     unit = ["dataset", "capacity_a", "method"]
@@ -96,63 +92,70 @@ def _centred(comparison: pd.DataFrame, runs: pd.DataFrame) -> Evidence:
     both = both.assign(moved=both["above"] - both["above_natural"])
     ends = both.groupby([*unit, "bias"])[["above_natural", "above"]].mean().groupby("bias").mean()
     steps = [f"from {start:.3f} to {end:.3f} at a bias of {bias:g}" for bias, start, end in ends.itertuples()]
-    return Evidence(
-        estimate(both.groupby(unit)["moved"].mean()),
-        0.0,
-        1,
-        "IoU above chance of pruning and radial patterns with the bias, less that without",
-        f"The IoU goes {', '.join(steps)}." if steps else "",
-        "data sets, capacities and pruning methods with a pair of the method and l1, l2 or linf, at one keep rate, "
-        "both with and without a bias such as embedded:shapes@bias=1",
-    )
+    rows = both.rename(columns={"capacity_a": "capacity"}).assign(value=both["moved"])
+    return Evidence(rows[["dataset", "capacity", "method", "value"]],
+                    f"The IoU goes {', '.join(steps)}." if steps else "")  # fmt: skip
 
 
-def _beyond(comparison: pd.DataFrame, runs: pd.DataFrame) -> Evidence:
-    import pandas as pd
+class BesideHit(NamedTuple):
+    """The others beside an anchor at a stage by a measure: (n,) each, with their hit rate and its noise's variance."""
 
-    named = ("dataset", "capacity", "metric", "partial", "plain", "hit")
-    found = pd.DataFrame(_correlations(comparison, runs), columns=list(named)).dropna(subset="partial")
-    each = found.groupby(["dataset", "capacity"])[["partial", "plain", "hit"]].mean()
-    detail = ""
-    if len(each):
-        by_metric = found.groupby("metric")[["partial", "plain"]].mean()
-        measures = ", ".join(f"{metric} {rest:.3f} ({plain:.3f})" for metric, rest, plain in by_metric.itertuples())
-        detail = (
-            f"The plain correlation over the same pairs is {each['plain'].mean():.3f}; by measure, the plain one in "
-            f"brackets: {measures}. Accuracy and the share of the object kept correlate by {each['hit'].mean():.3f}."
-        )
-    return Evidence(
-        estimate(each["partial"]),
-        0.0,
-        1,
-        "the partial Spearman correlation of accuracy difference and dissimilarity, given the share of the object "
-        "that is kept, averaged over anchors, rates, stages and measures",
-        detail,
-        "data sets without bias and capacities with accuracies and masks of the objects, of an anchor and at least "
-        f"{OTHERS} other methods that keep patches, at one keep rate",
-    )
+    dataset: str
+    capacity: str
+    metric: str
+    difference: NDArray[Any]
+    apart: NDArray[Any]
+    family: NDArray[Any]
+    hit: NDArray[Any]
+    noise: NDArray[Any]
 
 
-def _correlations(comparison: pd.DataFrame, runs: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """One row an anchor, setting, stage and measure: dataset, capacity, metric, and what correlates how."""
+def beside_hits(comparison: pd.DataFrame, runs: pd.DataFrame) -> list[BesideHit]:
+    """All anchors at all stages by all measures of the proxy, beside runs that have masks."""
     import pandas as pd
 
     masked = comparison[(comparison["axis"] == "object") & (comparison["metric"] == HIT_RATE)]
-    hits = pd.DataFrame({"run_b": masked["run_a"], "stage": masked["stage"], "hit": masked["value"]})
-    hits = hits.sort_values("stage", kind="stable")
-    rows = []
-    for setting, part in beside_anchors(comparison, runs):
-        part = part[part["metric"].isin(PROXIES)].sort_values("stage", kind="stable")
-        part = pd.merge_asof(part, hits, on="stage", by="run_b").dropna(subset=["difference", "value", "hit"])
-        part = part.assign(apart=as_distance(part))
+    noise = masked["std"] ** 2 / np.maximum(masked["n"] - 1, 1)
+    hits = pd.DataFrame({"run_b": masked["run_a"], "stage": masked["stage"], "hit": masked["value"], "noise": noise})
+    hits, family, found = hits.sort_values("stage", kind="stable"), runs.set_index("run")["family"], []
+    for setting, part in beside_anchors(comparison[comparison["metric"].isin(PROXIES)], runs):
+        part = pd.merge_asof(part.sort_values("stage", kind="stable"), hits, on="stage", by="run_b")
+        part = part.assign(apart=as_distance(part), family=part["run_b"].map(family))
+        part = part.dropna(subset=["difference", "value", "hit"])
         for (_, metric), group in part.groupby(["stage", "metric"], sort=True):
-            if len(group) < OTHERS:
-                continue
-            worse, apart, hit = (group[name].to_numpy() for name in ("difference", "apart", "hit"))
-            rows.append((setting["dataset"], setting["capacity"], metric,
-                         float(ranks.partial_spearman(worse, apart, hit)), float(ranks.spearman(worse, apart)),
-                         -float(ranks.spearman(worse, hit))))  # fmt: skip
-    return rows
+            arrays = (group[name].to_numpy() for name in ("difference", "apart", "family", "hit", "noise"))
+            found.append(BesideHit(setting["dataset"], setting["capacity"], metric, *arrays))
+    return found
+
+
+def proxy_beyond_the_hit(groups: Sequence[BesideHit], pool: Sequence[str]) -> Evidence:
+    """What similarity tells of accuracy that the hit on the object does not."""
+    import pandas as pd
+
+    rows, used = [], [(one, np.isin(one.family.astype(str), list(pool))) for one in groups]
+    used = [(one, use) for one, use in used if use.sum() >= OTHERS]
+    cells = dict.fromkeys((one.dataset, one.capacity) for one, _ in used)
+    for cell in cells:
+        here = [(one, use) for one, use in used if (one.dataset, one.capacity) == cell]
+        reliable = reliability([one.hit[use] for one, use in here], [one.noise[use] for one, use in here])
+        for one, use in here:
+            worse, apart, hit = one.difference[use], one.apart[use], one.hit[use]
+            beyond = float(ranks.left_beyond(-worse, -apart, hit, reliable))
+            plain, explained = float(ranks.spearman(worse, apart)), -float(ranks.spearman(worse, hit))
+            rows.append((*cell, one.metric, beyond, plain, explained, reliable))
+    named = ("dataset", "capacity", "metric", "value", "plain", "hit", "reliability")
+    found = pd.DataFrame(rows, columns=list(named))
+    detail = ""
+    if len(found):
+        each = found[["plain", "hit", "reliability"]].mean()
+        by_metric = found.groupby("metric")[["value", "plain"]].mean()
+        measures = ", ".join(f"{metric} {rest:.3f} ({plain:.3f})" for metric, rest, plain in by_metric.itertuples())
+        detail = (
+            f"The plain correlation over the same pairs is {each['plain']:.3f}; by measure, the plain one in "
+            f"brackets: {measures}. Accuracy and the share of the object kept correlate by {each['hit']:.3f}; "
+            f"{each['reliability']:.0%} of how that share varies over methods is no noise of the images."
+        )
+    return Evidence(found, detail)
 
 
 def _places(families: pd.Index[str]) -> pd.Index[int]:

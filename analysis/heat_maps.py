@@ -1,32 +1,40 @@
 """Compare global patterns: mean-depth heat maps of two runs, and of a run with the distance from the image's centre.
 
 Shapes: m images of a chunk, P patches, R resamples. Resampling images gives R heat maps a run; runs over the same
-images share their draws, runs over different data sets do not. Intervals are percentiles over the R pairs of maps,
-moved so that their mean is the value: resampling adds noise to both maps, which alone drives every divergence up and
-correlation down.
+images share their draws, runs over different data sets do not. Noise in the maps drives every divergence up and every
+correlation down; by how much, resampling adds that noise once more and tells. `estimate` is the value without it, and
+the interval is of what all images of which these are some would give: from the value of these, over the estimate, to
+the most that noise may have done, and beyond by percentiles over the R pairs of maps. What noise does is a fact of the
+metric, `noise`: it adds to a divergence, no faster than with 1 / sqrt(n); it shrinks a correlation, as in Spearman's
+attenuation; and of what keeps to the triangle inequality it changes no more than both maps are moved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from tokenlens.records.tables import ALL_STAGES
 
 from .image_means import ImageMeans, columns_of, distances, radial_task
 from .metrics import radial
 from .metrics.base import Metric
-from .metrics.bootstrap import percentiles
 from .pairing import Pair
+from .statistics.bootstrap import LEVEL, percentiles
 from .streaming import Chunk, Options, Row, Source, row, stream
 
 Array = NDArray[Any]
 RUNS_AT_ONCE = 64
+SHIFTS = 48  # of a map: as many as tell a probability of 0.02
+FEW_SELF = 3  # of them, where each takes a transport
+SELF = 16  # pairs of resampled maps of one run, for its ceiling
+ONE_IMAGE, HIDDEN = "one image says nothing of others", "noise of so few images hides it"
 
 
 @dataclass
@@ -37,6 +45,8 @@ class HeatMap:
     drawn: Array
     n: int
     columns: int
+    moved: dict[str, float] = field(default_factory=dict)
+    """how far noise moves the map, by the metrics of which that was asked"""
 
 
 class HeatMaps:
@@ -91,14 +101,19 @@ def walk(
 def rows_of_pair(pair: Pair, a: HeatMap, b: HeatMap, metrics: Iterable[Metric]) -> list[Row]:
     """Compare two heat maps by each metric that is taken of them along the pair's axis."""
     chosen = [metric for metric in metrics if metric.of == "heatmap" and pair.axis in metric.axes]
-    return [_compared(pair, metric, a, (b.mean, b.drawn), min(a.n, b.n)) for metric in chosen]
+    rows = []
+    for metric in chosen:
+        ceiling = np.nan if metric.interval is not None else (_ceiling(metric, a) + _ceiling(metric, b)) / 2
+        moved = _moved(metric, a) + _moved(metric, b)
+        rows.append(_compared(pair, metric, a, (b.mean, b.drawn), min(a.n, b.n), moved) | {"ceiling": ceiling})
+    return rows
 
 
 def rows_of_run(name: str, run: xr.Dataset, one: HeatMap, metrics: Iterable[Metric]) -> list[Row]:
     """Compare a run's heat map with the distances from the image's centre."""
     chosen = [metric for metric in metrics if metric.of == "heatmap" and "radial" in metric.axes]
     beside = [(Pair(name, norm, "radial"), away) for norm, away in zip(radial.NORMS, distances(run), strict=True)]
-    return [_compared(pair, metric, one, (away, away), one.n) for pair, away in beside for metric in chosen]
+    return [_compared(pair, metric, one, (away, away), one.n, 0.0) for pair, away in beside for metric in chosen]
 
 
 def table_of_run(run: xr.Dataset, one: HeatMap) -> list[dict[str, Any]]:
@@ -109,16 +124,92 @@ def table_of_run(run: xr.Dataset, one: HeatMap) -> list[dict[str, Any]]:
     ]
 
 
-def _compared(pair: Pair, metric: Metric, a: HeatMap, b: tuple[Array, Array], n: int) -> Row:
+def _compared(pair: Pair, metric: Metric, a: HeatMap, b: tuple[Array, Array], n: int, moved: float) -> Row:
     given = metric.arguments(a.mean, b[0], a.columns)
-    value = metric.value(*given)
+    value = float(metric.value(*given))
     if metric.interval is not None:
         drawn = metric.interval(*given, a.drawn, b[1])
     else:
         drawn = metric.value(*metric.arguments(a.drawn, b[1], a.columns))
-    low, high = percentiles(drawn - drawn.mean(axis=0) + value)
-    return row(pair, metric, ALL_STAGES, value, metric.expected(*given), _within(metric, low, high), n)
+    chance, z, p = float(metric.expected(*given)), np.nan, np.nan
+    if metric.interval is None:
+        elsewhere = metric.value(*metric.arguments(a.mean, shifted(b[0], a.columns), a.columns))
+        z, p = _beside_shifts(metric, value, elsewhere)
+    estimate, ends = _without_noise(metric, value, drawn, n, moved)
+    reason = ONE_IMAGE if n < 2 else HIDDEN if np.isnan(estimate) else ""
+    return row(pair, metric, ALL_STAGES, value, chance, ends, n, estimate=estimate, z=z, p=p, reason=reason)
 
 
-def _within(metric: Metric, low: Array, high: Array) -> tuple[Any, Any]:
-    return np.clip(low, *metric.range), np.clip(high, *metric.range)
+def _without_noise(
+    metric: Metric, value: float, drawn: Array, n: int, moved: float
+) -> tuple[float, tuple[float, float]]:
+    """The value without what the images' noise does to it (NaN where it hides all), and the interval.
+
+    `moved` is how far noise moves both maps, by this metric.
+    """
+    if n < 2:  # of one image nothing is known
+        return np.nan, (np.nan, np.nan)
+    few = n / (n - 1)  # images drawn vary by less than images do
+    noisier = value + few * (float(drawn.mean()) - value)
+    wide = np.sqrt(few) * stdtrit(n - 1, (1 + LEVEL) / 2) / stdtrit(np.inf, (1 + LEVEL) / 2)
+    apart = wide * np.array(percentiles(drawn - drawn.mean()))
+    estimate, furthest = 2 * value - noisier, value - (1 + np.sqrt(2)) * (noisier - value)
+    ends = [value, *(estimate + apart), *(furthest + apart)]
+    if metric.noise == "shrinks":
+        estimate, most = (value * _stretch(value, noisier, power) for power in (1, 2))
+        ends = [value, *(value + apart), *(most / value * (value + apart))] if np.isfinite(most) else [-1, 1]
+    elif metric.noise == "detours":
+        ends = [value, *(value + apart), value - wide * moved, value + wide * moved]
+    low, high = np.clip([np.min(ends), np.max(ends)], *metric.range)
+    return float(np.clip(estimate, *metric.range)), (low, high)
+
+
+def _stretch(value: float, noisier: float, power: int) -> float:
+    """By how much a correlation is shrunk, from it and that with twice the noise; NaN where noise hides it.
+
+    Noise in both maps adds to 1 / correlation, in one of them to 1 / correlation ** 2.
+    """
+    left = 2 - abs(value / noisier) ** power if value * noisier > 0 else 0.0
+    return max(left ** (-1 / power), 1.0) if left > 0 else np.nan
+
+
+def _moved(metric: Metric, one: HeatMap) -> float:
+    """How far resampling moves a map, on average, from the metric's best value; once a map."""
+    if metric.noise != "detours":
+        return 0.0
+    if metric.name not in one.moved:
+        pairs = one.drawn[: FEW_SELF if metric.grid else SELF].astype(np.float64)
+        there = np.broadcast_to(one.mean, pairs.shape)
+        one.moved[metric.name] = float(
+            np.abs(metric.value(*metric.arguments(there, pairs, one.columns)) - metric.best).mean()
+        )
+    return one.moved[metric.name]
+
+
+def _ceiling(metric: Metric, one: HeatMap) -> float:
+    """What a run beside itself on other images would give: the mean over pairs of its resampled maps."""
+    first, second = one.drawn[:SELF], one.drawn[SELF : 2 * SELF]
+    pairs = min(len(first), len(second))
+    if not pairs or one.n < 2:
+        return np.nan
+    return float(np.mean(metric.value(*metric.arguments(first[:pairs], second[:pairs], one.columns))))
+
+
+def shifted(heat: Array, columns: int) -> Array:
+    """A map (P,) moved over the grid's edges to some other places, always the same ones: (shifts, P).
+
+    Neighbours stay neighbours, so what two unrelated smooth maps have in common by chance stays (the torus shift;
+    Upton & Fingleton, 1985).
+    """
+    grid = heat.reshape(-1, columns)
+    places = [(down, right) for down in range(grid.shape[0]) for right in range(columns)][1:]
+    chosen = np.random.default_rng(0).permutation(len(places))[:SHIFTS]
+    return np.array([np.roll(grid, places[i], (0, 1)).ravel() for i in chosen]).reshape(-1, heat.size)
+
+
+def _beside_shifts(metric: Metric, value: float, moved: Array) -> tuple[float, float]:
+    """How far a value lies from those of shifted maps, in their deviations; and the share that is as much alike."""
+    spread = float(moved.std()) if len(moved) else 0.0
+    sign = 1 if metric.direction == "similarity" else -1
+    alike = 1 + int((sign * moved >= sign * value - 1e-12).sum())
+    return (float(value - moved.mean()) / spread if spread > 1e-12 else np.nan), alike / (len(moved) + 1)

@@ -19,8 +19,8 @@ from tokenlens.records.tables import ALL_STAGES
 from .chunked_reader import FORMS, Need
 from .metrics import radial
 from .metrics.base import Metric
-from .metrics.bootstrap import Means
 from .pairing import Card, Pair
+from .statistics.bootstrap import Means
 from .streaming import Chunk, Row, row
 
 Array = NDArray[Any]
@@ -143,21 +143,27 @@ class ImageMeans:
         self.tasks = [task for task in todo if task.columns]
         self.needs = [need for task in self.tasks for need in task.needs]
         columns = sum(task.columns for task in self.tasks)
-        self.means, self.chance = Means(columns, resamples), Means(columns, 0)
+        self.means, self.chance, self.above = Means(columns, resamples), Means(columns, 0), Means(columns, 0)
 
     def add(self, chunk: Chunk, reading: int) -> None:
         """Measure the next images."""
         parts = list(chunk.pool.map(lambda task: task.measure(chunk.arrays, chunk.images), self.tasks))
         if parts:
-            self.means.add(np.concatenate([value for value, _ in parts], axis=1), chunk.counts)
-            self.chance.add(np.concatenate([level for _, level in parts], axis=1), chunk.counts[:0])
+            values, levels = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+            self.means.add(values, chunk.counts)
+            self.chance.add(levels, chunk.counts[:0])
+            self.above.add(values - levels, chunk.counts[:0])
 
     def rows(self) -> list[Row]:
         """One a column."""
-        value, std, levels, (low, high) = self.means.mean(), self.means.std(), self.chance.mean(), self.means.interval()
         columns = [(pair, metric, stage) for t in self.tasks for metric in t.metrics for pair, stage in t.of]
+        ranges = np.array([metric.range for _, metric, _ in columns]).reshape(-1, 2)
+        value, std, levels, (low, high) = (
+            self.means.mean(), self.means.std(), self.chance.mean(), self.means.interval(ranges)
+        )  # fmt: skip
+        z, p = self.above.test()
         return [
-            row(pair, metric, stage, value[i], levels[i], (low[i], high[i]), self.means.n[i], std[i])
+            row(pair, metric, stage, value[i], levels[i], (low[i], high[i]), self.means.n[i], std[i], z=z[i], p=p[i])
             for i, (pair, metric, stage) in enumerate(columns)
         ]
 

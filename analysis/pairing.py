@@ -7,6 +7,8 @@ capacity   the same method, options, data set, blocks, rate and seed.
 keep_rate  the same method, options, data set, model, blocks and seed; run a has the higher rate.
 dataset    the same split, method, options, capacity, blocks, rate and seed: only global patterns can be compared.
 seed       all the same but the seed.
+capacity+keep_rate  both differ; run a has the higher rate. Beside pairs that differ in the rate alone they tell what
+           capacity changes, by one and the same measure.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records.facts import facts_of
 from tokenlens.records.run import CAPACITIES
 
-AXES = ("method", "capacity", "keep_rate", "dataset", "seed")
+from .metrics.base import CROSSED
+
+AXES = ("method", "capacity", "keep_rate", "dataset", "seed", CROSSED)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def pair(cards: Iterable[Card], axis: str) -> list[Pair]:
 
 
 def _order(one: Card, axis: str) -> tuple[Any, ...]:
-    if axis == "keep_rate":
+    if axis in ("keep_rate", CROSSED):
         return (-_height(one), one.run)
     if axis == "capacity":
         place = CAPACITIES.index(one.capacity) if one.capacity in CAPACITIES else len(CAPACITIES)
@@ -144,9 +148,11 @@ def _belong(a: Card, b: Card, axis: str) -> bool:
         )
     if not variant or a.blocks != b.blocks:
         return False
+    lower = not rate and _height(a) != _height(b)
     return {
         "capacity": a.capacity != b.capacity and data and rate and a.seed == b.seed,
-        "keep_rate": not rate and _height(a) != _height(b) and data and a.model == b.model and a.seed == b.seed,
+        "keep_rate": lower and data and a.model == b.model and a.seed == b.seed,
+        CROSSED: lower and data and a.capacity != b.capacity and a.seed == b.seed,
         "dataset": a.dataset != b.dataset and split and a.capacity == b.capacity and rate and a.seed == b.seed,
         "seed": a.seed != b.seed and data and a.model == b.model and a.capacity == b.capacity and rate,
     }[axis]

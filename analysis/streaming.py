@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from .chunked_reader import Images, Need, Reader, fitting
 from .metrics.base import Metric
-from .metrics.bootstrap import Resampler
 from .pairing import Pair
+from .statistics.bootstrap import Resampler
 
 Array = NDArray[Any]
 Row = dict[str, Any]
@@ -95,10 +95,12 @@ def stream(
 
 
 def row(pair: Pair, metric: Metric, stage: int, value: Any, chance: Any, ends: tuple[Any, Any], n: Any,
-        std: Any = np.nan) -> Row:  # fmt: skip
-    """A row of the `comparison` table."""
+        std: Any = np.nan, estimate: Any = None, z: Any = np.nan, p: Any = np.nan,
+        ceiling: Any = np.nan, reason: str = "") -> Row:  # fmt: skip
+    """A row of the `comparison` table; the estimate is the value where nothing else is given."""
     return {
         "run_a": pair.a, "run_b": pair.b, "axis": pair.axis, "stage": stage, "metric": metric.name,
         "value": float(value), "std": float(std), "n": int(n), "chance": float(chance), "low": float(ends[0]),
-        "high": float(ends[1]),
+        "high": float(ends[1]), "estimate": float(value if estimate is None else estimate), "z": float(z),
+        "p": float(p), "ceiling": float(ceiling), "reason": reason,
     }  # fmt: skip

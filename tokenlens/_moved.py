@@ -58,7 +58,7 @@ MOVED = {
     "weights.joint": "workflows.nano.joint",
     "weights.train": "workflows.nano.train",
     "analysis.accuracy": "analysis.accuracy_proxy",
-    "analysis.bootstrap": "analysis.metrics.bootstrap",
+    "analysis.bootstrap": "analysis.statistics.bootstrap",
     "analysis.features": "analysis.metrics.features",
     "analysis.heatmap": "analysis.metrics.heatmap",
     "analysis.judging": "analysis.evidence",

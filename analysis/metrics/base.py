@@ -21,10 +21,12 @@ from .shapes import Values
 Of = Literal["kept", "group", "object", "depth", "heatmap", "feature"]
 IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed")  # of runs over the same images
 PAIRED = ("method", "capacity", "keep_rate", "dataset", "seed")
-AXES: dict[Of, tuple[str, ...]] = {
+AXES: dict[Of, tuple[str, ...]] = {  # along which it is taken if not told
     "kept": IMAGE_BY_IMAGE, "group": IMAGE_BY_IMAGE, "feature": IMAGE_BY_IMAGE, "object": ("object",),
-    "depth": ("radial",), "heatmap": (*PAIRED, "radial"),
+    "depth": ("radial",), "heatmap": PAIRED,
 }  # fmt: skip
+CROSSED = "capacity+keep_rate"  # what lower keep rates keep of higher ones', which few metrics can tell
+MORE_AXES: dict[Of, tuple[str, ...]] = {"kept": (CROSSED,), "group": (CROSSED,), "heatmap": (CROSSED, "radial")}
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class Metric:
     `features.Gram`, whose sums are streamed"""
     packed: bool = False
     """`shared` also takes sets of patches as `overlap.Packed`"""
+    noise: Literal["adds", "shrinks", "detours"] = "adds"
+    """what noise in heat maps does to it: adds to a divergence; shrinks a correlation; or, where the triangle
+    inequality holds of its distance from the best, moves it by no more than each map is moved"""
     grid: bool = False
     """`shared` takes a third argument, the number of columns of the grid of patches"""
     interval: Callable[..., Any] | None = None
@@ -69,7 +74,8 @@ class Metric:
         if possible is None:
             raise BadInput(f"metric {self.name} is of {self.of!r}; a metric is of {', '.join(AXES)}")
         if not self.axes:
-            object.__setattr__(self, "axes", PAIRED if self.of == "heatmap" else possible)
+            object.__setattr__(self, "axes", possible)
+        possible += MORE_AXES.get(self.of, ())
         if wrong := [axis for axis in self.axes if axis not in possible]:
             raise BadInput(
                 f"metric {self.name} is of {self.of} and cannot be taken along {wrong[0]}; "

@@ -27,7 +27,7 @@ from scipy.special import rel_entr, xlogy
 from tokenlens.errors import BadInput
 
 from .base import metric
-from .ranks import pearson, spearman
+from .ranks import partial_spearman, pearson, spearman
 from .shapes import Maps, Values
 
 SHUFFLES = 8  # of a map, for the chance level of the transport: a few hundredths off, for 20 ms
@@ -116,16 +116,39 @@ def js_published(a: ArrayLike, b: ArrayLike) -> Values:
     return _js_published(distribution(a), distribution(b)).sum(axis=-1) / _LOG2
 
 
-@metric("pcc", of="heatmap", range=(-1.0, 1.0), label="PCC", chance=0.0)
+@metric("pcc", of="heatmap", range=(-1.0, 1.0), label="PCC", chance=0.0, noise="shrinks")
 def pcc(a: ArrayLike, b: ArrayLike) -> Values:
     """Pearson correlation, -1..1; 0 where a map is constant."""
     return pearson(a, b)
 
 
-@metric("scc", of="heatmap", range=(-1.0, 1.0), label="SCC", chance=0.0)
+@metric("scc", of="heatmap", range=(-1.0, 1.0), label="SCC", chance=0.0, noise="shrinks")
 def scc(a: ArrayLike, b: ArrayLike) -> Values:
     """Spearman correlation, -1..1; 0 where a map is constant."""
     return spearman(a, b)
+
+
+class BesideCentre:
+    """Two maps, and how far each patch lies from the centre of the grid, (P,); square if its `columns` are not told."""
+
+    def __init__(self, a: ArrayLike, b: ArrayLike, columns: int | None = None) -> None:
+        self.a, self.b = np.asarray(a), np.asarray(b)
+        patches = self.a.shape[-1]
+        row, column = np.divmod(np.arange(patches), columns or math.isqrt(patches))
+        self.away = np.round(np.hypot(row - row.max() / 2, column - column.max() / 2), 9)  # equal distances tie
+
+
+@metric(
+    "scc_given_centre", of="heatmap", range=(-1.0, 1.0), label="SCC given the centre", shared=BesideCentre, grid=True,
+    chance=0.0, noise="shrinks",
+)  # fmt: skip
+def scc_given_centre(both: BesideCentre) -> Values:
+    """Spearman correlation beyond what each patch's distance from the centre tells, -1..1; 0 where that tells all.
+
+    Two patterns that keep the middle, each for its own reason, correlate; this is what else they share. Not in the
+    study.
+    """
+    return partial_spearman(both.a, both.b, both.away)
 
 
 def _stretched(heat: ArrayLike) -> Maps:
@@ -134,7 +157,7 @@ def _stretched(heat: ArrayLike) -> Maps:
     return distribution((heat - low) / np.where(high > low, high - low, 1))
 
 
-@metric("sim", of="heatmap", label="SIM", chance=_shuffled(np.minimum, _stretched))
+@metric("sim", of="heatmap", label="SIM", chance=_shuffled(np.minimum, _stretched), noise="detours")
 def sim(a: ArrayLike, b: ArrayLike) -> Values:
     """Histogram intersection, 0..1: both maps stretched to 0..1, made to sum to 1, smaller of the two, summed.
 
@@ -170,7 +193,7 @@ class Transport:
 
 @metric(
     "emd", of="heatmap", range=(0.0, np.inf), direction="distance", label="EMD", shared=Transport, grid=True,
-    chance=Transport.chance, interval=Transport.nearby,
+    chance=Transport.chance, interval=Transport.nearby, noise="detours",
 )  # fmt: skip
 def emd(found: Transport) -> Values:
     """Earth mover's distance in patches, 0 up, exact: (..., P) x (..., P) -> (...).

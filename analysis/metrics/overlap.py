@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tokenlens.errors import BadInput
 
-from .base import above_chance, metric
+from .base import CROSSED, above_chance, metric
 from .shapes import Counts, Maps, Values, Words
 
 
@@ -87,6 +87,11 @@ class Overlap:
         """How many patches both keep, (...)."""
         return _over(_intersection, self.a.bits, self.b.bits, np.int64)
 
+    @property
+    def smaller(self) -> Counts:
+        """How many patches the smaller of the two keeps, (...)."""
+        return np.minimum(self.a.size, self.b.size)
+
     @cached_property
     def iou(self) -> Values:
         """Intersection over union, (...)."""
@@ -138,7 +143,20 @@ def corrected_iou(both: Overlap) -> Values:
 
 
 @metric(
-    "ioa", of="kept", axes=("keep_rate",), swap=None, label="IoA",
+    "overlap_coefficient", of="kept", label="overlap",
+    chance=lambda both: np.where(both.smaller > 0, np.maximum(both.a.size, both.b.size) / both.patches, 1.0), **SETS,
+)  # fmt: skip
+def overlap_coefficient(both: Overlap) -> Values:
+    """Overlap coefficient |a and b| / min(|a|, |b|), in 0..1: (..., P) x (..., P) -> (...) float64.
+
+    1 where one pattern holds the other, whatever their sizes, which IoU reaches for equal sizes alone; 1 where one is
+    empty. Simpson, American Journal of Science 1943. Not in the study.
+    """
+    return np.divide(both.common, both.smaller, out=np.ones(both.common.shape), where=both.smaller > 0)
+
+
+@metric(
+    "ioa", of="kept", axes=("keep_rate", CROSSED), swap=None, label="IoA",
     chance=lambda both: np.where(both.b.size > 0, both.a.size / both.patches, 1.0), **SETS,
 )  # fmt: skip
 def ioa(both: Overlap) -> Values:

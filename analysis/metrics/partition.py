@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,8 +21,11 @@ from numpy.typing import ArrayLike, NDArray
 from tokenlens.errors import BadInput
 
 from . import partition_kernels
-from .base import metric
+from .base import CROSSED, IMAGE_BY_IMAGE, metric
 from .shapes import Maps, Values
+
+MOST_CELLS = 4096  # patches up to which the table of all pairs of groups is held, in 32 MB
+Labels: TypeAlias = NDArray[np.int16] | NDArray[np.int32]
 
 
 class Agreement(NamedTuple):
@@ -85,13 +88,19 @@ def expected_agreement(a: ArrayLike, b: ArrayLike) -> Agreement:
     return Groupings(a, b).chance
 
 
-@metric("homogeneity", of="group", swap="completeness", shared=Groupings, chance=lambda both: both.chance.homogeneity)
+@metric(
+    "homogeneity", of="group", axes=(*IMAGE_BY_IMAGE, CROSSED), swap="completeness", shared=Groupings,
+    chance=lambda both: both.chance.homogeneity,
+)  # fmt: skip
 def homogeneity(both: Groupings) -> Values:
     """How far each group of `b` lies in one group of `a`, I / H(a), in 0..1: (..., P) x (..., P) -> (...) float64."""
     return both.agreement.homogeneity
 
 
-@metric("completeness", of="group", swap="homogeneity", shared=Groupings, chance=lambda both: both.chance.completeness)
+@metric(
+    "completeness", of="group", axes=(*IMAGE_BY_IMAGE, CROSSED), swap="homogeneity", shared=Groupings,
+    chance=lambda both: both.chance.completeness,
+)  # fmt: skip
 def completeness(both: Groupings) -> Values:
     """How far each group of `a` lies in one group of `b`, I / H(b), in 0..1: (..., P) x (..., P) -> (...) float64."""
     return both.agreement.completeness
@@ -149,10 +158,14 @@ def expected_mutual_information(a: ArrayLike, b: ArrayLike) -> Values:
     return np.asarray(partition_kernels.expected(flat_a, flat_b, log_factorial, memo)).reshape(leading)
 
 
-def canonical(labels: ArrayLike) -> NDArray[np.int16]:
-    """Renumber groups by first occurrence, 0, 1, ...; dropped patches become -1: integer (..., P) -> int16 (..., P)."""
+def canonical(labels: ArrayLike) -> NDArray[np.int16] | NDArray[np.int32]:
+    """Renumber groups by first occurrence, 0, 1, ...; dropped patches become -1: integer (..., P) -> int16 (..., P).
+
+    int32 where there are more patches than int16 can number, each of which may be a group.
+    """
     labels = np.ascontiguousarray(labels)
-    out = np.empty((math.prod(labels.shape[:-1]), labels.shape[-1]), dtype=np.int16)
+    wide = labels.shape[-1] > np.iinfo(np.int16).max
+    out = np.empty((math.prod(labels.shape[:-1]), labels.shape[-1]), dtype=np.int32 if wide else np.int16)
     partition_kernels.canonical(labels.reshape(out.shape), out)
     return out.reshape(labels.shape)
 
@@ -169,12 +182,25 @@ def _sums(a: ArrayLike, b: ArrayLike, table: Any) -> list[Values]:
     """Count the patches, and sum table[size] over the cells, rows and columns of the contingency table."""
     flat_a, flat_b, leading = _prepare(a, b)
     out = np.empty((4, len(flat_a)))
-    partition_kernels.contingency(flat_a, flat_b, table(flat_a.shape[-1]), out)
+    if flat_a.shape[-1] > MOST_CELLS:
+        for i, (x, y) in enumerate(zip(flat_a, flat_b, strict=True)):
+            out[:, i] = _sums_of_cells_that_are_there(x, y, table(len(x)))
+    else:
+        partition_kernels.contingency(flat_a, flat_b, table(flat_a.shape[-1]), out)
     return [row.reshape(leading) for row in out]
 
 
-def _prepare(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.int16], NDArray[np.int16], tuple[int, ...]]:
-    """Bring both to int16 (n, P) with labels below P."""
+def _sums_of_cells_that_are_there(a: Labels, b: Labels, table: Maps) -> tuple[float, float, float, float]:
+    """As the kernel does for an image (P,), by sorting: a table of all cells of a large grid would not fit memory."""
+    held = (a >= 0) & (b >= 0)
+    x, y = a[held].astype(np.int64), b[held].astype(np.int64)
+    sizes = (np.unique(codes, return_counts=True)[1] for codes in (x * len(b) + y, x, y))
+    both, in_a, in_b = (float(table[size].sum()) for size in sizes)
+    return float(held.sum()), both, in_a, in_b
+
+
+def _prepare(a: ArrayLike, b: ArrayLike) -> tuple[Labels, Labels, tuple[int, ...]]:
+    """Bring both to (n, P) as `canonical` makes it, with labels below P."""
     a, b = np.asarray(a), np.asarray(b)
     if a.shape[-1] != b.shape[-1]:
         raise BadInput(

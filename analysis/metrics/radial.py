@@ -48,7 +48,7 @@ def _tied(away: ArrayLike) -> Values:
 
 
 CORRELATION: dict[str, Any] = {"range": (-1.0, 1.0), "chance": 0.0}
-OF_MAP: dict[str, Any] = {"of": "heatmap", "axes": ("radial",), **CORRELATION}
+OF_MAP: dict[str, Any] = {"of": "heatmap", "axes": ("radial",), "noise": "shrinks", **CORRELATION}
 
 
 @metric("depth_spearman", of="depth", label="ρ of depth and radius", **CORRELATION)

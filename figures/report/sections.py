@@ -18,7 +18,7 @@ from .page import Writer, table_data, text
 if TYPE_CHECKING:
     import pandas as pd
 
-COLOURS = {"supported": "good", "contradicted": "bad"}  # classes of page.css
+COLOURS = {"supported for these data": "good", "contradicted": "bad"}  # classes of page.css
 
 
 def head(source: Source) -> dict[str, str]:

@@ -112,7 +112,8 @@ def test_data_sets_are_compared_by_heat_maps_only(make_run: MakeRun) -> None:
     runs = [make_run("topk", run="a"), make_run("topk", run="b", dataset="other", draw=7, first=900, images=25)]
     found = compare(runs, ["dataset"], **QUICK).comparison
     assert set(found["stage"]) == {ALL_STAGES}
-    assert set(found["metric"]) == {"kl", "kl_reverse", "js", "js_published", "pcc", "scc", "sim", "emd"}
+    assert set(found["metric"]) == {"kl", "kl_reverse", "js", "js_published", "pcc", "scc", "scc_given_centre", "sim",
+                                    "emd"}  # fmt: skip
     assert set(found["n"]) == {25}
 
 

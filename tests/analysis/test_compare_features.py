@@ -8,6 +8,7 @@ import xarray as xr
 
 from tokenlens.analysis.compare import compare
 from tokenlens.analysis.metrics import features
+from tokenlens.analysis.metrics.gram import Gram
 
 MakeRun = Callable[..., xr.Dataset]
 QUICK = {"resamples": 50, "chunk": 16}
@@ -42,8 +43,30 @@ def test_intervals_of_features_are_those_of_a_bootstrap(make_run: MakeRun) -> No
     draws = [np.random.default_rng(i).integers(0, 400, 400) for i in range(400)]
     for name in ("procrustes", "cka", "mean_cca", "mean_squared_cca", "pwcca"):
         slow = np.std([getattr(features, name)(x[:, d], y[:, d]) for d in draws])
-        width = found.loc[(name, 6), "high"] - found.loc[(name, 6), "low"]
-        assert width == pytest.approx(2 * 1.96 * slow, rel=0.25), name
+        one = found.loc[(name, 6)]
+        assert one["low"] < min(one["value"], one["estimate"]) < max(one["value"], one["estimate"]) < one["high"]
+        beside = min(one["value"] - one["low"], one["high"] - one["value"])  # on the side where no bias is
+        assert beside == pytest.approx(1.96 * slow, rel=0.25), name
+
+
+@pytest.mark.parametrize("related", [0.0, 1.0])
+def test_intervals_of_features_cover_what_all_images_would_give(related: float, make_run: MakeRun) -> None:
+    """The truth is known from the covariances: both runs see one signal, or two that have nothing in common."""
+    rng, width = np.random.default_rng(3), 6
+    turn, one = np.linalg.qr(rng.normal(size=(width, width)))[0], np.eye(width)
+    truth = Gram(2 * one, 2 * one, related * turn, 10**9)
+    names, hit = ["procrustes", "cka", "pwcca", "mean_cca", "mean_squared_cca"], dict[str, int]()
+    for _ in range(12):
+        signal, other = rng.normal(size=(2, 120, width))
+        both = signal, (signal if related else other) @ turn
+        a, b = (make_run(name, features=width, images=120) for name in ("evit", "topk"))
+        for run, x in zip((a, b), both, strict=True):
+            run["feature"] = run["feature"].dims, (x[:, None] + rng.normal(size=(120, 2, width))).astype(np.float32)
+        found = compare([a, b], ["method"], names, resamples=2).comparison.set_index(["metric", "stage"])
+        for name in names:
+            low, high = found.loc[(name, 6), ["low", "high"]]
+            hit[name] = hit.get(name, 0) + int(low - 1e-9 <= getattr(truth, name)() <= high + 1e-9)
+    assert min(hit.values()) >= 10, hit  # nine in ten; `tests/benchmarks/coverage.py` takes more worlds
 
 
 def test_chance_does_not_see_in_which_order_images_lie(make_run: MakeRun) -> None:
@@ -95,4 +118,8 @@ def test_what_so_few_images_do_not_determine_is_said(make_run: MakeRun) -> None:
         found = compare([a, b], ["method"], names, resamples=5).comparison.set_index("metric")
     numbers = found[["value", "chance", "low", "high"]].notna()
     assert numbers.loc[["cka", "procrustes"]].all(axis=None)
-    assert not numbers.loc[["pwcca", "mean_cca", "mean_squared_cca"]].any(axis=None)
+    assert not numbers.loc[["pwcca", "mean_cca", "mean_squared_cca"], ["value", "chance"]].any(axis=None)
+    assert (found.loc[["pwcca", "mean_cca", "mean_squared_cca"], ["low", "high"]] == [0, 1]).all(axis=None)
+    assert (found.loc["pwcca", "reason"] == "20 images do not determine it").all()
+    assert (found.loc["cka", "reason"] == "20 images are too few to tell how much of it is noise").all()
+    assert (found.loc[["cka", "procrustes"], "high"].to_numpy() == [1, 1, 2, 2]).all()

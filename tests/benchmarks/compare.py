@@ -159,7 +159,7 @@ def features(images: int, rounds: int, channels: int = 384) -> Result:
 
 def bootstrap(images: int, rounds: int) -> Result:
     """1,000 resamples of one metric at all stages."""
-    from tokenlens.analysis.metrics.bootstrap import interval
+    from tokenlens.analysis.statistics.bootstrap import interval
 
     values = np.random.default_rng(0).random((images, STAGES))
     return {"seconds": median_time(lambda: interval(values), min(rounds, 3))}

@@ -219,7 +219,13 @@ def made_heatmaps(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def made_findings() -> pd.DataFrame:
-    verdicts = ["supported", "supported", "contradicted", "not enough runs", "supported"]
+    verdicts = [
+        "supported for these data",
+        "supported for these data",
+        "contradicted",
+        "not enough runs",
+        "supported for these data",
+    ]
     return pd.DataFrame([
         {"finding": i + 1, "claim": f"Claim {i + 1}", "statistic": "a mean", "value": 0.1 * i, "low": 0.1 * i - 0.2,
          "high": 0.1 * i + 0.2, "reference": 0.0, "n": 6, "verdict": verdict, "missing": "", "paragraph": "Because."}

@@ -38,14 +38,15 @@ def average_precision(score: ArrayLike, label: ArrayLike) -> NDArray[np.float64]
         label: (images, classes) bool: the image is of the class.
 
     Returns:
-        (classes,) float64 in [0, 1]; 0 for a class that no image is of.
+        (classes,) float64 in [0, 1]; 0 for a class that no image is of; NaN for one with a score that is NaN, which
+        has no place in any order.
     """
     scores, labels = np.asarray(score), np.asarray(label, bool)
     order = np.argsort(scores, axis=0, kind="stable")[::-1]
     right = np.take_along_axis(labels, order, axis=0)
     precision = np.cumsum(right, axis=0) / np.arange(1, len(right) + 1)[:, None]
     found: NDArray[np.float64] = (precision * right).sum(0) / (right.sum(0) + EPSILON)
-    return found
+    return np.where(np.isnan(scores).any(axis=0), np.nan, found)
 
 
 def mean_average_precision(score: ArrayLike, label: ArrayLike) -> float:

@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tokenlens.core.families import KEEPING, MERGING, UNORDERED
 from tokenlens.errors import BadInput, UnknownName, disk_errors
 from tokenlens.records.atomic import check_place, lock, sync
@@ -34,21 +36,27 @@ KEYS = {  # what tells a row from the others of its table, and what they are ord
 
 _JUDGED = {  # a claim, and what speaks for or against it
     "finding": "int64", "claim": "str", "statistic": "str", "value": "float64", "low": "float64", "high": "float64",
-    "reference": "float64", "n": "int64", "verdict": "str", "missing": "str", "paragraph": "str",
+    "reference": "float64", "n": "int64", "p": "float64", "verdict": "str", "missing": "str", "sensitivity": "str",
+    "paragraph": "str",
 }  # fmt: skip
 COLUMNS: dict[str, dict[str, str]] = {
-    # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object"
+    # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object".
+    # value is of these very images, estimate of all of which they are some, low to high the 95 % interval of that; z
+    # and p say how far from chance it is, ceiling what two seeds or halves of one run give, reason why none is told
     "comparison": {
         "run_a": "str", "run_b": "str", "axis": "str", "stage": "int64", "metric": "str", "value": "float64",
         "std": "float64", "n": "int64", "chance": "float64", "low": "float64", "high": "float64",
+        "estimate": "float64", "z": "float64", "p": "float64", "ceiling": "float64", "reason": "str",
     },
     # one row a run: what it was, its accuracy in percent by its measure (top1, mAP, ...), what an image costs, and of
-    # its method: name for readers, colour and marker (empty: to be chosen), place among methods, what its patterns are
+    # its method: name for readers, colour and marker (empty: to be chosen), place among methods, what its patterns are;
+    # blocks, options and a digest of its images' ids tell settings apart
     "runs": {
         "run": "str", "dataset": "str", "split": "str", "model": "str", "capacity": "str", "method": "str",
         "family": "str", "keep_rate": "float64", "seed": "int64", "images": "int64", "complete": "bool",
         "measure": "str", "accuracy": "float64", "gflops": "float64", "label": "str", "color": "str", "marker": "str",
-        "order": "int64", "keeps": "bool", "merges": "bool",
+        "order": "int64", "keeps": "bool", "merges": "bool", "top5": "float64", "blocks": "str", "options": "str",
+        "content": "str",
     },
     # one row a run x patch: the mean depth, in blocks, at which the patch was dropped
     "heatmap": {
@@ -60,10 +68,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "metric": "str", "statistic": "str", "value": "float64", "n": "int64", "p": "float64", "q": "float64",
         "low": "float64", "high": "float64",
     },
-    # one row a finding of the study
-    "findings": _JUDGED,
-    # one row a question that only a known truth answers: masks of the objects, a bias of their places
-    "truth": _JUDGED,
+    # one row a finding of the study; one a question that only a known truth answers: masks of the objects, or a bias
+    "findings": _JUDGED, "truth": _JUDGED,
     # one row a model x setting of `tokenlens bench`: images a second (median and quartiles), milliseconds of a forward
     # pass, its memory beyond weights and images, cost of an image, speed-up over the un-reduced model measured in turn
     # with it and the one that GFLOPs imply; tokens_left is <block>:<tokens> for each stage
@@ -82,12 +88,17 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 
+_nan, _empty = (lambda rows: np.nan), (lambda rows: "")
 # columns that tables of before did not have, and what they hold there
 ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
+    "comparison": {"estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty},
+    "findings": {"p": _nan, "sensitivity": _empty},
+    "truth": {"p": _nan, "sensitivity": _empty},
     "runs": {
         "label": lambda runs: runs["method"], "color": lambda runs: "", "marker": lambda runs: "",
         "order": lambda runs: UNORDERED, "keeps": lambda runs: runs["family"].isin(KEEPING),
-        "merges": lambda runs: runs["family"].isin(MERGING),
+        "merges": lambda runs: runs["family"].isin(MERGING), "top5": _nan, "blocks": _empty, "content": _empty,
+        "options": lambda runs: "{}",
     },
 }  # fmt: skip
 

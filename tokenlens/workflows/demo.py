@@ -29,7 +29,19 @@ if TYPE_CHECKING:
 
 RATES = (0.25, 0.5, 0.7, 0.9)
 # what the figures draw; all metrics of all pairs would take minutes
-METRICS = ("iou", "corrected_iou", "ioa", "vmeasure", "ami", "completeness", "procrustes", "scc", "emd")
+METRICS = (
+    "iou",
+    "corrected_iou",
+    "overlap_coefficient",
+    "ioa",
+    "vmeasure",
+    "ami",
+    "completeness",
+    "procrustes",
+    "scc",
+    "scc_given_centre",
+    "emd",
+)
 OF_EACH_RUN = ("foreground_recall", "foreground_precision", "depth_spearman", "heatmap_spearman")
 RESAMPLES = 200
 

@@ -59,7 +59,7 @@ def build(place: Path) -> Study:
     frame = pd.DataFrame({
         "finding": [1, 2], "claim": ["Top-K is strong", f"{EVIL} & so on"], "statistic": "s", "value": [0.7, np.nan],
         "low": [0.6, np.nan], "high": [0.8, np.nan], "reference": 0.5, "n": [4, 0],
-        "verdict": ["supported", "not enough runs"], "missing": "", "paragraph": ["It is `so`.", EVIL],
+        "verdict": ["supported for these data", "not enough runs"], "missing": "", "paragraph": ["It is `so`.", EVIL],
     })  # fmt: skip
     table.write(frame, place / "results", "findings")
     table.write(frame.assign(finding=[6, 7], claim="It hits the object"), place / "results", "truth")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenlens.analysis.metrics import bootstrap
+from tokenlens.analysis.statistics import bootstrap
 
 
 @given(st.integers(0, 50), st.integers(1, 60), st.integers(1, 70))

@@ -1,0 +1,1 @@
+"""What follows from numbers: intervals, permutation, crossed factors, reliability. Arrays only."""
