@@ -44,16 +44,16 @@ class HfVision:
     def __init__(self, model: Any) -> None:
         self.model, self.name = model, name_of(model)
         self.path, self.tower = self._tower()
-        self.names = TOWERS[type(self.tower).__name__]
-        self.layers = self.tower.get_submodule(self.names.layers)
+        self.tower_names = TOWERS[type(self.tower).__name__]
+        self.layers = self.tower.get_submodule(self.tower_names.layers)
         self._check()
         config, embeddings = self.tower.config, self.tower.embeddings
         self.blocks, self.width = len(self.layers), config.hidden_size
-        self.heads = heads_of(getattr(self.layers[0], self.names.attention)) if self.blocks else 0
+        self.heads = heads_of(getattr(self.layers[0], self.tower_names.attention)) if self.blocks else 0
         self.has_class_token = hasattr(embeddings, "cls_token") or hasattr(embeddings, "class_embedding")
         registers = getattr(embeddings, "register_tokens", torch.empty(1, 0))
         self.prefix = self.has_class_token + hasattr(embeddings, "distillation_token") + registers.shape[1]
-        self.has_positions = self.names.rotary is not None
+        self.has_positions = self.tower_names.rotary is not None
         self.patch = _pair(config.patch_size)
         self.image = (config.num_channels, *self._size())
         self.grid = self.grid_of(self.image[1:])
@@ -102,7 +102,7 @@ class HfVision:
             raise BadInput(
                 f"{self.name} attends by {way}, which takes no mass of a token; load it with attn_implementation='sdpa'"
             )
-        wanted = (*self.names.norms, "mlp", *(f"{self.names.attention}.{name}" for name in PROJECTIONS))
+        wanted = (*self.tower_names.norms, "mlp", *(f"{self.tower_names.attention}.{name}" for name in PROJECTIONS))
         for i, layer in enumerate(self.layers):
             there = dict(layer.named_modules())
             if missing := [name for name in wanted if name not in there]:
@@ -124,12 +124,12 @@ class HfVision:
     def prepare(self, blocks: Sequence[int]) -> None:
         """Let these layers be SplitLayers: the same modules, parameters and hooks, with one more way to be called."""
         for i in blocks:
-            self.layers[i].__class__ = split_layer(type(self.layers[i]), self.names)
+            self.layers[i].__class__ = split_layer(type(self.layers[i]), self.tower_names)
 
     def embed(self, images: Tensor) -> Tokens:
         """(B, 3, H, W) -> tokens; positions are interpolated where the size is not the model's own."""
         tower, (rows, columns) = self.tower, self.grid_of(images.shape[-2:])
-        projection = tower.embeddings.get_submodule(self.names.patches)
+        projection = tower.embeddings.get_submodule(self.tower_names.patches)
         images = images.to(projection.weight.dtype)
         if isinstance(projection, nn.Linear):
             shapes = torch.tensor([rows, columns], device=images.device).expand(len(images), 2)
@@ -139,11 +139,11 @@ class HfVision:
             takes = way in inspect.signature(tower.embeddings.forward).parameters
             other = takes and tuple(images.shape[-2:]) != _pair(tower.config.image_size)
             x = tower.embeddings(images, **({way: True} if other else {}))
-        if self.names.prenorm is not None:
-            x = getattr(tower, self.names.prenorm)(x)
+        if self.tower_names.prenorm is not None:
+            x = getattr(tower, self.tower_names.prenorm)(x)
         positions = None
-        if self.names.rotary is not None:
-            positions = rotary(getattr(tower, self.names.rotary), images, (rows, columns))
+        if self.tower_names.rotary is not None:
+            positions = rotary(getattr(tower, self.tower_names.rotary), images, (rows, columns))
         return Tokens(x, (rows, columns), positions)
 
     def block(
@@ -167,16 +167,16 @@ class HfVision:
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
         """Queries, keys and values of layer i, turned where the model turns them."""
         layer, heard = self.layers[i], ear.heard
-        attention: Any = getattr(layer, self.names.attention)
+        attention: Any = getattr(layer, self.tower_names.attention)
         if heard is None:
             return projected(layer, x, None)
         return split(attention, [heard[name] for name in PROJECTIONS], heard["rotation"])._replace(given=ear.given)
 
     def finish(self, x: Tensor, mass: Tensor | None) -> Tensor:
         """(B, T, C) -> (B, T, C) after the last norm, where it is of all tokens; averages will be by mass."""
-        if self.names.norm is not None:
-            x = getattr(self.tower, self.names.norm)(x)
-        if mass is None or (self.has_class_token and not (self.classifies and self.names.averages)):
+        if self.tower_names.norm is not None:
+            x = getattr(self.tower, self.tower_names.norm)(x)
+        if mass is None or (self.has_class_token and not (self.classifies and self.tower_names.averages)):
             return x
         if not self.classifies:
             if bool((mass == 0).any()):
@@ -189,7 +189,7 @@ class HfVision:
 
     def output(self, features: Tensor, **named: Any) -> Any:
         """What the library's forward returns, run around the tokens (B, T, C) that are left."""
-        names, at = self.names, f"{self.path}." if self.path else ""
+        names, at = self.tower_names, f"{self.path}." if self.path else ""
         parts: dict[str, nn.Module] = {
             f"{at}embeddings": given(self.tower.embeddings, features),
             f"{at}{names.layers}": nn.ModuleList(),
@@ -218,7 +218,7 @@ class HfVision:
     def flops(self, i: int, attended: Any, left: Any) -> Any:
         """Multiply-adds of layer i: attention over `attended` patches, MLP over `left`, the prefix beside them."""
         tokens, layer = attended + self.prefix, self.layers[i]
-        inner = getattr(layer, self.names.attention).q_proj.out_features
+        inner = getattr(layer, self.tower_names.attention).q_proj.out_features
         mlp = sum(part.weight.numel() for part in layer.mlp.modules() if isinstance(part, nn.Linear))
         return tokens * self.width * 4 * inner + 2 * tokens**2 * inner + (left + self.prefix) * mlp
 
