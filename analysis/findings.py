@@ -69,9 +69,9 @@ def share_beaten(runs: pd.DataFrame, pool: Sequence[str]) -> Evidence:
         own = best[BASELINE].iloc[0]  # of several, the one without options
         where = dict(zip(SETTING, key, strict=False))
         rows += [
-            {"dataset": where["dataset"], "capacity": where["capacity"], "method": f"{method} {options}",
+            {"dataset": where["dataset"], "capacity": where["capacity"], "method": " ".join(one),
              "value": float(own > value) + 0.5 * (own == value)}
-            for (method, options), value in others.items()
+            for one, value in zip(others.index.tolist(), others, strict=True)
         ]  # fmt: skip
         places.append(1 + int((others > own).sum()))
         used.append(setting)
@@ -95,8 +95,8 @@ def lost_between_capacities(merged: pd.DataFrame, pool: Sequence[str]) -> Eviden
     across = own[own["axis"] == CROSSED]
     low, high = (across[["capacity_a", "capacity_b"]].agg(end, axis=1) if len(across) else across["capacity_a"]
                  for end in ("min", "max"))  # fmt: skip
-    across = across.assign(capacity=low, capacity_b=high).groupby([*same, "capacity", "capacity_b"])["above"].mean()
-    both = across.reset_index()
+    across = across.assign(capacity=low, capacity_b=high)
+    both = across.groupby([*same, "capacity", "capacity_b"])["above"].mean().reset_index()
     for end in ("capacity", "capacity_b"):
         beside = within.rename(columns={"capacity_a": end, "above": f"within_{end}"})
         both = both.merge(beside, on=[*same, end])
@@ -161,7 +161,7 @@ def beside(comparison: pd.DataFrame, runs: pd.DataFrame) -> list[Beside]:
         part = part.assign(apart=as_distance(part), family=part["run_b"].map(family))
         for (_, metric), group in part.dropna(subset=["difference", "apart"]).groupby(["stage", "metric"]):
             arrays = (group[name].to_numpy() for name in ("difference", "apart", "family"))
-            found.append(Beside(setting["dataset"], setting["capacity"], metric, *arrays))
+            found.append(Beside(setting["dataset"], setting["capacity"], str(metric), *arrays))
     return found
 
 

@@ -123,19 +123,19 @@ def permutation_pvalue(
         >>> permutation_pvalue(row, row), permutation_pvalue(row, row, families="aabb")
         (0.08333333333333333, 1.0)
     """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if families is not None:
-        labels = np.array(list(families))
+        labels = np.asarray(families)
         member = labels == np.unique(labels)[:, None]
-        x, y = (member @ v / member.sum(axis=1) for v in (x, y))
-    seen = abs(float(statistic(x, y))) - 1e-12 if len(x) > 1 else math.nan
+        a, b = (member @ v / member.sum(axis=1) for v in (a, b))
+    seen = abs(float(statistic(a, b))) - 1e-12 if len(a) > 1 else math.nan
     if math.isnan(seen):
         return math.nan
-    if math.factorial(min(len(y), 20)) <= draws:
-        orders = np.array(list(itertools.permutations(range(len(y)))))
-        return float(np.mean(np.abs(statistic(x[None], y[orders])) >= seen))
-    orders = np.random.default_rng(seed).permuted(np.tile(np.arange(len(y)), (draws, 1)), axis=1)
-    return float((1 + np.sum(np.abs(statistic(x[None], y[orders])) >= seen)) / (draws + 1))
+    if math.factorial(min(len(b), 20)) <= draws:
+        orders = np.array(list(itertools.permutations(range(len(b)))))
+        return float(np.mean(np.abs(statistic(a[None], b[orders])) >= seen))
+    orders = np.random.default_rng(seed).permuted(np.tile(np.arange(len(b)), (draws, 1)), axis=1)
+    return float((1 + np.sum(np.abs(statistic(a[None], b[orders])) >= seen)) / (draws + 1))
 
 
 def correlation_interval(value: float, n: int, statistic: Any = spearman) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import Block
@@ -39,15 +39,16 @@ from .spreading import SpreadingWalk
 class AdapterHost(TimmVisionTransformer):
     """The ViT inside a ViT-Adapter, as the walk sees it: timm's blocks, without a class token, over any grid."""
 
-    family: ClassVar[str] = "ViT-Adapter"
-    supported: ClassVar[str] = "a ViTAdapter"
+    family = "ViT-Adapter"
+    supported = "a ViTAdapter"
 
     def __init__(self, model: ViTAdapter) -> None:
         config = model.config
         self.model, self.name = model, "ViT-Adapter"
         self.blocks, self.width, self.heads, self.prefix = config.depth, config.width, config.heads, 0
         self.grid = config.pretrained
-        self.image = (3, *(side * config.patch for side in config.pretrained))
+        rows, columns = config.pretrained
+        self.image = (3, rows * config.patch, columns * config.patch)
         self.has_class_token = False
 
     @staticmethod

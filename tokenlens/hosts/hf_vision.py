@@ -124,7 +124,8 @@ class HfVision:
     def prepare(self, blocks: Sequence[int]) -> None:
         """Let these layers be SplitLayers: the same modules, parameters and hooks, with one more way to be called."""
         for i in blocks:
-            self.layers[i].__class__ = split_layer(type(self.layers[i]), self.tower_names)
+            kind: Any = type(self.layers[i])
+            self.layers[i].__class__ = split_layer(kind, self.tower_names)
 
     def embed(self, images: Tensor) -> Tokens:
         """(B, 3, H, W) -> tokens; positions are interpolated where the size is not the model's own."""

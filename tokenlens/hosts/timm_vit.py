@@ -65,8 +65,8 @@ class SplitBlock(Block):
 class TimmVisionTransformer:
     """timm's VisionTransformer made of plain blocks, with any prefix tokens, pooling and head."""
 
-    family = "timm ViT"
-    supported = (
+    family: ClassVar[str] = "timm ViT"
+    supported: ClassVar[str] = (
         "timm's VisionTransformer made of its PatchEmbed and plain pre-norm Blocks with its Attention "
         "(vit_*, deit_*, deit3_*, flexivit_*, with AugReg, DINO, DINOv2, CLIP, SigLIP or MAE weights)"
     )

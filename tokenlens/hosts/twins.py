@@ -57,7 +57,7 @@ class Heard(nn.Module):
 def given(module: nn.Module, value: Any) -> nn.Module:
     """A twin that gives `value` whatever it is called with; its attributes are the original's, its hooks rest."""
     made = twin(module, {})
-    made.__class__ = _giving(type(module))
+    made.__class__ = _giving(type(module))  # type: ignore[arg-type]  # classes can be hashed
     made.__dict__["_given"] = value
     return made
 

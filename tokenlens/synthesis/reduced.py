@@ -36,12 +36,12 @@ MOST_PATCHES = 2**15 - 1  # that the schema's int16 numbers
 class Site:
     """One transformer block, and what is decided there at a step."""
 
-    def __init__(self, number: int, name: str, block: nn.Module, layers: Collection[str]) -> None:
+    def __init__(self, number: int, name: str, block: Any, layers: Collection[str]) -> None:
         self.number, self.name, self.block, self.layers = number, name, block, layers
         self.x: Tensor | None = None
         """(B, N, C) the block's input, while it runs"""
         self.plan: Plan | None = None
-        self.reducer: Reducer | None = None
+        self.reducer: Any = None  # a Reducer, once there is a stage
 
 
 class ReducedDenoiser:
@@ -206,7 +206,7 @@ class ReducedDenoiser:
                 site.plan = self._reducer(site, count, keep, grid)(self._view(site, x, given, keep, grid))
         self.seconds += time.perf_counter() - began
         if self._steps and self._steps[-1] == self.step:
-            trace = Trace(*x.shape[:2], x.device)
+            trace = Trace(len(x), x.shape[1], x.device)
             trace.add(site.number, site.plan)
             self._recorded[-1][site.number], self._factors[site.number] = trace, factor
 
@@ -216,12 +216,12 @@ class ReducedDenoiser:
             if getattr(site.block, "only_cross_attention", False):
                 raise BadInput(f"{self.method.name} reads self-attention, which {site.name} does not have")
             parts = (attention.to_q(normed), attention.to_k(normed), attention.to_v(normed))
-            split = (part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in parts)
-            return QKV(*split, attention.scale)
+            queries, keys, values = (part.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for part in parts)
+            return QKV(queries, keys, values, attention.scale)
 
         return LatentView(
             x=x,
-            patch=positions(*x.shape[:2], x.device),
+            patch=positions(len(x), x.shape[1], x.device),
             mass=None,
             grid=grid,
             keep=keep,
@@ -233,7 +233,7 @@ class ReducedDenoiser:
 
     def _reducer(self, site: Site, count: int, keep: int, grid: tuple[int, int]) -> Reducer:
         if site.reducer is None or site.reducer.stage.grid != grid:
-            stage = Stage(0, site.number, keep, count, site.block.attn1.to_q.in_features, grid)  # type: ignore[union-attr]
+            stage = Stage(0, site.number, keep, count, site.block.attn1.to_q.in_features, grid)
             site.reducer = self.method.reducer(stage, **self.options).to(self._sample.device)
         if self.generator is not None:
             site.reducer.generator = self.generator

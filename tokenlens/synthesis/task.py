@@ -191,10 +191,10 @@ class Task:
         if writer is not None and not writer.complete:
             writer.finish({})
         self._tell(folder, rows)
-        seconds, deciding = (np.array([float(row[name]) for row in rows]) for name in ("seconds", "deciding"))
+        took, of_it = (np.array([float(row[name]) for row in rows]) for name in ("seconds", "deciding"))
         return Synthesized(
-            folder, self.reduced.method.name, self.reduced.ratio, len(rows), len(rows) - start, float(seconds.mean()),
-            float(deciding.sum() / seconds.sum()), _size(writer) / len(rows), sum(int(row["flagged"]) for row in rows),
+            folder, self.reduced.method.name, self.reduced.ratio, len(rows), len(rows) - start, float(took.mean()),
+            float(of_it.sum() / took.sum()), _size(writer) / len(rows), sum(int(row["flagged"]) for row in rows),
         )  # fmt: skip
 
     def _tell(self, folder: Path, rows: Sequence[dict[str, Any]]) -> None:

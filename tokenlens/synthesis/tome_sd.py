@@ -44,7 +44,7 @@ class ToMeSD(Reducer):
         removed = min(count - view.keep, count - many)
         stays = count - many - removed
         order = best.argsort(descending=True)
-        rank = torch.empty_like(order).scatter(1, order, positions(*order.shape, order.device))
+        rank = torch.empty_like(order).scatter(1, order, positions(len(order), order.shape[1], order.device))
         # those not merged come first, by falling similarity, then the destinations
         group = torch.empty_like(view.patch).scatter(
             1, source, torch.where(rank < removed, stays + partner, rank - removed)

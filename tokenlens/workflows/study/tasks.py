@@ -180,8 +180,8 @@ def _vit(model: str) -> TimmViT:
 def _forward(model: str, name: str, keep_rate: float, remove: tuple[int, ...] = ()) -> float:
     """10^9 multiply-adds of one image."""
     host = host_of(_vit(model))
-    off = {"remove": remove[0], "decreasing": bool(remove[1])} if remove else {}
-    stages = schedule(keep_rate=None if remove else keep_rate, depth=host.blocks, **off)
+    off: dict[str, Any] = {"remove": remove[0], "decreasing": bool(remove[1])} if remove else {"keep_rate": keep_rate}
+    stages = schedule(depth=host.blocks, **off)
     left = dict(zip(stages.blocks, stages.keep(host.grid[0] * host.grid[1]), strict=True))
     return gflops(host, left, method(name).reducer.site)
 
