@@ -61,7 +61,7 @@ class Walk:
         self.start = self.x[:, host.prefix :]
         self.size: Tensor | None = None
         self.memory: Tensor | None = None
-        self.waiting: list[Tensor | None] = []
+        self.waiting: tuple[Tensor, Tensor | None, Tensor | None] | None = None  # tokens, positions, masses
         self.layers, self.soft = layers, soft
         self.patches = self.planned = self.grid[0] * self.grid[1]
         self.keep = dict(zip(schedule.blocks, schedule.keep(self.patches), strict=True))
@@ -137,13 +137,13 @@ class Walk:
 
     def _rejoin(self) -> None:
         """Put those that waited behind the others."""
-        if self.waiting:
-            there = self.x, self.positions, self.mass
-            self.x, self.positions, self.mass = (
-                here if back is None else torch.cat([here, back], 1)
-                for here, back in zip(there, self.waiting, strict=True)
-            )
-            self.waiting = []
+        if self.waiting is not None:
+            x, positions, mass = self.waiting
+            self.x, self.waiting = torch.cat([self.x, x], 1), None
+            if self.positions is not None and positions is not None:
+                self.positions = torch.cat([self.positions, positions], 1)
+            if self.mass is not None and mass is not None:
+                self.mass = torch.cat([self.mass, mass], 1)
             self.trace.rejoin()
 
     def _decided(self, block: int, x: Tensor, qkv: QKV) -> Plan | None:
@@ -173,8 +173,11 @@ class Walk:
                     )
                 )
                 if plan.waiting is not None:
-                    aside = x[:, prefix:], self.positions, self.mass
-                    self.waiting = [None if one is None else gather(one, plan.waiting) for one in aside]
+                    self.waiting = (
+                        gather(x, plan.waiting + prefix),
+                        None if self.positions is None else gather(self.positions, plan.waiting),
+                        None if self.mass is None else gather(self.mass, plan.waiting),
+                    )
                 if self.positions is not None:
                     self.positions = plan.carry(self.positions)
             self.mass, self.size, self.memory = plan.mass, plan.size, plan.memory
