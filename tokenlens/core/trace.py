@@ -38,7 +38,7 @@ class Trace:
         """Write a plan down; None is a stage that had nothing to do."""
         if plan is not None:
             if plan.waiting is not None:
-                behind = plan.count + positions(len(plan.waiting), plan.waiting.shape[1], self.patch.device)
+                behind = plan.count + positions(plan.waiting.shape[0], plan.waiting.shape[1], self.patch.device)
                 place = torch.zeros_like(plan.group).scatter(1, plan.waiting, behind)
                 self._aside = gather(self.patch, plan.waiting), gather(place, self._home.clamp(min=0))
             inside = gather(self.patch, plan.kept.clamp(min=0))

@@ -70,7 +70,7 @@ class LTMP(Reducer):
         both = here[:, even].unsqueeze(2) & here[:, odd].unsqueeze(1)
         similar = (keys[:, even] @ keys[:, odd].transpose(1, 2)).masked_fill(~both, -math.inf)
         best, partner = similar.max(-1)
-        places = positions(len(here), here.shape[1], here.device)
+        places = positions(here.shape[0], here.shape[1], here.device)
         alike, into = torch.full_like(keys[..., 0], -math.inf), places.clone()
         alike[:, even], into[:, even] = best, places[:, odd].gather(1, partner)
         return alike, into
@@ -93,7 +93,7 @@ class LTMP(Reducer):
         remains = straight(stays | merges, ((most - self.prune_threshold) / heat).sigmoid()) * (1 - goes)
         there = remains * (size > 0.5)
         mass = (size + flow.sum(2)) * there
-        everyone = positions(len(size), size.shape[1], size.device)
+        everyone = positions(size.shape[0], size.shape[1], size.device)
         here = everyone.masked_fill(~stays, -1)
         return Plan(here, here, mass=mass, weights=whole / whole.sum(-1, keepdim=True), source=everyone, stays=there)
 

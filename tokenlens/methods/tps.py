@@ -46,9 +46,8 @@ class DTPS(DynamicViT):
         if not self.training:
             return squeeze(view, plan)
         # nobody leaves, but those who will have gone are squeezed already; gradients reach the policy through them
-        stays = plan.mass
-        assert stays is not None, "in training a policy says who stays by its mass"
-        before = torch.ones_like(stays) if view.mass is None else view.mass
+        assert plan.mass is not None, "in training DynamicViT's plan says by mass who stays"
+        stays, before = plan.mass, torch.ones_like(plan.mass) if view.mass is None else view.mass
         tokens = functional.normalize(view.tokens, dim=-1)
         alike = (tokens @ tokens.transpose(1, 2)).masked_fill(stays.unsqueeze(1) == 0, -math.inf)
         nearest = alike.argmax(-1)
