@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def permutation_pvalue(
     statistic: Any = spearman,
     draws: int = 9999,
     seed: int = 0,
-    families: ArrayLike | None = None,
+    families: Iterable[object] | None = None,
 ) -> float:
     """Two-sided p-value of a correlation when y is shuffled: (P,) x (P,) -> share of shuffles at least as far from 0.
 
@@ -127,7 +128,7 @@ def permutation_pvalue(
     if families is not None:
         labels = np.array(list(families))
         member = labels == np.unique(labels)[:, None]
-        x, y = (member @ v / member.sum(axis=1) for v in (x, y))
+        x, y = np.asarray(member @ x / member.sum(axis=1)), np.asarray(member @ y / member.sum(axis=1))
     seen = abs(float(statistic(x, y))) - 1e-12 if len(x) > 1 else math.nan
     if math.isnan(seen):
         return math.nan

@@ -21,5 +21,5 @@ def reliability(values: Sequence[ArrayLike], noise: Sequence[ArrayLike]) -> floa
         0.9
     """
     spread = float(np.mean([np.var(np.asarray(row, dtype=np.float64), ddof=1) for row in values]))
-    of_noise = float(np.mean([np.mean(row) for row in noise]))
+    of_noise = float(np.mean([np.mean(np.asarray(row, dtype=np.float64)) for row in noise]))
     return float(np.clip(1 - of_noise / spread, LEAST, 1)) if spread > 0 else 1.0
