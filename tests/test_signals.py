@@ -11,7 +11,8 @@ from tokenlens.signals import INTERRUPTED, STOPPED, TERMINATED, Terminated, endi
 
 # a computation that hears of nothing for hours, in a command
 DEAF = """
-import click, hashlib, sys, tokenlens.cli
+import click, hashlib, signal, sys, tokenlens.cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 def deaf():
     print("begun", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)

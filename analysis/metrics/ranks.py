@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def spearman_within(a: ArrayLike, b: ArrayLike, families: ArrayLike) -> Values:
 
     It is Pearson's of the ranks less the mean rank of each family, so that how families differ says nothing.
     """
-    labels = np.asarray(families)
+    labels = np.array(list(families))
     member = (labels == np.unique(labels)[:, None]).astype(np.float64)
     mean = member.T @ (member / member.sum(axis=1, keepdims=True))  # (P, P): a value to its family's mean
     x, y = (ranks(v) - ranks(v) @ mean.T for v in (a, b))
@@ -109,7 +110,7 @@ def permutation_pvalue(
     statistic: Any = spearman,
     draws: int = 9999,
     seed: int = 0,
-    families: ArrayLike | None = None,
+    families: Iterable[object] | None = None,
 ) -> float:
     """Two-sided p-value of a correlation when y is shuffled: (P,) x (P,) -> share of shuffles at least as far from 0.
 
@@ -125,7 +126,7 @@ def permutation_pvalue(
     """
     a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if families is not None:
-        labels = np.asarray(families)
+        labels = np.array(list(families))
         member = labels == np.unique(labels)[:, None]
         a, b = (member @ v / member.sum(axis=1) for v in (a, b))
     seen = abs(float(statistic(a, b))) - 1e-12 if len(a) > 1 else math.nan

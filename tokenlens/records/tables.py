@@ -1,7 +1,6 @@
-"""The tables of results: their columns in one place, written whole or not at all.
+"""The tables of results, written whole or not at all; their columns stand in `columns`.
 
-Tables are tidy, one number a row. `stage` is a block index (for class-token features the layer's), -1 where a number
-is of the whole run. Wings write and read tables through this file and never know each other.
+Wings write and read tables through this file and never know each other.
 """
 
 from __future__ import annotations
@@ -9,16 +8,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tokenlens.core.families import KEEPING, MERGING, UNORDERED
 from tokenlens.errors import BadInput, UnknownName, disk_errors
 from tokenlens.records.atomic import check_place, lock, sync
+from tokenlens.records.columns import ADDED, ALL_STAGES, COLUMNS, KEYS  # noqa: F401  ALL_STAGES for those who read
 from tokenlens.records.encoding import decode, encode
 from tokenlens.records.manifest import WAITING, Manifest, Origin, Table
 from tokenlens.records.out import check_folder
@@ -26,84 +23,7 @@ from tokenlens.records.out import check_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL_STAGES = -1
 RACES = 8  # how often a table is looked for anew while it is being replaced
-KEYS = {  # what tells a row from the others of its table, and what they are ordered by
-    "comparison": ("axis", "run_a", "run_b", "metric", "stage"),
-    "runs": ("run",),
-    "heatmap": ("run", "patch"),
-}
-
-_JUDGED = {  # a claim, and what speaks for or against it
-    "finding": "int64", "claim": "str", "statistic": "str", "value": "float64", "low": "float64", "high": "float64",
-    "reference": "float64", "n": "int64", "p": "float64", "verdict": "str", "missing": "str", "sensitivity": "str",
-    "paragraph": "str",
-}  # fmt: skip
-COLUMNS: dict[str, dict[str, str]] = {
-    # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object".
-    # value is of these very images, estimate of all of which they are some, low to high the 95 % interval of that; z
-    # and p say how far from chance it is, ceiling what two seeds or halves of one run give, reason why none is told
-    "comparison": {
-        "run_a": "str", "run_b": "str", "axis": "str", "stage": "int64", "metric": "str", "value": "float64",
-        "std": "float64", "n": "int64", "chance": "float64", "low": "float64", "high": "float64",
-        "estimate": "float64", "z": "float64", "p": "float64", "ceiling": "float64", "reason": "str",
-    },
-    # one row a run: what it was, its accuracy in percent by its measure (top1, mAP, ...), what an image costs, and of
-    # its method: name for readers, colour and marker (empty: to be chosen), place among methods, what its patterns are;
-    # blocks, options and a digest of its images' ids tell settings apart
-    "runs": {
-        "run": "str", "dataset": "str", "split": "str", "model": "str", "capacity": "str", "method": "str",
-        "family": "str", "keep_rate": "float64", "seed": "int64", "images": "int64", "complete": "bool",
-        "measure": "str", "accuracy": "float64", "gflops": "float64", "label": "str", "color": "str", "marker": "str",
-        "order": "int64", "keeps": "bool", "merges": "bool", "top5": "float64", "blocks": "str", "options": "str",
-        "content": "str",
-    },
-    # one row a run x patch: the mean depth, in blocks, at which the patch was dropped
-    "heatmap": {
-        "run": "str", "patch": "int64", "row": "int64", "column": "int64", "depth": "float64", "n": "int64",
-    },
-    # one row an anchor x setting x stage x metric: correlation of accuracy difference and similarity
-    "proxy": {
-        "anchor": "str", "run": "str", "dataset": "str", "capacity": "str", "keep_rate": "float64", "stage": "int64",
-        "metric": "str", "statistic": "str", "value": "float64", "n": "int64", "p": "float64", "q": "float64",
-        "low": "float64", "high": "float64",
-    },
-    # one row a finding of the study; one a question that only a known truth answers: masks of the objects, or a bias
-    "findings": _JUDGED, "truth": _JUDGED,
-    # one row a model x setting of `tokenlens bench`: images a second (median and quartiles), milliseconds of a forward
-    # pass, its memory beyond weights and images, cost of an image, speed-up over the un-reduced model measured in turn
-    # with it and the one that GFLOPs imply; tokens_left is <block>:<tokens> for each stage
-    "bench": {
-        "model": "str", "method": "str", "keep_rate": "float64", "batch_size": "int64", "precision": "str",
-        "compiled": "bool", "device": "str", "threads": "int64", "data": "str", "repeats": "int64",
-        "images_per_second": "float64", "low": "float64", "high": "float64", "latency_ms": "float64",
-        "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
-        "tokens_left": "str", "machine": "str",
-    },
-    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown
-    "quality": {
-        **dict.fromkeys(("drawn", "real", "features", "model", "method"), "str"), "n_real": "int64", "n_drawn": "int64",
-        **dict.fromkeys(("fid", "precision", "recall", "recognised", "ratio", "seconds"), "float64"),
-        **dict.fromkeys(("family", "label", "color", "marker"), "str"), "order": "int64",
-    },
-}  # fmt: skip
-
-_nan, _empty = (lambda rows: np.nan), (lambda rows: "")
-# columns that tables of before did not have, and what they hold there
-ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
-    "comparison": {"estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty},
-    "findings": {"p": _nan, "sensitivity": _empty},
-    "truth": {"p": _nan, "sensitivity": _empty},
-    "runs": {
-        "label": lambda runs: runs["method"], "color": lambda runs: "", "marker": lambda runs: "",
-        "order": lambda runs: UNORDERED, "keeps": lambda runs: runs["family"].isin(KEEPING),
-        "merges": lambda runs: runs["family"].isin(MERGING), "top5": _nan, "blocks": _empty, "content": _empty,
-        "options": lambda runs: "{}",
-    },
-}  # fmt: skip
-
-
-COLUMNS["steps"] = {**COLUMNS["comparison"], "step": "int64", "branch": "str"}  # of runs of `tokenlens synthesize`
 
 
 def conform(frame: pd.DataFrame, name: str) -> pd.DataFrame:
