@@ -20,7 +20,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from tokenlens.records.tables import ALL_STAGES
+from tokenlens.records.columns import ALL_STAGES
 
 from .image_means import ImageMeans, columns_of, distances, radial_task
 from .metrics import radial

@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from tokenlens.errors import BadInput
-from tokenlens.records.tables import ALL_STAGES
+from tokenlens.records.columns import ALL_STAGES
 
 from .chunked_reader import FORMS, Need
 from .metrics import radial

@@ -75,7 +75,7 @@ def left_beyond(a: ArrayLike, b: ArrayLike, given: ArrayLike, reliability: float
     return np.asarray(ab - ac * bc / reliability)
 
 
-def spearman_within(a: ArrayLike, b: ArrayLike, families: ArrayLike) -> Values:
+def spearman_within(a: ArrayLike, b: ArrayLike, families: Iterable[Any]) -> Values:
     """Spearman correlation within families: two (..., P) and labels (P,) -> (...); 0 where nothing varies within one.
 
     It is Pearson's of the ranks less the mean rank of each family, so that how families differ says nothing.

@@ -10,7 +10,7 @@ from scipy.stats import t as student
 
 from tokenlens.analysis.metrics import base
 from tokenlens.analysis.metrics.base import METRICS
-from tokenlens.records.tables import ALL_STAGES
+from tokenlens.records.columns import ALL_STAGES
 
 from ..source import Missing, Source
 

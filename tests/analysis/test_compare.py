@@ -15,7 +15,7 @@ from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.core.families import UNORDERED
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records import store
-from tokenlens.records.tables import ALL_STAGES
+from tokenlens.records.columns import ALL_STAGES
 
 MakeRun = Callable[..., xr.Dataset]
 

@@ -14,9 +14,10 @@ import pytest
 from tokenlens.core.families import UNORDERED
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records import tables as table
+from tokenlens.records.columns import ALL_STAGES
 
 ROWS = pd.DataFrame({
-    "run_a": ["a", "1"], "run_b": ["b", "NA"], "axis": ["method", "seed"], "stage": [3, table.ALL_STAGES],
+    "run_a": ["a", "1"], "run_b": ["b", "NA"], "axis": ["method", "seed"], "stage": [3, ALL_STAGES],
     "metric": ["iou", "scc"], "value": [0.1, np.nan], "std": [1e-17, 2.0], "n": [5, 50000], "chance": [1 / 3, np.nan],
     "low": [-1.0, 0.0], "high": [1.0, np.inf],
 })  # fmt: skip

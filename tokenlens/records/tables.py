@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tokenlens.errors import BadInput, UnknownName, disk_errors
 from tokenlens.records.atomic import check_place, lock, sync
-from tokenlens.records.columns import ADDED, ALL_STAGES, COLUMNS, KEYS  # noqa: F401  ALL_STAGES for those who read
+from tokenlens.records.columns import ADDED, COLUMNS
 from tokenlens.records.encoding import decode, encode
 from tokenlens.records.manifest import WAITING, Manifest, Origin, Table
 from tokenlens.records.out import check_folder
