@@ -115,7 +115,7 @@ def beside_hits(comparison: pd.DataFrame, runs: pd.DataFrame) -> list[BesideHit]
     import pandas as pd
 
     masked = comparison[(comparison["axis"] == "object") & (comparison["metric"] == HIT_RATE)]
-    noise = masked["std"] ** 2 / np.maximum(masked["n"] - 1, 1)
+    noise = masked["std"] ** 2 / (masked["n"] - 1).clip(lower=1)
     hits = pd.DataFrame({"run_b": masked["run_a"], "stage": masked["stage"], "hit": masked["value"], "noise": noise})
     hits, family, found = hits.sort_values("stage", kind="stable"), runs.set_index("run")["family"], []
     for setting, part in beside_anchors(comparison[comparison["metric"].isin(PROXIES)], runs):
@@ -124,7 +124,7 @@ def beside_hits(comparison: pd.DataFrame, runs: pd.DataFrame) -> list[BesideHit]
         part = part.dropna(subset=["difference", "value", "hit"])
         for (_, metric), group in part.groupby(["stage", "metric"], sort=True):
             arrays = (group[name].to_numpy() for name in ("difference", "apart", "family", "hit", "noise"))
-            found.append(BesideHit(setting["dataset"], setting["capacity"], metric, *arrays))
+            found.append(BesideHit(setting["dataset"], setting["capacity"], str(metric), *arrays))
     return found
 
 
