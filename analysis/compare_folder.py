@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tokenlens.errors import BadInput
 from tokenlens.records import store
 from tokenlens.records import tables as table
+from tokenlens.records.columns import KEYS
 from tokenlens.records.manifest import Origin, notices
 from tokenlens.records.where import select
 
@@ -139,7 +140,7 @@ def _joined(
     for name, new in found._asdict().items():
         old = results.read(name) if name in before else new.iloc[:0]
         of_changed = old[[column for column in ("run", "run_a", "run_b") if column in old]].isin(changed).any(axis=1)
-        key = list(table.KEYS[name])
+        key = list(KEYS[name])
         frames.append(table.merged(old[~of_changed], new, name, key).sort_values(key, ignore_index=True))
     if changed:
         yield f"left out: earlier rows of {len(changed)} runs that have changed since ({', '.join(changed[:3])})"

@@ -63,17 +63,18 @@ def share_beaten(runs: pd.DataFrame, pool: Sequence[str]) -> Evidence:
     rows, places, used = [], [], []
     for key, setting in scored.groupby([*SETTING, "keep_rate"]):
         best = setting.groupby(["method", "options"])["accuracy"].mean()
-        others = best.drop(BASELINE, level="method", errors="ignore")
-        if len(others) == len(best) or len(others) < FEWEST_OTHERS:
+        first = best.index.get_level_values("method") == BASELINE
+        others = best[~first].reset_index()
+        if not first.any() or len(others) < FEWEST_OTHERS:
             continue
-        own = best[BASELINE].iloc[0]  # of several, the one without options
+        own = float(best[first].iloc[0])  # of several, the one without options
         where = dict(zip(SETTING, key, strict=False))
         rows += [
-            {"dataset": where["dataset"], "capacity": where["capacity"], "method": " ".join(one),
+            {"dataset": where["dataset"], "capacity": where["capacity"], "method": f"{method} {options}",
              "value": float(own > value) + 0.5 * (own == value)}
-            for one, value in zip(others.index.tolist(), others, strict=True)
+            for method, options, value in others.itertuples(index=False)
         ]  # fmt: skip
-        places.append(1 + int((others > own).sum()))
+        places.append(1 + int((others["accuracy"] > own).sum()))
         used.append(setting)
     detail = ""
     if places:
@@ -92,11 +93,12 @@ def lost_between_capacities(merged: pd.DataFrame, pool: Sequence[str]) -> Eviden
     same = [f"{name}_a" for name in ("dataset", "method", "options", "keep_rate", "blocks", "content")]
     same += ["keep_rate_b", "stage", "metric"]
     within = own[own["axis"] == "keep_rate"].groupby([*same, "capacity_a"])["above"].mean().reset_index()
-    across = own[own["axis"] == CROSSED]
-    low, high = (across[["capacity_a", "capacity_b"]].agg(end, axis=1) if len(across) else across["capacity_a"]
-                 for end in ("min", "max"))  # fmt: skip
-    across = across.assign(capacity=low, capacity_b=high)
-    both = across.groupby([*same, "capacity", "capacity_b"])["above"].mean().reset_index()
+    crossed = own[own["axis"] == CROSSED]
+    order = crossed["capacity_a"] < crossed["capacity_b"]
+    low, high = (crossed["capacity_a"].where(order, crossed["capacity_b"]),
+                 crossed["capacity_b"].where(order, crossed["capacity_a"]))  # fmt: skip
+    across = crossed.assign(capacity=low, capacity_b=high).groupby([*same, "capacity", "capacity_b"])["above"].mean()
+    both = across.reset_index()
     for end in ("capacity", "capacity_b"):
         beside = within.rename(columns={"capacity_a": end, "above": f"within_{end}"})
         both = both.merge(beside, on=[*same, end])

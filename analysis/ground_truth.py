@@ -115,7 +115,7 @@ def beside_hits(comparison: pd.DataFrame, runs: pd.DataFrame) -> list[BesideHit]
     import pandas as pd
 
     masked = comparison[(comparison["axis"] == "object") & (comparison["metric"] == HIT_RATE)]
-    noise: Any = masked["std"] ** 2 / np.maximum(masked["n"] - 1, 1)
+    noise = masked["std"] ** 2 / (masked["n"] - 1).clip(lower=1)
     hits = pd.DataFrame({"run_b": masked["run_a"], "stage": masked["stage"], "hit": masked["value"], "noise": noise})
     hits, family, found = hits.sort_values("stage", kind="stable"), runs.set_index("run")["family"], []
     for setting, part in beside_anchors(comparison[comparison["metric"].isin(PROXIES)], runs):

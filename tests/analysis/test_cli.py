@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from tokenlens.commands.compare import compare
 from tokenlens.errors import BadInput
 from tokenlens.records import tables as table
+from tokenlens.records.columns import KEYS
 from tokenlens.records.manifest import notices
 
 MakeRun = Callable[..., xr.Dataset]
@@ -71,8 +72,8 @@ def test_a_narrower_call_changes_its_own_rows_alone(runs: Path, tmp_path: Path) 
                           *(f"{name}.parquet" for name in ("comparison", "runs", "heatmap", "proxy"))}  # fmt: skip
     assert "comparisons" not in said and notices(out, runs) == []
     for name, frame in whole.items():
-        same = table.read(out, name).sort_values(list(table.KEYS.get(name, ["claim"])), ignore_index=True)
-        pd.testing.assert_frame_equal(same, frame.sort_values(list(table.KEYS.get(name, ["claim"])), ignore_index=True))
+        same = table.read(out, name).sort_values(list(KEYS.get(name, ["claim"])), ignore_index=True)
+        pd.testing.assert_frame_equal(same, frame.sort_values(list(KEYS.get(name, ["claim"])), ignore_index=True))
 
 
 def test_rows_of_runs_that_have_changed_since_do_not_stay(runs: Path, tmp_path: Path) -> None:

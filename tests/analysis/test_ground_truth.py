@@ -1,5 +1,6 @@
 """What the ground truth adds: partial correlation against least squares, claims that can be supported and refuted."""
 
+import re
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -26,9 +27,9 @@ SETS = ("embedded:shapes", "embedded:birds")
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def world(hit: float = 0.3, moved: float = 0.2, apart: float = 1.0, seed: int = 0) -> Tables:
+def world(hit: float = 0.3, moved: float = 0.2, apart: float = 1.0, seed: int = 0, told: bool = True) -> Tables:
     """Tables in which pruning hits the object by `hit` above chance, a bias raises IoU with radial patterns by `moved`,
-    and distance grows by `apart` with the difference in accuracy.
+    and distance grows by `apart` with the difference in accuracy. Unless it is `told`, all keep as much of the object.
     """
     rng = np.random.default_rng(seed)
     runs = [
@@ -42,7 +43,7 @@ def world(hit: float = 0.3, moved: float = 0.2, apart: float = 1.0, seed: int = 
     for run in runs:
         above = {"pruning": hit, "radial": 0.1, "merging": 0.2}.get(str(run["family"]), 0.0) + 0.002 * rng.random()
         rows.append((run["run"], "object", "object", 3, "foreground_precision", 0.2 + 0.8 * above, 0.2))
-        rows.append((run["run"], "object", "object", 3, "foreground_recall", rng.random(), 0.5))
+        rows.append((run["run"], "object", "object", 3, "foreground_recall", rng.random() if told else 0.5, 0.5))
     for a, b in combinations(runs, 2):
         if (a["dataset"], a["capacity"]) != (b["dataset"], b["capacity"]):
             continue
@@ -93,14 +94,15 @@ def test_what_is_explained_leaves_nothing_however_few_and_noisy() -> None:
     assert share == pytest.approx(1 / 1.49, abs=0.03)
     for known, reliable in ((given, 1.0), (seen, share)):
         assert ranks.partial_spearman(a, b, known).mean() > 0.05
-        assert abs(ranks.left_beyond(a, b, known, reliable).mean()) < 0.02
-    assert ranks.left_beyond(a, a + b, seen, share).mean() > 0.2
+        assert abs(ranks.left_beyond(a, b, known, reliable).mean()) < 0.03
+    more = 2 * rng.normal(size=given.shape)
+    assert ranks.left_beyond(a + more, b + more, seen, share).mean() > 0.2
 
 
 def test_each_claim_can_be_supported_and_contradicted() -> None:
-    judged = truth.truth(*world())
+    judged = truth.truth(*world(told=False))
     assert judged["verdict"].tolist() == [judging.SUPPORTED] * 3, judged["paragraph"].tolist()
-    judged = truth.truth(*world(hit=-0.2, moved=-0.2, apart=-1.0))
+    judged = truth.truth(*world(hit=-0.2, moved=-0.2, apart=-1.0, told=False))
     assert judged["verdict"].tolist() == [judging.CONTRADICTED] * 3, judged["paragraph"].tolist()
     assert judged["finding"].tolist() == [6, 7, 8]
     assert list(judged.columns) == list(table.COLUMNS["findings"])
@@ -141,7 +143,8 @@ def test_the_hit_is_that_of_the_last_stage_up_to_a_layer() -> None:
     comparison, runs = world()
     late = comparison[comparison["axis"] == "object"].assign(stage=9, value=0.5)  # says nothing: all the same
     plain = truth.truth(pd.concat([comparison, late]), runs).set_index("finding").loc[8]
-    assert f"{plain['value']:.3f}; " in plain["paragraph"].split("same pairs is ")[1]
+    said = re.search(r"procrustes ([\d.]+) \(([\d.]+)\)", plain["paragraph"])
+    assert said and float(said[1]) == pytest.approx(float(said[2]), abs=0.1)
     after = truth.truth(pd.concat([comparison, late.assign(stage=12)]), runs)["value"][2]
     assert after == truth.truth(comparison, runs)["value"][2]
     assert after != plain["value"]
