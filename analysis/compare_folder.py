@@ -20,6 +20,8 @@ from . import findings as study
 from . import ground_truth as questions
 from .compare import Comparison, compare
 from .evidence import report
+from .metrics.base import METRICS
+from .selection import WHAT
 from .steps import along_steps, split
 
 if TYPE_CHECKING:
@@ -96,6 +98,7 @@ def compare_folder(
         yield f"{path}: {len(frame)} rows"
     yield from notices(out, None)
     yield from _without_rate(found.runs)
+    yield from _without_estimate(found.comparison)
     if not len(found.comparison):
         these = f"The {len(chosen)} runs form" if len(chosen) > 1 else "One run alone forms"
         yield (
@@ -157,3 +160,12 @@ def _without_rate(runs: pd.DataFrame) -> Iterator[str]:
             f"{out} of the {len(runs)} runs {have} no single keep rate (several rates, counts, "
             "or rings of all depths), so proxy and findings leave them out; the other tables hold them."
         )
+
+
+def _without_estimate(rows: pd.DataFrame) -> Iterator[str]:
+    """Say what these images cannot tell of others, and why."""
+    lacking = rows[(rows["reason"] != "") & rows["estimate"].isna()]
+    of = lacking["metric"].map({name: WHAT[metric.of] for name, metric in METRICS.items()}).fillna("patterns")
+    for (what, reason), part in lacking.groupby([of, "reason"]):
+        names = ", ".join(sorted(set(part["metric"])))
+        yield f"{len(part)} values of {what} ({names}) have no estimate: {reason}. The column reason says which."

@@ -63,6 +63,17 @@ def test_findings_are_printed_and_written(runs: Path, tmp_path: Path) -> None:
     assert len(table.read(tmp_path / "out", "findings")) == 5
 
 
+@pytest.mark.filterwarnings("ignore:20 images do not determine")
+def test_what_has_no_estimate_is_said_and_why(make_run: MakeRun, write_run: WriteRun, tmp_path: Path) -> None:
+    for method in ("topk", "evit"):
+        write_run(make_run(method, features=16, images=20), tmp_path / "runs")
+    said = call(tmp_path / "runs", "--out", tmp_path / "out", "--metric", "pwcca,cka").output
+    found = table.read(tmp_path / "out", "comparison")
+    lacking = found[found["estimate"].isna()].groupby("metric").size()
+    for metric, reason in (("pwcca", "20 images do not determine it"), ("cka", "20 images are too few to tell")):
+        assert f"{lacking[metric]} values of class-token features ({metric}) have no estimate: {reason}" in said
+
+
 def test_a_narrower_call_changes_its_own_rows_alone(runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     call(runs, "--out", out, "--findings", "--csv")
