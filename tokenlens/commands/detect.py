@@ -12,7 +12,7 @@ from .options import DEVICE, SEED, blocks_of, examples, list_option, pairs_optio
 EXAMPLES = examples(
     "tokenlens detect --method atc-average --keep-rate 0.5 --limit 16",
     "tokenlens detect --method atc-single,tome,random --keep-rate 0.25,0.5,0.7",
-    "tokenlens detect --data coco:PATH --weights hf:joakimbh/atc_small-coco17-average:07 --keep-rate 0.7",
+    "tokenlens detect --data coco:PATH --weights FILE.pth --keep-rate 0.7",
 )
 
 
@@ -21,7 +21,7 @@ EXAMPLES = examples(
 @list_option("--keep-rate", help="One or more, between commas; of the tokens that are there.  [default: 0.5]")
 @list_option("--blocks", help="Where to reduce, 0-indexed.  [default: 3,6,9]")
 @pairs_option("--option", "options", help="Of the method, as `tokenlens methods NAME` lists them.")
-@click.option("--weights", default="nano", show_default=True, help="nano, a file (.pth, .safetensors), or hf:...:07.")
+@click.option("--weights", default="nano", show_default=True, help="nano, a file (.pth, .safetensors), or hf:OWNER/NAME:RATE as in hf:joakimbh/atc_small-coco17-average:07.")
 @click.option("--heads", type=click.IntRange(min=1), help="Attention heads, where the width is no DeiT's.")
 @click.option("--data", default="embedded:scenes", show_default=True, help="embedded:scenes, or coco:PATH.")
 @click.option("--split", default="val", show_default=True, help="Part of the data: train or val.")
