@@ -21,7 +21,9 @@ EXAMPLES = examples(
 @list_option("--keep-rate", help="One or more, between commas; of the tokens that are there.  [default: 0.5]")
 @list_option("--blocks", help="Where to reduce, 0-indexed.  [default: 3,6,9]")
 @pairs_option("--option", "options", help="Of the method, as `tokenlens methods NAME` lists them.")
-@click.option("--weights", default="nano", show_default=True, help="nano, a file (.pth, .safetensors), or hf:OWNER/NAME:RATE as in hf:joakimbh/atc_small-coco17-average:07.")
+@click.option(
+    "--weights", default="nano", show_default=True, help="nano, a file (.pth, .safetensors), or hf:OWNER/NAME:RATE."
+)
 @click.option("--heads", type=click.IntRange(min=1), help="Attention heads, where the width is no DeiT's.")
 @click.option("--data", default="embedded:scenes", show_default=True, help="embedded:scenes, or coco:PATH.")
 @click.option("--split", default="val", show_default=True, help="Part of the data: train or val.")
