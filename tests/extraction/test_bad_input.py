@@ -31,11 +31,7 @@ NANO = Path(__file__).parents[2] / "tokenlens" / "weights" / "nano.safetensors"
         ("--model deit_tiny_patch16_22", r"no model called 'deit_tiny_patch16_22'; did you mean deit_tiny_patch16_224"),
         ("--model resnet18 --weights random", r"resnet18 is a ResNet, which tokenlens does not understand; supported:"),
         (f"--model resnet18 --weights {NANO}", r"resnet18 is a ResNet"),
-        ("--model swin_tiny_patch4_window7_224 --weights random", r"SwinTransformer, which tokenlens does not"),
-        (
-            "--model vit_tiny_r_s16_p8_224 --weights random",
-            r"vit_tiny_r_s16_p8_224 makes its patches with a HybridEmbed",
-        ),
+        ("--model swin_tiny_patch4_window7_224 --weights random", r"SwinTransformer, which attends within windows"),
         (f"--seed {2**63}", r"Invalid value for .--seed.: 9223372036854775808 is not in the range"),
         ("--method dpcknn --option neighbours=0", r"option neighbours is 0; it takes 1 or more"),
         ("--method kmedoids --option iterations=-1", r"option iterations is -1; it takes 0 or more"),
