@@ -156,8 +156,11 @@ def _without_noise(
     estimate, furthest = 2 * value - noisier, value - (1 + np.sqrt(2)) * (noisier - value)
     ends = [value, *(estimate + apart), *(furthest + apart)]
     if metric.noise == "shrinks":
-        estimate, most = (value * _stretch(value, noisier, power) for power in (1, 2))
-        ends = [value, *(value + apart), *(most / value * (value + apart))] if np.isfinite(most) else [-1, 1]
+        shrunk, most = (_stretch(value, noisier, power) for power in (1, 2))
+        estimate, (low, high) = value * shrunk, value + apart
+        ends = [value, low, high, most * low, most * high]
+        if np.isnan(most) or (most > np.sqrt(2) and low < 0 < high):  # not even its sign is known
+            ends = [-1, 1]
     elif metric.noise == "detours":
         ends = [value, *(value + apart), value - wide * moved, value + wide * moved]
     low, high = np.clip([np.min(ends), np.max(ends)], *metric.range)
