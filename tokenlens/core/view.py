@@ -38,8 +38,6 @@ class View:
     """how many class, distillation and register tokens stand before the patches"""
     attended: Attended | None = None
     """the latest attention: this block's after attention, the previous block's before a block"""
-    stand_in: bool = False
-    """read the mean attention that a token receives for the attention that the class token pays it"""
     seeds: Callable[[], Tensor] | None = None
     """(B,) int64 on the device of x: what the draws of each image at this stage follow from"""
     size: Float[Tensor, "b n"] | None = None
@@ -50,6 +48,8 @@ class View:
     """the patches before the first block"""
     memory: Tensor | None = None
     """what the stage before handed on, and `Reducer.watch` since"""
+    stand_in: bool = False
+    """read the mean attention that a token receives for the attention that the class token pays it"""
 
     @property
     def tokens(self) -> Float[Tensor, "b n c"]:
