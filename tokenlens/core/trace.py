@@ -50,7 +50,7 @@ class Trace:
                 self.stays[block] = plan.stays
             if keep_weights and plan.weights is not None:
                 self.soft[block] = plan.weights
-        batch = len(self._home)
+        batch = self._home.shape[0]  # `len` would fix the batch in ONNX
         self._patch.append(self.patch)
         self._group.append(self._home)
         if plan is not None:
