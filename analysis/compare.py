@@ -218,7 +218,7 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
             for crosses in feature_sums.batches(featured, work.runs, work.metrics):
                 sums = feature_sums.FeatureSums(crosses, source)
                 stream([sums], source, work.options, bar.update)
-                rows += sums.rows()
+                rows += sums.rows(work.options.workers)
     for one in work.across:
         if one.a in maps and one.b in maps:
             rows += heat_maps.rows_of_pair(one, maps[one.a], maps[one.b], work.metrics)

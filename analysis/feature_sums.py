@@ -16,6 +16,7 @@ Source of the halves: Efron & Tibshirani, 1993, chapter 11 (the jackknife of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -163,9 +164,10 @@ class FeatureSums:
             near = {key: x.astype(np.float32) for key, x in near.items()}  # enough for a standard error
             list(chunk.pool.map(lambda one: one.weigh(*(near[key] for key in one.keys)), self.crosses))
 
-    def rows(self) -> list[Row]:
-        """Of all pairs, layers and metrics."""
-        return [found for one in self.crosses for found in one.rows()]
+    def rows(self, workers: int = 1) -> list[Row]:
+        """Of all pairs, layers and metrics, by so many threads: decompositions are most of the work."""
+        with ThreadPoolExecutor(workers) as pool:
+            return [found for rows in pool.map(Cross.rows, self.crosses) for found in rows]
 
 
 def batches(pairs: Iterable[Pair], runs: Mapping[str, xr.Dataset], metrics: Sequence[Metric]) -> Iterator[list[Cross]]:
