@@ -234,7 +234,7 @@ class ReducedDenoiser:
     def _reducer(self, site: Site, count: int, keep: int, grid: tuple[int, int]) -> Reducer:
         if site.reducer is None or site.reducer.stage.grid != grid:
             stage = Stage(0, site.number, keep, count, site.block.attn1.to_q.in_features, grid)
-            site.reducer = self.method.reducer(stage, **self.options).to(self._sample.device)
+            site.reducer = self.method.build(stage, self.options).to(self._sample.device)
         if self.generator is not None:
             site.reducer.generator = self.generator
         return site.reducer
