@@ -21,11 +21,11 @@ from tokenlens.errors import BadInput, check_memory
 from tokenlens.records import tables as table
 from tokenlens.records.facts import facts_of
 
-from . import feature_sums, heat_maps, image_means, selection
+from . import feature_sums, heat_maps, image_means, selection, token_statistics
 from .chunked_reader import Images, common, identities
 from .heat_maps import HeatMap
 from .metrics.base import Metric
-from .pairing import AXES, Card, Pair, card, pair
+from .pairing import Card, Pair, card, pair
 from .streaming import Options, Row, Source, stream
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ MOST_WORKERS = 1024  # threads
 
 
 class Comparison(NamedTuple):
-    """The tables of one comparison: `comparison`, `runs` and `heatmap`, columns as in tokenlens.records.tables."""
+    """The tables of one comparison, each with the columns that `tokenlens.records.columns` tells."""
 
     comparison: pd.DataFrame
     runs: pd.DataFrame
     heatmap: pd.DataFrame
+    tokens: pd.DataFrame
 
 
 class _Work(NamedTuple):
@@ -84,7 +85,8 @@ def compare(
 
     Args:
         runs: xarray Datasets as the store opens them.
-        axes: method, capacity, keep_rate, dataset, seed, radial, object.
+        axes: method, capacity, keep_rate, dataset, seed, radial, object; and of heat maps several together, such as
+            dataset+capacity.
         metrics: names, or functions of two arrays: of bool sets of kept patches, (image, stage, patch) each, unless
             `metrics.base.metric` says more of them.
         chunk: images in memory at a time.
@@ -141,7 +143,7 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
             "label": facts.label or one.method, "color": facts.color, "marker": facts.marker, "order": facts.order,
             "keeps": facts.keeps, "merges": facts.merges,
             "top5": float(found.get("top5", np.nan)), "blocks": ",".join(map(str, one.blocks)), "options": one.options,
-            "content": Images(identities(run)).key,
+            "content": Images(identities(run)).key, "schedule": str(run.attrs.get("schedule", "")),
         })  # fmt: skip
     return table.conform(pd.DataFrame(rows), "runs")
 
@@ -170,9 +172,9 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
     met: dict[tuple[str, str], Images] = {}
     across: list[Pair] = []
     smaller = []
-    for axis in (a for a in AXES if a in axes):
+    for axis in (a for a in axes if a not in selection.OWN):
         for one in pair(cards.values(), axis):
-            if axis == "dataset":
+            if "dataset" in axis.split("+"):
                 across.append(one)
                 continue
             keys = (images[one.a].key, images[one.b].key)
@@ -227,7 +229,9 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
     heat = [row for name, one in maps.items() for row in heat_maps.table_of_run(work.runs[name], one)]
     order = ["axis", "run_a", "run_b", "metric", "stage"]
     found = table.conform(pd.DataFrame(rows), "comparison").sort_values(order, kind="stable", ignore_index=True)
-    return Comparison(with_ceiling(found), describe(work.runs.values()), table.conform(pd.DataFrame(heat), "heatmap"))
+    tokens = [row for name, run in work.runs.items() for row in token_statistics.rows_of_run(run, maps.get(name))]
+    return Comparison(with_ceiling(found), describe(work.runs.values()), table.conform(pd.DataFrame(heat), "heatmap"),
+                      table.conform(pd.DataFrame(tokens), "tokens"))  # fmt: skip
 
 
 def _own_maps(work: _Work, with_radial: bool, tick: Any) -> tuple[dict[str, HeatMap], list[Row]]:
@@ -250,8 +254,8 @@ def _own_maps(work: _Work, with_radial: bool, tick: Any) -> tuple[dict[str, Heat
 
 def _global(work: _Work, images: Images, pairs: Sequence[Pair], maps: Mapping[str, HeatMap], tick: Any) -> list[Row]:
     """Compare heat maps of the pairs over exactly the images they share."""
-    axes = {axis for metric in work.metrics if metric.of == "heatmap" for axis in metric.axes}
-    able = [p for p in pairs if p.axis in axes and p.a in maps and p.b in maps]
+    of_maps = [metric for metric in work.metrics if metric.of == "heatmap"]
+    able = [p for p in pairs if p.a in maps and p.b in maps and any(one.takes(p.axis) for one in of_maps)]
     members = dict.fromkeys(name for p in able for name in (p.a, p.b))
     here = {name: maps[name] for name in members if work.images[name].key == images.key}
     rest = [name for name in members if name not in here]

@@ -62,6 +62,8 @@ class Metric:
     noise: Literal["adds", "shrinks", "detours"] = "adds"
     """what noise in heat maps does to it: adds to a divergence; shrinks a correlation; or, where the triangle
     inequality holds of its distance from the best, moves it by no more than each map is moved"""
+    as_correlation: Callable[[float], float] = float
+    """the linear correlation that a value amounts to, where noise shrinks it"""
     grid: bool = False
     """`shared` takes a third argument, the number of columns of the grid of patches"""
     interval: Callable[..., Any] | None = None
@@ -105,6 +107,10 @@ class Metric:
         if callable(self.chance):
             return self.chance(*arguments)
         return np.nan if self.chance is None else self.chance
+
+    def takes(self, axis: str) -> bool:
+        """Whether it is taken along an axis; heat maps are along any two or more together, as dataset+capacity."""
+        return axis in self.axes or (self.of == "heatmap" and "+" in axis)
 
     @property
     def title(self) -> str:
