@@ -185,6 +185,7 @@ def test_what_cannot_be_done_is_said(runs: Path, tmp_path: Path) -> None:
     assert "\nOne run alone forms no pair: " in alone
 
 
+@pytest.mark.long
 def test_help_is_quick_to_import_and_the_wing_never_needs_torch() -> None:
     light = (
         "import sys, tokenlens.commands.compare; assert not {'numba', 'pandas', 'torch', 'xarray'} & set(sys.modules)"
