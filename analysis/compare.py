@@ -22,6 +22,7 @@ from tokenlens.records import tables as table
 from tokenlens.records.facts import facts_of
 
 from . import feature_sums, heat_maps, image_means, selection, token_statistics
+from .ceiling import with_ceiling
 from .chunked_reader import Images, common, identities
 from .heat_maps import HeatMap
 from .metrics.base import Metric
@@ -79,6 +80,7 @@ def compare(
     workers: int = 2,
     resamples: int = 1000,
     seed: int = 0,
+    null: str = "",
     progress: bool = False,
 ) -> Comparison:
     """Compare all pairs of runs along each axis (all axes, all metrics if not told).
@@ -93,6 +95,8 @@ def compare(
         workers: threads that read and compute.
         resamples: resamples of the images, from which intervals come.
         seed: of everything drawn at random.
+        null: what values are put beside: analytic, other-image, torus or permutation, where a metric knows it; if not
+            told, each metric's own (see `nulls`).
         progress: show a bar.
 
     Raises:
@@ -115,11 +119,12 @@ def compare(
     opened = {name: run for name, run in opened.items() if name not in empty}
     if not opened:
         raise BadInput("there is no run with images to compare; write some with `tokenlens extract`")
+    selection.check_null(null, asked)
     if chunk < 1 or workers < 1 or resamples < 1:
         raise BadInput("chunk, workers and resamples must be at least 1; leave them out for what is usual")
     if workers > MOST_WORKERS:
         raise BadInput(f"{workers} threads are too many, {MOST_WORKERS} are the most; as many as cores are enough")
-    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed))
+    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed, null))
     work.check_memory()
     found = _carry_out(work, "radial" in chosen, progress)
     selection.say_what_is_missing(found.comparison, asked, chosen, by_name=bool(metrics))
@@ -146,21 +151,6 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
             "content": Images(identities(run)).key, "schedule": str(run.attrs.get("schedule", "")),
         })  # fmt: skip
     return table.conform(pd.DataFrame(rows), "runs")
-
-
-def with_ceiling(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the `ceiling` that they lack: what the two runs' own seeds give by the same metric, on average."""
-    import pandas as pd
-
-    seeds = comparison[comparison["axis"] == "seed"]
-    if not len(seeds):
-        return comparison
-    ends = [seeds.rename(columns={end: "run"})[["run", "metric", "stage", "value"]] for end in ("run_a", "run_b")]
-    own = pd.concat(ends).groupby(["run", "metric", "stage"])["value"].mean()
-    beside = [own.reindex(pd.MultiIndex.from_frame(comparison[[end, "metric", "stage"]])).to_numpy()
-              for end in ("run_a", "run_b")]  # fmt: skip
-    known = pd.DataFrame(np.transpose(beside), index=comparison.index).mean(axis=1)
-    return comparison.assign(ceiling=comparison["ceiling"].fillna(known))
 
 
 def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metric, ...], options: Options) -> _Work:
@@ -207,25 +197,27 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
     import pandas as pd
     from tqdm import tqdm
 
+    null = work.options.null
     with tqdm(desc="compare", unit=" images", disable=not progress) as bar:
         maps, rows = _own_maps(work, with_radial, bar.update)
         for images, pairs in work.shared.values():
             source = work.of(images)
-            for batch in image_means.batches(image_means.tasks(pairs, work.cards, work.runs, work.metrics)):
-                means = image_means.ImageMeans(batch, work.options.resamples)
+            for batch in image_means.batches(image_means.tasks(pairs, work.cards, work.runs, work.metrics, null)):
+                means = image_means.ImageMeans(batch, work.options)
                 stream([means], source, work.options, bar.update)
                 rows += means.rows()
             rows += _global(work, images, pairs, maps, bar.update)
             featured = [p for p in pairs if p.b in work.runs and all("feature" in work.runs[n] for n in (p.a, p.b))]
             for crosses in feature_sums.batches(featured, work.runs, work.metrics):
-                sums = feature_sums.FeatureSums(crosses, source)
+                sums = feature_sums.FeatureSums(crosses, source, null)
                 stream([sums], source, work.options, bar.update)
                 rows += sums.rows(work.options.workers)
     for one in work.across:
         if one.a in maps and one.b in maps:
-            rows += heat_maps.rows_of_pair(one, maps[one.a], maps[one.b], work.metrics)
+            rows += heat_maps.rows_of_pair(one, maps[one.a], maps[one.b], work.metrics, null)
     if with_radial:
-        rows += [row for n, one in maps.items() for row in heat_maps.rows_of_run(n, work.runs[n], one, work.metrics)]
+        for name, one in maps.items():
+            rows += heat_maps.rows_of_run(name, work.runs[name], one, work.metrics, null)
     heat = [row for name, one in maps.items() for row in heat_maps.table_of_run(work.runs[name], one)]
     order = ["axis", "run_a", "run_b", "metric", "stage"]
     found = table.conform(pd.DataFrame(rows), "comparison").sort_values(order, kind="stable", ignore_index=True)
@@ -261,5 +253,7 @@ def _global(work: _Work, images: Images, pairs: Sequence[Pair], maps: Mapping[st
     rest = [name for name in members if name not in here]
     here |= heat_maps.walk(work.of(images), rest, (), work.options, tick)[0]
     with ThreadPoolExecutor(work.options.workers) as pool:
-        rows = pool.map(lambda p: heat_maps.rows_of_pair(p, here[p.a], here[p.b], work.metrics), able)
+        rows = pool.map(
+            lambda p: heat_maps.rows_of_pair(p, here[p.a], here[p.b], work.metrics, work.options.null), able
+        )
         return [row for part in rows for row in part]

@@ -42,6 +42,7 @@ def compare_folder(
     workers: int = 2,
     resamples: int = 1000,
     seed: int = 0,
+    null: str = "",
     csv: bool = False,
     accuracy: Path | None = None,
     anchors: Sequence[str] = (),
@@ -78,6 +79,7 @@ def compare_folder(
         workers=workers,
         resamples=resamples,
         seed=seed,
+        null=null,
         progress=sys.stderr.isatty(),
     )
     if given:

@@ -25,6 +25,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from . import nulls
 from .metrics.base import Metric
 from .metrics.gram import Gram
 from .metrics.influence import Chunk as Influences
@@ -35,6 +36,7 @@ from .streaming import Chunk, Row, Source, row
 Array = NDArray[Any]
 Key = tuple[str, int]  # a run and one of its layers
 PARTS = 2  # of the images, at random
+TURNS = 19  # full permutations, as many as tell a probability of 0.05
 SUMS_AT_ONCE = 256 * 2**20  # bytes of sums held at once: pairs beyond it wait for another reading
 
 
@@ -69,6 +71,7 @@ class Cross:
     metrics: tuple[Metric, ...]
     a: Side
     b: Side
+    null: str = ""
 
     def __post_init__(self) -> None:
         self.products = np.zeros((PARTS, self.a.total.shape[1], self.b.total.shape[1]))
@@ -98,6 +101,11 @@ class Cross:
         return self.of(range(PARTS))
 
     @cached_property
+    def turned(self) -> list[Gram]:
+        """The same features, whose images have nothing to do with each other, several times."""
+        return [self.sums.turned(seed) for seed in range(TURNS)]
+
+    @cached_property
     def geometry(self) -> Geometry:
         """What the images' influences rest on."""
         return Geometry(self.sums, self.a.total.sum(axis=0) / self.sums.n, self.b.total.sum(axis=0) / self.sums.n)
@@ -119,7 +127,11 @@ class Cross:
 
     def _row(self, metric: Metric, error: float, halves: Sequence[Gram]) -> Row:
         n, (least, most) = self.sums.n, metric.range
-        value, chance = float(metric.value(self.sums)), float(metric.expected(self.sums))
+        value, null, z, p = float(metric.value(self.sums)), metric.null(self.null), np.nan, np.nan
+        if null == "permutation" and not np.isnan(value):
+            chance, z, p = nulls.beside(metric, value, np.array([float(metric.value(one)) for one in self.turned]))
+        else:
+            chance = float(metric.expected(self.sums))
         half = float(np.mean([metric.value(part) for part in halves])) if halves else np.nan
         estimate, reach, reason = np.nan, 1.96 * error, ""
         if np.isnan(value):
@@ -133,14 +145,18 @@ class Cross:
             ends += [furthest + np.copysign(2 * reach, furthest - value)]  # the halves have errors of their own
             low, high = min(ends), max(ends)
         return row(self.pair, metric, self.layer, value, chance, tuple(np.clip([low, high], least, most)), n,
-                   estimate=np.clip(estimate, least, most), reason=reason)  # fmt: skip
+                   estimate=np.clip(estimate, least, most), z=z, p=p, reason=reason, null=null)  # fmt: skip
 
 
 class FeatureSums:
     """Accumulates pairs at layers, in two readings."""
 
-    def __init__(self, crosses: Sequence[Cross], source: Source) -> None:
+    of_others = ()
+
+    def __init__(self, crosses: Sequence[Cross], source: Source, null: str = "") -> None:
         self.crosses = crosses
+        for one in crosses:
+            one.null = null
         self.sides = {key: side for one in crosses for key, side in zip(one.keys, (one.a, one.b), strict=True)}
         self.needs = list(dict.fromkeys((run, "feature") for run, _ in self.sides))
         self.places = {(run, layer): _layers(source.runs[run]).index(layer) for run, layer in self.sides}

@@ -23,6 +23,7 @@ from scipy.special import stdtrit
 
 from tokenlens.records.columns import ALL_STAGES
 
+from . import nulls
 from .image_means import ImageMeans, columns_of, distances, radial_task
 from .metrics import radial
 from .metrics.base import Metric
@@ -32,7 +33,6 @@ from .streaming import Chunk, Options, Row, Source, row, stream
 
 Array = NDArray[Any]
 RUNS_AT_ONCE = 64
-SHIFTS = 48  # of a map: as many as tell a probability of 0.02
 FEW_SELF = 3  # of them, where each takes a transport
 SELF = 16  # pairs of resampled maps of one run, for its ceiling
 LEAST_RELIABLE = 0.5  # share of a map's variance that is no noise, below which its correlations cannot be told
@@ -57,6 +57,7 @@ class HeatMaps:
     """Accumulates the depths of each run."""
 
     readings = 1
+    of_others = ()
 
     def __init__(self, source: Source, names: Sequence[str], resamples: int) -> None:
         self.needs = [(name, "depth") for name in names]
@@ -98,30 +99,30 @@ def walk(
     for start in range(0, len(once), RUNS_AT_ONCE):
         part = once[start : start + RUNS_AT_ONCE]
         heat = HeatMaps(source, part, options.resamples)
-        depths = ImageMeans([radial_task(name, source.runs[name], metrics) for name in part], options.resamples)
+        depths = ImageMeans([radial_task(name, source.runs[name], metrics) for name in part], options)
         stream([heat, depths], source, options, tick, salt=[int(source.images.key, 16)])  # other images, other draws
         maps |= heat.means()
         rows += depths.rows()
     return maps, rows
 
 
-def rows_of_pair(pair: Pair, a: HeatMap, b: HeatMap, metrics: Iterable[Metric]) -> list[Row]:
-    """Compare two heat maps by each metric that is taken of them along the pair's axis."""
+def rows_of_pair(pair: Pair, a: HeatMap, b: HeatMap, metrics: Iterable[Metric], null: str = "") -> list[Row]:
+    """Compare two heat maps by each metric that is taken of them along the pair's axis; `null` is one of `nulls`."""
     chosen = [metric for metric in metrics if metric.of == "heatmap" and metric.takes(pair.axis)]
     rows = []
     for metric in chosen:
         ceiling = np.nan if metric.interval is not None else (_again(metric, a) + _again(metric, b)) / 2
         noise = Noise(_moved(metric, a) + _moved(metric, b), min(_reliable(metric, a), _reliable(metric, b)))
-        rows.append(_compared(pair, metric, a, (b.mean, b.drawn), min(a.n, b.n), noise) | {"ceiling": ceiling})
+        rows.append(_compared(pair, metric, a, (b.mean, b.drawn), min(a.n, b.n), noise, null) | {"ceiling": ceiling})
     return rows
 
 
-def rows_of_run(name: str, run: xr.Dataset, one: HeatMap, metrics: Iterable[Metric]) -> list[Row]:
+def rows_of_run(name: str, run: xr.Dataset, one: HeatMap, metrics: Iterable[Metric], null: str = "") -> list[Row]:
     """Compare a run's heat map with the distances from the image's centre."""
     chosen = [metric for metric in metrics if metric.of == "heatmap" and "radial" in metric.axes]
     beside = [(Pair(name, norm, "radial"), away) for norm, away in zip(radial.NORMS, distances(run), strict=True)]
     return [
-        _compared(pair, metric, one, (away, away), one.n, Noise(0.0, _reliable(metric, one)))
+        _compared(pair, metric, one, (away, away), one.n, Noise(0.0, _reliable(metric, one)), null)
         for pair, away in beside
         for metric in chosen
     ]
@@ -142,20 +143,23 @@ class Noise(NamedTuple):
     reliable: float
 
 
-def _compared(pair: Pair, metric: Metric, a: HeatMap, b: tuple[Array, Array], n: int, noise: Noise) -> Row:
+def _compared(pair: Pair, metric: Metric, a: HeatMap, b: tuple[Array, Array], n: int, noise: Noise, asked: str) -> Row:
     given = metric.arguments(a.mean, b[0], a.columns)
     value = float(metric.value(*given))
     if metric.interval is not None:
         drawn = metric.interval(*given, a.drawn, b[1])
     else:
         drawn = metric.value(*metric.arguments(a.drawn, b[1], a.columns))
-    chance, z, p = float(metric.expected(*given)), np.nan, np.nan
-    if metric.interval is None:
-        elsewhere = metric.value(*metric.arguments(a.mean, shifted(b[0], a.columns), a.columns))
-        z, p = _beside_shifts(metric, value, elsewhere)
+    chance, z, p, null = float(metric.expected(*given)), np.nan, np.nan, metric.null(asked)
+    if metric.interval is not None and not asked:
+        null = ""  # a transport each: only where it is asked for
+    elif null != "analytic":
+        others = nulls.elsewhere(null, b[0], a.columns)
+        drawn_chance, z, p = nulls.beside(metric, value, metric.value(*metric.arguments(a.mean, others, a.columns)))
+        chance = drawn_chance if asked == null else chance
     estimate, ends = _without_noise(metric, value, drawn, n, noise)
     reason = ONE_IMAGE if n < 2 else HIDDEN if np.isnan(estimate) else ""
-    return row(pair, metric, ALL_STAGES, value, chance, ends, n, estimate=estimate, z=z, p=p, reason=reason)
+    return row(pair, metric, ALL_STAGES, value, chance, ends, n, estimate=estimate, z=z, p=p, reason=reason, null=null)
 
 
 def _without_noise(
@@ -226,23 +230,3 @@ def _reliable(metric: Metric, one: HeatMap) -> float:
     if metric.noise != "shrinks" or np.isnan(again := _again(metric, one)):
         return 1.0
     return 2 - 1 / max(metric.as_correlation(again), 0.5)  # which is what noise alone gives
-
-
-def shifted(heat: Array, columns: int) -> Array:
-    """A map (P,) moved over the grid's edges to some other places, always the same ones: (shifts, P).
-
-    Neighbours stay neighbours, so what two unrelated smooth maps have in common by chance stays (the torus shift;
-    Upton & Fingleton, 1985).
-    """
-    grid = heat.reshape(-1, columns)
-    places = [(down, right) for down in range(grid.shape[0]) for right in range(columns)][1:]
-    chosen = np.random.default_rng(0).permutation(len(places))[:SHIFTS]
-    return np.array([np.roll(grid, places[i], (0, 1)).ravel() for i in chosen]).reshape(-1, heat.size)
-
-
-def _beside_shifts(metric: Metric, value: float, moved: Array) -> tuple[float, float]:
-    """How far a value lies from those of shifted maps, in their deviations; and the share that is as much alike."""
-    spread = float(moved.std()) if len(moved) else 0.0
-    sign = 1 if metric.direction == "similarity" else -1
-    alike = 1 + int((sign * moved >= sign * value - 1e-12).sum())
-    return (float(value - moved.mean()) / spread if spread > 1e-12 else np.nan), alike / (len(moved) + 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenlens.errors import BadInput, UnknownName
 
-from .metrics.base import METRICS, Metric, as_metric
+from .metrics.base import METRICS, NULLS, Metric, as_metric
 from .pairing import AXES, SINGLE, combined
 
 if TYPE_CHECKING:
@@ -39,6 +39,16 @@ def metrics(given: Iterable[str | Metric | Callable[..., Any]] | None) -> tuple[
             raise BadInput(f"two of the metrics are called {one.name!r}; rename one of them")
     listed = [name for name in METRICS if name in chosen]
     return tuple(chosen.pop(name) for name in listed) + tuple(chosen.values())
+
+
+def check_null(name: str, asked: Sequence[Metric]) -> None:
+    """Refuse a null that there is not, and one that no metric asked for can be put beside."""
+    known = dict.fromkeys(null for each in NULLS.values() for null in each)
+    if name and name not in known:
+        raise UnknownName("null", name, known)
+    if name and not any(name in metric.nulls for metric in asked):
+        others = ", ".join(dict.fromkeys(null for metric in asked for null in metric.nulls))
+        raise BadInput(f"none of the metrics asked for can be put beside {name}; choose {others or 'other metrics'}")
 
 
 def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Sequence[str], by_name: bool) -> None:

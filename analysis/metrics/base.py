@@ -25,6 +25,10 @@ AXES: dict[Of, tuple[str, ...]] = {  # along which it is taken if not told
     "kept": IMAGE_BY_IMAGE, "group": IMAGE_BY_IMAGE, "feature": IMAGE_BY_IMAGE, "object": ("object",),
     "depth": ("radial",), "heatmap": PAIRED,
 }  # fmt: skip
+NULLS: dict[Of, tuple[str, ...]] = {  # what it can be put beside, what it is if not told first; see analysis.nulls
+    **dict.fromkeys(("kept", "group", "object"), ("analytic", "other-image", "torus", "permutation")),
+    "depth": ("analytic",), "heatmap": ("torus", "permutation", "analytic"), "feature": ("analytic", "permutation"),
+}  # fmt: skip
 CROSSED = "capacity+keep_rate"  # what lower keep rates keep of higher ones', which few metrics can tell
 MORE_AXES: dict[Of, tuple[str, ...]] = {"kept": (CROSSED,), "group": (CROSSED,), "heatmap": (CROSSED, "radial")}
 
@@ -111,6 +115,15 @@ class Metric:
     def takes(self, axis: str) -> bool:
         """Whether it is taken along an axis; heat maps are along any two or more together, as dataset+capacity."""
         return axis in self.axes or (self.of == "heatmap" and "+" in axis)
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """What its values can be put beside."""
+        return tuple(null for null in NULLS[self.of] if null != "analytic" or self.chance is not None)
+
+    def null(self, asked: str = "") -> str:
+        """The null that is asked for, where it knows it; else that of its kind, empty where it does not know that."""
+        return next((null for null in (asked, NULLS[self.of][0]) if null in self.nulls), "")
 
     @property
     def title(self) -> str:

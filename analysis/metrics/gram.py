@@ -61,13 +61,16 @@ class Gram:
 
     @cached_property
     def by_chance(self) -> Gram:
-        """The same features, that of b turned at random in the space of the images: one draw of two that hang together
-        by chance alone.
+        """One draw of two that hang together by chance alone; see `turned`."""
+        return self.turned(self.n)
+
+    def turned(self, seed: int) -> Gram:
+        """The same features, those of b turned at random in the space of the images.
 
         A shuffle of the images is such a rotation, but has to be summed up over all images anew; a random one
         (Langsrud, Statistics and Computing 2005) follows from the sums, and does not see in which order images lie.
         """
-        random = np.random.default_rng(self.n)
+        random = np.random.default_rng(seed)
         ab = np.empty_like(self.ab)
         for place in np.ndindex(self.ab.shape[:-2]):
             root_a, root_b = (_root(x[place], self.n - 1) for x in (self.aa, self.bb))

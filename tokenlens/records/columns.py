@@ -32,11 +32,13 @@ _JUDGED = {  # a claim, and what speaks for or against it
 COLUMNS: dict[str, dict[str, str]] = {
     # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object".
     # value is of these very images, estimate of all of which they are some, low to high the 95 % interval of that; z
-    # and p say how far from chance it is, ceiling what two seeds or halves of one run give, reason why none is told
+    # and p say how far from chance it is, ceiling what two seeds or halves of one run give, reason why none is told;
+    # null names what z and p are beside, and where it was chosen chance too (see tokenlens.analysis.nulls)
     "comparison": {
         "run_a": "str", "run_b": "str", "axis": "str", "stage": "int64", "metric": "str", "value": "float64",
         "std": "float64", "n": "int64", "chance": "float64", "low": "float64", "high": "float64",
         "estimate": "float64", "z": "float64", "p": "float64", "ceiling": "float64", "reason": "str",
+        "null": "str",
     },
     # one row a run: what it was, its accuracy in percent by its measure (top1, mAP, ...), what an image costs, and of
     # its method: name for readers, colour and marker (empty: to be chosen), place among methods, what its patterns are;
@@ -104,7 +106,9 @@ COLUMNS["steps"] = {**COLUMNS["comparison"], "step": "int64", "branch": "str"}  
 _nan, _empty = (lambda rows: np.nan), (lambda rows: "")
 # columns that tables of before did not have, and what they hold there
 ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
-    "comparison": {"estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty},
+    "comparison": {
+        "estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty, "null": _empty,
+    },
     "findings": {"p": _nan, "sensitivity": _empty},
     "truth": {"p": _nan, "sensitivity": _empty},
     "runs": {
