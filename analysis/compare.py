@@ -216,8 +216,8 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
         if one.a in maps and one.b in maps:
             rows += heat_maps.rows_of_pair(one, maps[one.a], maps[one.b], work.metrics, null)
     if with_radial:
-        for name, one in maps.items():
-            rows += heat_maps.rows_of_run(name, work.runs[name], one, work.metrics, null)
+        for name, own in maps.items():
+            rows += heat_maps.rows_of_run(name, work.runs[name], own, work.metrics, null)
     heat = [row for name, one in maps.items() for row in heat_maps.table_of_run(work.runs[name], one)]
     order = ["axis", "run_a", "run_b", "metric", "stage"]
     found = table.conform(pd.DataFrame(rows), "comparison").sort_values(order, kind="stable", ignore_index=True)
