@@ -23,6 +23,7 @@ from .compare import Comparison, compare
 from .evidence import report
 from .metrics.base import METRICS
 from .off_the_shelf import off_the_shelf
+from .paired_accuracy import paired_accuracy
 from .selection import WHAT
 from .steps import along_steps, split
 
@@ -92,7 +93,8 @@ def compare_folder(
         tables = {"comparison": found.comparison, "runs": found.runs, "proxy": proxy}
         shelf = off_the_shelf(found.comparison, found.runs, found.tokens)
         across = proxy_across.across(found.comparison, found.runs, shelf, seed=seed)
-        may = {"heatmap": found.heatmap, "tokens": found.tokens, "off_the_shelf": shelf, "across": across}
+        may = {"heatmap": found.heatmap, "tokens": found.tokens, "off_the_shelf": shelf, "across": across,
+               "accuracy": paired_accuracy(chosen, resamples=resamples, seed=seed)}  # fmt: skip
         tables |= {name: rows for name, rows in may.items() if len(rows)}
         if findings:
             tables["findings"] = study.findings(found.comparison, found.runs)

@@ -86,7 +86,7 @@ def features(worlds: int) -> Iterator[tuple[str, float]]:
     for width, n, related in product((8, 32), SIZES, (1.0, 0.0)):
         mix, turn = rng.normal(size=(width, width)) / np.sqrt(np.arange(1, width + 1)), np.eye(width)[::-1]
         own = mix.T @ mix + 0.5 * np.eye(width)
-        truth = Gram(own, turn.T @ own @ turn, related * mix.T @ mix @ turn, 10**9)
+        truth = Gram(own, turn.T @ own @ turn, related * mix.T @ mix @ turn, 10**9, np.zeros(3))
         hit = dict.fromkeys((metric.name for metric in chosen), 0)
         for _ in range(worlds):
             signal = rng.normal(size=(n, width))

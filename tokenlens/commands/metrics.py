@@ -21,6 +21,7 @@ def rows() -> Iterator[Row]:
             "direction": metric.direction,
             "chance": metric.chance is not None,
             "nulls": list(metric.nulls),
+            "target": metric.target,
             "swapped": metric.swap or name,
             "axes": list(metric.axes),
             "defined in": METRICS.origin(name),

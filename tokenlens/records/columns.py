@@ -74,6 +74,13 @@ COLUMNS: dict[str, dict[str, str]] = {
         "stage": "int64", "metric": "str", "statistic": "str", "value": "float64", "n": "int64", "p": "float64",
         "q": "float64", "low": "float64", "high": "float64",
     },
+    # one row a pair of runs: their accuracies over common images and how they differ, in points, with the interval of a
+    # paired bootstrap; only_a and only_b are images that one alone has right (-1: of several labels), p is McNemar's
+    "accuracy": {
+        "axis": "str", "run_a": "str", "run_b": "str", "measure": "str", "accuracy_a": "float64",
+        "accuracy_b": "float64", "difference": "float64", "low": "float64", "high": "float64", "p": "float64",
+        "q": "float64", "n": "int64", "only_a": "int64", "only_b": "int64",
+    },
     # one row a run off the shelf x metric x stage: tokens asked to remain and left at the end, accuracy and how far
     # below the un-reduced model, and how alike the two are
     "off_the_shelf": {
