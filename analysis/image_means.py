@@ -21,6 +21,7 @@ from .chunked_reader import FORMS, Need
 from .metrics import radial
 from .metrics.base import Metric
 from .pairing import Card, Pair
+from .ragged import grid_of_maps, is_ragged, places_of_maps
 from .statistics.bootstrap import Means
 from .streaming import Chunk, Options, Row, row
 
@@ -132,6 +133,11 @@ def tasks(
         for of, (left, right, applies) in sides.items():
             chosen = tuple(metric for metric in metrics if metric.of == of and pair.axis in metric.axes)
             if chosen and applies and stages and left.variable in a and right.variable in b:
+                if is_ragged(a) and any(metric.null(null) in (*MOVED, OTHERS) for metric in chosen):
+                    raise BadInput(
+                        f"the images of {pair.a} have grids of several sizes, so one cannot be put beside another by "
+                        f"the null {null!r}; leave it out"
+                    )
                 columns = tuple((pair, stage) for stage in stages)
                 found.append(Task(left, right, chosen, columns, columns_of(a), null))
     return found
@@ -142,12 +148,12 @@ def radial_task(name: str, run: xr.Dataset, metrics: Sequence[Metric]) -> Task:
     chosen = tuple(metric for metric in metrics if metric.of == "depth")
     columns = tuple((Pair(name, norm, "radial"), ALL_STAGES) for norm in radial.NORMS)
     return Task(Side(name, "depth", np.s_[:, None]), Side("", "", constant=distances(run)), chosen, columns,
-                columns_of(run))  # fmt: skip
+                grid_of_maps(run)[1])  # fmt: skip
 
 
 def distances(run: xr.Dataset) -> Array:
-    """Distance of each patch from the centre by each norm: (3, P)."""
-    return np.stack([radial.distance(run["row"].values, run["column"].values, norm) for norm in radial.NORMS])
+    """Distance of each place of a run's maps from the centre by each norm: (3, P)."""
+    return np.stack([radial.distance(*places_of_maps(run), norm) for norm in radial.NORMS])
 
 
 def batches(todo: Iterable[Task]) -> list[list[Task]]:
