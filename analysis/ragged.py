@@ -1,6 +1,7 @@
 """Grids that differ from image to image: maps of all of them, stretched to one normalised grid.
 
-The images of such a run lie in the upper left of its largest grid, and its variable `valid` says where: (image, P) bool.
+The images of such a run lie in the upper left of its largest grid, and its variable `valid`, (image, P) bool, says
+where.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Packed:
 
     @classmethod
     def of(cls, pattern: ArrayLike, patches: int | Counts | None = None) -> Packed:
-        """From bool (..., P), or from uint64 (..., W) as `pack` makes it; `patches`: if not P, or an image's, (image,)."""
+        """From bool (..., P), or from uint64 (..., W) as `pack` makes it; `patches`: if not P, or each image's."""
         pattern = np.asarray(pattern)
         if np.ndim(patches):  # a number an image: the same at all stages
             spread = np.reshape(patches, (-1, *[1] * (pattern.ndim - 2)))

@@ -151,7 +151,7 @@ class Detection:
             "depth": backbone.depth,
             "heads": backbone.heads,
             "capacity": capacity_of(run.model),
-            "classes": [category["name"] for category in data.truth["categories"]],
+            "classes": list(data.classes),
             "versions": {name: version(name) for name in ("tokenlens-vit", "torch", "timm")},
         }
 

@@ -15,7 +15,6 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from ..core.trace import laid
 from ..errors import BadInput, needed
