@@ -4,6 +4,7 @@ import copy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,10 +39,16 @@ def topk(small: nn.Module) -> ReducedViT:
 
 
 def test_what_can_be_exported() -> None:
-    assert set(PORTABLE) == STUDY | {"l1", "l2", "linf", "none"}
+    newer = {"pitome", "tofu", "diffrate", "diffrate-learned", "mctf", "dtps", "etps", "dtem", "gtp", "visionzip"}
+    assert set(PORTABLE) == STUDY | newer | {"divprune", "avgpool", "downsample", "l1", "l2", "linf", "none"}
 
 
-@pytest.mark.parametrize("name", [name for name in PORTABLE if name not in ("l1", "linf", "none")])
+def exported(name: str) -> Any:
+    """The study's methods always, the others where there is time."""
+    return pytest.param(name, marks=() if name in {*STUDY, "l2"} else pytest.mark.long)
+
+
+@pytest.mark.parametrize("name", [exported(name) for name in PORTABLE if name not in ("l1", "linf", "none")])
 @torch.no_grad()
 def test_another_runtime_gives_the_same_logits(
     name: str, small: nn.Module, make_vit: Callable[..., nn.Module], tmp_path: Path

@@ -114,6 +114,8 @@ def build(vit: Any, name: str, setting: str, data: Arrays, extras: dict[str, Ten
             start = PARAMETERS[name].format(block=block, stage=stage)
             own = {key.removeprefix(start): value for key, value in extras.items() if key.startswith(start)}
             own = {key.replace("_masker.", "_"): value for key, value in own.items()}
+            if name == "ltmp":  # counted in shares of the mean importance
+                own["prune_share"] = own.pop("prune_threshold") * patches
             model.reducer(block).load_state_dict(own)
     if name == "diffrate":  # of the tokens that go, so many merge
         before = np.append(patches, data["merge_kept"][:-1] - 1)

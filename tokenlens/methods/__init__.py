@@ -19,6 +19,7 @@ from . import (  # noqa: F401  importing registers; the study's methods come fir
     pitome,
     tofu,
     diffrate,
+    diffrate_learned,
     mctf,
     tps,
     dtem,

@@ -19,6 +19,7 @@ class DivPrune(Reducer):
     """Farthest-point sampling by cosine distance of the tokens."""
 
     site = "before_block"
+    portable = True
     paper = "arXiv:2503.02175"
     look = Look("DivPrune")
 

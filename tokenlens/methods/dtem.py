@@ -26,7 +26,6 @@ class DTEM(ToMe):
     """Bipartite soft matching on a learned embedding."""
 
     trained = True
-    portable = False
     paper = "arXiv:2412.10569"
     look = Look("DTEM")
 

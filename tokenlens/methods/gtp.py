@@ -38,6 +38,7 @@ class GTP(Reducer):
     family = "merging"
     keeps = True
     drops = True
+    portable = True
     needs = ("attention",)
     paper = "arXiv:2311.03035"
     look = Look("GTP-ViT")

@@ -26,6 +26,7 @@ class MCTF(Reducer):
     site = "before_attention"
     family = "merging"
     halves = True
+    portable = True
     needs = ("attention",)
     paper = "arXiv:2403.10030"
     look = Look("MCTF")

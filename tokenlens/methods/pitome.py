@@ -24,6 +24,7 @@ class PiToMe(Reducer):
 
     family = "merging"
     halves = True
+    portable = True
     needs = ("attention",)
     paper = "arXiv:2405.16148"
     look = Look("PiToMe")

@@ -20,7 +20,6 @@ class ToFu(ToMe):
     """Bipartite matching on keys; up to the middle block the sources vanish, later on they are fused."""
 
     drops = True
-    portable = False
     paper = "arXiv:2312.01026"
     look = Look("ToFu")
 

@@ -37,7 +37,6 @@ class DTPS(DynamicViT):
 
     family = "merging"
     keeps = True
-    portable = False
     paper = "arXiv:2304.10716"
     look = Look("dTPS")
 
@@ -64,7 +63,6 @@ class ETPS(TopK):
 
     family = "merging"
     keeps = True
-    portable = False
     paper = "arXiv:2304.10716"
     look = Look("eTPS")
 
