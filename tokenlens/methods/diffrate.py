@@ -1,6 +1,6 @@
 """DiffRate: prune the tokens that the class attends to least, then merge the next ones into those that stay.
 
-Chen et al., 2023, arXiv:2305.17997. Written from the paper; held against OpenGVLab/DiffRate@91ae3e3.
+Chen et al., 2023, arXiv:2305.17997. Written from the paper; held against OpenGVLab/DiffRate@91ae3e3 (no licence).
 A merged token goes to the most similar one that stays, by cosine of the tokens themselves. It counts for as much as it
 is alike, so that sizes, which weigh in attention, are fractions; the average is a plain one.
 Departs: how many are pruned is given, as `merged`, the share of those that go which merge (`diffrate-learned` learns

@@ -1,6 +1,6 @@
 """LTMP: merge what is more alike than one learned threshold, then drop what is attended to less than another.
 
-Bonnaerens and Dambre, 2023, arXiv:2307.10780. Written from the paper; held against Mxbonn/ltmp@1a9c055.
+Bonnaerens and Dambre, 2023, arXiv:2307.10780. Written from the paper; held against Mxbonn/ltmp@1a9c055 (no licence).
 Pairs are ToMe's; importance is the mean attention received, over heads and queries, of a merged token that of its most
 important member. How many remain differs from image to image. In training no token leaves: both decisions are steps
 with the gradient of a sigmoid, and the loss holds the operations of the whole walk to those of the rate asked for.

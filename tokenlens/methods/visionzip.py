@@ -1,6 +1,6 @@
 """VisionZip: keep the most attended patches, and gather the others in a few contextual tokens.
 
-Yang et al., 2025, arXiv:2412.04467. Held against dvlab-research/VisionZip@3151f6d.
+Yang et al., 2025, arXiv:2412.04467. Held against dvlab-research/VisionZip@3151f6d (Apache-2.0).
 Contextual tokens start from every n-th of the others, in raster order; each other one goes to the start whose key is
 most similar, and the contextual token is the start plus the mean of those.
 Departs: published at the exit of a tower, it stands after any attention; without a class token it goes by the attention
