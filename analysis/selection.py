@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tokenlens.errors import BadInput, UnknownName
 
-from .metrics.base import METRICS, Metric, as_metric
-from .pairing import AXES
+from .metrics.base import METRICS, NULLS, Metric, as_metric
+from .pairing import AXES, SINGLE, combined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,12 +23,12 @@ WHAT = {
 
 
 def axes(given: Iterable[str] | None) -> tuple[str, ...]:
-    """The axes by name, all where none is given; UnknownName for one that there is not."""
-    chosen = tuple(given or ALL_AXES)
+    """The axes by name, all where none is given, of each kind in its order; UnknownName for one that there is not."""
+    chosen = tuple(dict.fromkeys(map(combined, given or ALL_AXES)))
     for name in chosen:
-        if name not in ALL_AXES:
+        if name not in ALL_AXES and not all(part in SINGLE for part in name.split("+")):
             raise UnknownName("axis", name, ALL_AXES)
-    return chosen
+    return tuple(sorted(chosen, key=lambda name: ALL_AXES.index(name) if name in ALL_AXES else len(AXES)))
 
 
 def metrics(given: Iterable[str | Metric | Callable[..., Any]] | None) -> tuple[Metric, ...]:
@@ -39,6 +39,16 @@ def metrics(given: Iterable[str | Metric | Callable[..., Any]] | None) -> tuple[
             raise BadInput(f"two of the metrics are called {one.name!r}; rename one of them")
     listed = [name for name in METRICS if name in chosen]
     return tuple(chosen.pop(name) for name in listed) + tuple(chosen.values())
+
+
+def check_null(name: str, asked: Sequence[Metric]) -> None:
+    """Refuse a null that there is not, and one that no metric asked for can be put beside."""
+    known = dict.fromkeys(null for each in NULLS.values() for null in each)
+    if name and name not in known:
+        raise UnknownName("null", name, known)
+    if name and not any(name in metric.nulls for metric in asked):
+        others = ", ".join(dict.fromkeys(null for metric in asked for null in metric.nulls))
+        raise BadInput(f"none of the metrics asked for can be put beside {name}; choose {others or 'other metrics'}")
 
 
 def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Sequence[str], by_name: bool) -> None:
@@ -63,7 +73,7 @@ def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Seq
         )
     for one in asked if by_name else ():
         if one.name not in there:
-            taken = [axis for axis in one.axes if axis in along]
+            taken = [axis for axis in along if one.takes(axis)]
             reason = f"no runs paired along {' or '.join(taken)} hold these" if taken else "that was not asked for"
             where = "" if taken else f", along {' or '.join(one.axes)}"
             warnings.warn(f"{one.name} gives no rows: it compares {WHAT[one.of]}{where}, and {reason}", stacklevel=3)

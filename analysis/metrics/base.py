@@ -25,6 +25,16 @@ AXES: dict[Of, tuple[str, ...]] = {  # along which it is taken if not told
     "kept": IMAGE_BY_IMAGE, "group": IMAGE_BY_IMAGE, "feature": IMAGE_BY_IMAGE, "object": ("object",),
     "depth": ("radial",), "heatmap": PAIRED,
 }  # fmt: skip
+MEANS: tuple[Of, ...] = ("kept", "group", "object", "depth")  # taken image by image, and averaged
+NULLS: dict[Of, tuple[str, ...]] = {  # what it can be put beside, what it is if not told first; see analysis.nulls
+    **dict.fromkeys(("kept", "group", "object"), ("analytic", "other-image", "torus", "permutation")),
+    "depth": ("analytic",), "heatmap": ("torus", "permutation", "analytic"), "feature": ("analytic", "permutation"),
+}  # fmt: skip
+TARGETS: dict[Of, str] = {  # what an estimate, and its interval, are of
+    **dict.fromkeys(MEANS, "the mean over all images of which these are some"),
+    "heatmap": "the value of the mean maps over all images of which these are some",
+    "feature": "the value of the covariances over all images of which these are some",
+}  # fmt: skip
 CROSSED = "capacity+keep_rate"  # what lower keep rates keep of higher ones', which few metrics can tell
 MORE_AXES: dict[Of, tuple[str, ...]] = {"kept": (CROSSED,), "group": (CROSSED,), "heatmap": (CROSSED, "radial")}
 
@@ -62,6 +72,10 @@ class Metric:
     noise: Literal["adds", "shrinks", "detours"] = "adds"
     """what noise in heat maps does to it: adds to a divergence; shrinks a correlation; or, where the triangle
     inequality holds of its distance from the best, moves it by no more than each map is moved"""
+    unbiased: bool = False
+    """whether its value is already, on average, that of all images of which these are some"""
+    as_correlation: Callable[[float], float] = float
+    """the linear correlation that a value amounts to, where noise shrinks it"""
     grid: bool = False
     """`shared` takes a third argument, the number of columns of the grid of patches"""
     interval: Callable[..., Any] | None = None
@@ -105,6 +119,25 @@ class Metric:
         if callable(self.chance):
             return self.chance(*arguments)
         return np.nan if self.chance is None else self.chance
+
+    def takes(self, axis: str) -> bool:
+        """Whether it is taken along an axis; heat maps are along any two or more together, as dataset+capacity."""
+        return axis in self.axes or (self.of == "heatmap" and "+" in axis)
+
+    @property
+    def target(self) -> str:
+        """What its estimate, and the interval, are of; its value is of these very images."""
+        how = "the value itself, which is unbiased" if self.unbiased or self.of in MEANS else "the value less its bias"
+        return f"{TARGETS[self.of]}; estimated by {how}"
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """What its values can be put beside."""
+        return tuple(null for null in NULLS[self.of] if null != "analytic" or self.chance is not None)
+
+    def null(self, asked: str = "") -> str:
+        """The null that is asked for, where it knows it; else that of its kind, empty where it does not know that."""
+        return next((null for null in (asked, NULLS[self.of][0]) if null in self.nulls), "")
 
     @property
     def title(self) -> str:
