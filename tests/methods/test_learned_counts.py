@@ -1,4 +1,4 @@
-"""What DiffRate and LTMP learn: the training walk is the walk that follows, and it is paid for in operations."""
+"""What DiffRate, LTMP and A-ViT learn: the training walk is the walk that follows, and it is paid for in operations."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from tokenlens.training.losses import Criterion, Student, cost_of
 BLOCKS = (1, 3, 4)
 
 
-@pytest.mark.parametrize("name", ["diffrate-learned", "ltmp"])
+@pytest.mark.parametrize("name", ["diffrate-learned", "ltmp", "avit"])
 def test_in_training_who_has_left_is_as_good_as_gone(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
     blocks = (3,) if name == "ltmp" else BLOCKS  # the next one pairs other neighbours, where those who left are no more
     model = tokenlens.reduce(tiny_vit, name, 0.5, blocks)
@@ -28,7 +28,7 @@ def test_in_training_who_has_left_is_as_good_as_gone(name: str, tiny_vit: nn.Mod
     learning, kept = model.train().trace(images)
     assert (trace.tokens_left[:, -1] < 40).all()
     torch.testing.assert_close(learning, logits, atol=1e-4, rtol=1e-4)
-    stays = torch.stack([stays > 0.5 for stays in kept.stays.values()]).sum(-1).T
+    stays = torch.stack([stays > 0.5 for stays in {**kept.mass, **kept.stays}.values()]).sum(-1).T
     assert torch.equal(stays, trace.tokens_left.long())
 
 

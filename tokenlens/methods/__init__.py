@@ -26,6 +26,7 @@ from . import (  # noqa: F401  importing registers; the study's methods come fir
     diffrate_learned,
     gtp,
     evovit,
+    avit,
     visionzip,
     divprune,
     avgpool,
