@@ -67,8 +67,7 @@ def cells(name: str, method: Method, measured: dict[str, dict[str, float]], off:
 
 def page() -> str:
     """The whole page."""
-    measured = json.loads((RESULTS / "methods.json").read_text())
-    off = json.loads((RESULTS / "differences.json").read_text())
+    measured, off = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("methods", "differences"))
     ours = {name: m for name, m in methods().items() if m.reducer.__module__.startswith("tokenlens.")}
     rows = [COLUMNS, ["---"] * len(COLUMNS), *(cells(name, m, measured, off) for name, m in ours.items())]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -3,8 +3,8 @@
 Lee et al., 2024, arXiv:2403.10030. Held against mlvlab/MCTF@2004da0 (MIT).
 Half of the tokens that go merge into their best partner one way, the others back. The score of a pair is the product of
 its three criteria, each to the power of one over its temperature; averages are weighted by attention received and size.
-Departs: the published code always leaves ten tokens, the class token with them, as does `compat=True`; here as many stay
-as are asked for.
+Departs: the published code always leaves ten tokens, the class token with them, as does `compat=True`; here as many
+stay as are asked for.
 """
 
 import torch
