@@ -19,7 +19,7 @@ from scipy import ndimage
 from .base import metric
 from .shapes import Values
 
-DRAWS = 64  # random patterns of a size, of whose pieces chance is the mean
+DRAWS = 512  # random patterns of a size, of whose pieces chance is the mean
 SIDES = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
 
 
