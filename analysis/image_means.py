@@ -118,22 +118,31 @@ def tasks(
     pairs: Iterable[Pair], cards: Mapping[str, Card], runs: Mapping[str, xr.Dataset], metrics: Sequence[Metric],
     null: str = "",
 ) -> list[Task]:  # fmt: skip
-    """What is to be computed for each pair, at the stages that both runs have. `object` pairs a run with its masks."""
+    """What is to be computed for each pair, at the stages that both runs have.
+
+    `object` pairs a run with its masks, `layout` with its grid. Metrics of `layout` and `segments` know one grid for all
+    images, and are not taken of runs with grids of several sizes.
+    """
     found = []
     for pair in pairs:
-        a, b = runs[pair.a], runs[pair.a if pair.axis == "object" else pair.b]
+        a, b = runs[pair.a], runs.get(pair.b, runs[pair.a])
         stages = [int(s) for s in a["stage"].values if s in b["stage"].values]
         first, second = (_at(run, stages) for run in (a, b))
         both = (cards[pair.a], cards.get(pair.b, cards[pair.a]))
+        keep, merge = all(card.keeps for card in both), all(card.merges for card in both)
+        kept, group = Side(pair.a, "kept", first), Side(pair.a, "group", first)
+        mask, ragged = Side(pair.a, "object", np.s_[:, None]), is_ragged(a)
+        grid = Side("", "patch", constant=np.ones(a.sizes.get("patch", 0), dtype=bool))
         sides = {
-            "object": (Side(pair.a, "kept", first), Side(pair.a, "object", np.s_[:, None]), True),
-            "kept": (Side(pair.a, "kept", first), Side(pair.b, "kept", second), all(card.keeps for card in both)),
-            "group": (Side(pair.a, "group", first), Side(pair.b, "group", second), all(card.merges for card in both)),
-        }
+            "object": (kept, mask, keep),
+            "segments": (group, mask, merge and not ragged), "layout": (kept, grid, keep and not ragged),
+            "kept": (kept, Side(pair.b, "kept", second), keep), "group": (group, Side(pair.b, "group", second), merge),
+        }  # fmt: skip
         for of, (left, right, applies) in sides.items():
             chosen = tuple(metric for metric in metrics if metric.of == of and pair.axis in metric.axes)
-            if chosen and applies and stages and left.variable in a and right.variable in b:
-                if is_ragged(a) and any(metric.null(null) in (*MOVED, OTHERS) for metric in chosen):
+            there = left.variable in a and (right.variable in b or right.constant is not None)
+            if chosen and applies and stages and there:
+                if ragged and any(metric.null(null) in (*MOVED, OTHERS) for metric in chosen):
                     raise BadInput(
                         f"the images of {pair.a} have grids of several sizes, so one cannot be put beside another by "
                         f"the null {null!r}; leave it out"

@@ -2,7 +2,8 @@
 
 A row is an image, a column a method at one keep rate. Kept patches are bright, dropped ones dark and grey; merged
 patches are filled with the mean colour of their group, which a line surrounds. Boxes are those found with a score of at
-least 0.5, with their class and score, whether there is such an object or not. At most five methods. Of several runs of a method at a rate, the one with the lowest seed is shown.
+least 0.5, with their class and score, whether there is such an object or not. At most five methods. Of several runs of
+a method at a rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
