@@ -120,8 +120,8 @@ def tasks(
 ) -> list[Task]:  # fmt: skip
     """What is to be computed for each pair, at the stages that both runs have.
 
-    `object` pairs a run with its masks, `layout` with its grid. Metrics of `layout` and `segments` know one grid for all
-    images, and are not taken of runs with grids of several sizes.
+    `object` pairs a run with its masks, `layout` with its grid. Metrics of `layout` and `segments` know one grid for
+    all images, and are not taken of runs with grids of several sizes.
     """
     found = []
     for pair in pairs:
