@@ -1,7 +1,8 @@
-"""Several runs in one call: every method at every rate, on one model and one data set."""
+"""Several runs in one call: every method at every rate, on one model and one data set, in one pass over its images."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +20,12 @@ from ..hosts.loading import input_of
 from ..methods import method
 from ..records.run import Run
 from ..records.store import check_out
-from .extract import Extracted, comparable, extract_run
+from .one_pass import Extracted, comparable, extract_runs
 from .pretrained import Pretrained
 from .reduced_models import Models, device_of, precision_on
 
 EMBEDDED_LIMIT = 1000  # of an endless set; a folder is read whole
+MOST_WORKERS = 8
 
 
 @dataclass
@@ -41,7 +43,8 @@ class Job(Models):
     """fetch data that only the header of `weights` names"""
     batch_size: int = 32
     precision: str = "auto"
-    workers: int = 0
+    workers: int | None = None
+    """processes that read images; None: beside a GPU as many as there are cores, at most MOST_WORKERS, else none"""
     features: str | None = None
     """float32 or float16; None: without"""
     soft: bool = False
@@ -51,12 +54,12 @@ class Job(Models):
     """where to say what is noticed before the first run"""
 
     def run(self) -> Iterator[str]:
-        """Do it; yields a line for each run as it ends. Everything is checked before the first image is read."""
+        """Do it; yields a line for each run that is complete. Everything is checked before the first image is read."""
         for result in self.results():
             yield describe(*result)
 
     def results(self) -> Iterator[tuple[Run, Extracted]]:
-        """Do it; yields each run and what it amounts to."""
+        """Do it, in one pass over the images; yields each run and what it amounts to."""
         yield from self.completed()._results()
 
     def completed(self) -> Self:
@@ -79,17 +82,14 @@ class Job(Models):
             self.tell(line)
         host = self.host(len(data.classes) or 1000)
         self._check_classes(host, data)
-        loading = Loading.of(input_of(host.vit), data, self.batch_size, self.workers)
-        for name, amount in planned:  # refuse now what cannot be built; all at once they might not fit into memory
-            self.build(host, name, amount)
-        seen: set[str] = set()
+        loading = Loading.of(input_of(host.vit), data, self.batch_size, self._workers(device))
+        host.vit.to(device)
+        runs: dict[str, tuple[Run, ReducedViT]] = {}
         for name, amount in planned:
-            model = self.build(host, name, amount)
+            model = self.build(host, name, amount).eval()
             run = self._identity(host, data, name, model, precision, device)
-            if run.name in seen:  # the un-reduced model is the same at every rate
-                continue
-            seen.add(run.name)
-            yield run, extract_run(model, data, run, self.out, loading, device, self.progress)
+            runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
+        yield from extract_runs([*runs.values()], data, self.out, loading, device, self.progress)
 
     def _identity(
         self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
@@ -113,6 +113,11 @@ class Job(Models):
             features=self.features or False,
             soft=self.soft,
         )
+
+    def _workers(self, device: torch.device) -> int:
+        if self.workers is not None:
+            return self.workers
+        return min(os.cpu_count() or 1, MOST_WORKERS) if device.type == "cuda" else 0
 
     def _check_classes(self, host: Pretrained, data: ImageSet) -> None:
         """Refuse weights of other classes than an embedded set's; say of others that there will be no accuracy."""

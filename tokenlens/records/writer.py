@@ -98,11 +98,15 @@ class RunWriter:
         warnings.warn(f"{self.folder} was begun with {was} and goes on with {now}, which may round otherwise",
                       stacklevel=3)  # fmt: skip
 
+    @property
+    def taken(self) -> int:
+        """Images that are written, or wait for their chunk to be whole."""
+        return self.written + sum(len(part["kept"]) for part in self._buffer)
+
     def add(self, batch: Batch) -> None:
         """Take the next images; variables are (images, ...) arrays."""
         self._buffer.append(batch)
-        waiting = sum(len(part["kept"]) for part in self._buffer)
-        if waiting >= self.chunk or self.written + waiting == len(self.ids):
+        if self.taken - self.written >= self.chunk or self.taken == len(self.ids):
             self._flush()
 
     def _flush(self) -> None:
