@@ -27,7 +27,7 @@ import torch
 import tokenlens
 from tokenlens.data.loading import Loading
 from tokenlens.extraction.flops import gflops
-from tokenlens.extraction.one_pass import extract_runs
+from tokenlens.extraction.one_pass import Extraction
 from tokenlens.methods import methods
 from tokenlens.records.run import Run
 
@@ -67,7 +67,8 @@ def run_of(model: Any, method: str, data: Synthetic) -> Run:
 def extracted(model: Any, method: str, data: Synthetic, out: Path) -> Path:
     size = data.size
     loading = Loading((3, size, size), (0.5,) * 3, (0.5,) * 3, batch_size=BATCH)
-    ((_, result),) = extract_runs([(run_of(model, method, data), model)], data, out, loading, CPU, progress=False)
+    asked = [(run_of(model, method, data), model)]
+    ((_, result),) = Extraction(asked, data, out, loading, CPU, progress=False).results()
     return result.folder
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -20,12 +21,19 @@ from ..hosts.loading import input_of
 from ..methods import method
 from ..records.run import Run
 from ..records.store import check_out
-from .one_pass import Extracted, comparable, extract_runs
+from .feed import Extracted, comparable
+from .one_pass import Extraction
 from .pretrained import Pretrained
 from .reduced_models import Models, device_of, precision_on
+from .shard import Shard
 
 EMBEDDED_LIMIT = 1000  # of an endless set; a folder is read whole
 MOST_WORKERS = 8
+# settings in which all processes of one job have to agree
+SHARED = (
+    *("methods", "keep_rates", "keep", "remove", "decreasing", "blocks", "options", "model", "weights", "seed"),
+    *("data", "split", "limit", "features", "soft", "precision", "batch_size"),
+)
 
 
 @dataclass
@@ -48,6 +56,8 @@ class Job(Models):
     features: str | None = None
     """float32 or float16; None: without"""
     soft: bool = False
+    shard: str | None = None
+    """NUMBER/OF: which of several processes this is; None: as torch's launchers say, or the only one"""
     out: Path = Path("runs")
     progress: bool = True
     tell: Callable[[str], None] = print
@@ -72,7 +82,8 @@ class Job(Models):
 
     def _results(self) -> Iterator[tuple[Run, Extracted]]:
         assert self.data is not None
-        device = device_of(self.device)
+        shard = Shard.parse(self.shard)
+        device = shard.device(device_of(self.device))
         precision = precision_on(device, self.precision)
         check_out(self.out)
         planned = self.planned()
@@ -89,7 +100,9 @@ class Job(Models):
             model = self.build(host, name, amount).eval()
             run = self._identity(host, data, name, model, precision, device)
             runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
-        yield from extract_runs([*runs.values()], data, self.out, loading, device, self.progress)
+        shows, settings = self.progress and shard.shows, self._settings([*runs])
+        asked = [*runs.values()]
+        yield from Extraction(asked, data, self.out, loading, device, shard, settings, shows, self.tell).results()
 
     def _identity(
         self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
@@ -113,6 +126,12 @@ class Job(Models):
             features=self.features or False,
             soft=self.soft,
         )
+
+    def _settings(self, runs: list[str]) -> dict[str, Any]:
+        """What all processes of one job have to have in common."""
+        asked = {name: getattr(self, name) for name in SHARED}
+        versions = {name: version(name) for name in ("tokenlens-vit", "torch", "timm")}
+        return {**asked, "versions": versions, "runs": runs}
 
     def _workers(self, device: torch.device) -> int:
         if self.workers is not None:

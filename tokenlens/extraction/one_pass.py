@@ -3,126 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from ..core.reduced_vit import ReducedViT
 from ..data import ImageSet
-from ..data.loading import Loading, batches
+from ..data.loading import Loading, batches_of
 from ..errors import BadInput, memory
-from ..hosts.timm_vit import TimmViT
-from ..records.accuracy import summary
-from ..records.run import Run, capacity_of
-from ..records.store import open_run
-from ..records.writer import RunWriter
-from .batch import attributes_of, layers_of, record
-from .flops import gflops, mean_gflops
+from ..records import writer as records
+from ..records.leases import Leaseholder, check_alike
+from ..records.run import Run
+from .feed import Extracted, Feed
+from .shard import Shard
 
 NAMED = 5  # runs that failed, in a message
-SHARE = 4  # of all memory, one part may be patterns that wait for their chunk to be whole
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What a run amounts to."""
-
-    folder: Path
-    metrics: dict[str, float]
-    """in percent, where labels are known: top1 and top5, or mAP of a multi-label set"""
-    tokens_left: list[float]
-    """mean over images, for each stage"""
-    gflops: float
-    """mean over images; those that the reducers take are counted"""
-    gflops_saved: float
-    """share of the un-reduced model's, 0 to 1"""
-    images_per_second: float | None
-    """by the time of its model and its share of the reading; None where the run was there already"""
-
-
-def comparable(data: ImageSet, vit: TimmViT) -> bool:
-    """Whether the labels can be the model's classes: those of another number would make a meaningless accuracy."""
-    return not data.classes or len(data.classes) == vit.num_classes
-
-
-@dataclass
-class Feed:
-    """A run that is fed batches: its model, its place on disk, and what has become of it."""
-
-    run: Run
-    model: ReducedViT
-    writer: RunWriter
-    scored: bool
-    """whether the labels can be the model's classes"""
-    fed: int = 0
-    """images that it got here"""
-    seconds: float = 0.0
-    failure: BadInput | None = None
-
-    @property
-    def label(self) -> str:
-        """What it is called beside others."""
-        return f"{self.run.method} at {self.run.keep_rate:g}" if self.run.keep_rate is not None else self.run.method
-
-    @property
-    def waits(self) -> bool:
-        """Whether there is something left to do, and nothing against it."""
-        return self.failure is None and not self.writer.complete
-
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Note what fails and how long it takes, so that other runs can go on."""
-        began = time.perf_counter()
-        try:
-            yield
-        except BadInput as error:
-            self.failure = error
-        finally:
-            self.seconds += time.perf_counter() - began
-
-    def take(self, images: Tensor, labels: Tensor, objects: Tensor | None, names: Sequence[str]) -> None:
-        """Run the next images through the model, and write down what became of their patches."""
-        run = self.run
-        arrays = record(self.model, images, labels, run.features, run.soft, run.precision, names)
-        if not self.scored:
-            arrays["rank"][:] = -1
-        if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:
-            arrays["object"] = objects.numpy()
-        self.writer.add(arrays)
-        self.fed += len(images)
-
-    def finish(self) -> None:
-        """Mark the run as complete."""
-        self.writer.finish(summary(open_run(self.writer.folder)))
-
-    def result(self) -> Extracted:
-        """What the run amounts to, once it is complete."""
-        dataset = open_run(self.writer.folder)
-        left = np.asarray(dataset["tokens_left"])
-        if "gflops" not in dataset.attrs:
-            self.writer.note(gflops=mean_gflops(self.model, left))
-            dataset = open_run(self.writer.folder)
-        cost, metrics = float(dataset.attrs["gflops"]), dict(dataset.attrs["metrics"])
-        saved = 1 - cost / gflops(self.model.host, {})
-        speed = self.fed / self.seconds if self.fed else None
-        return Extracted(self.writer.folder, metrics, left.mean(0).tolist(), cost, saved, speed)
-
-    def bytes_that_wait(self) -> int:
-        """Bytes of patterns that are in memory until a chunk is whole, and twice while it is put together; about."""
-        host, keep, run = self.model.host, self.model.keep, self.run
-        an_image = 3 * self.model.patches * len(keep) + 4 * (self.model.num_classes or 0)
-        if run.features:
-            an_image += 4 * host.width * len(layers_of(self.model))
-        if run.soft:
-            an_image += sum(2 * source * token for source, token in pairwise((self.model.patches, *keep)))
-        return 2 * self.writer.chunk * an_image
+PART = 4  # of all memory, one part may be patterns that wait for their chunk to be whole
+TURNS = 4  # chunks at least for each of several processes, so that the faster can do more
+POLL = 0.5  # seconds between looks at what others are doing
 
 
 @dataclass
@@ -144,97 +48,144 @@ class Clock:
         return ", ".join(f"{of} {100 * seconds / total:.0f} %" for of, seconds in self.spent.items())
 
 
-def extract_runs(
-    asked: Sequence[tuple[Run, ReducedViT]],
-    data: ImageSet,
-    out: Path,
-    loading: Loading,
-    device: torch.device,
-    progress: bool = True,
-) -> Iterator[tuple[Run, Extracted]]:
-    """Extract each run into `out / run.name`, all in one pass over the images, as far as they fit into memory.
+class Turn(NamedTuple):
+    """A chunk that this process has taken for some of the runs."""
 
-    A run that was stopped goes on, chunk by chunk; a finished one is left alone. Where another process writes one of
-    them, this one says so, waits, and takes what it wrote. A run that fails does not keep the others from their end.
+    first: int
+    end: int
+    takers: list[Feed]
 
-    Args:
-        asked: each run and its model, on `device` and in eval mode.
-        data: the images of all of them.
-        out: the folder of runs.
-        loading: how images become batches; a run that was begun keeps its own batches.
-        device: where to compute.
-        progress: show a bar.
 
-    Yields:
-        Each run that is complete, and what it amounts to.
+@dataclass
+class Extraction:
+    """Runs, and all that they have in common."""
 
-    Raises:
-        BadInput: images that cannot be read; or, once all others have ended, what was wrong with a run: a disk that is
-            full, a folder that holds another run, NaN logits.
-    """
-    feeds = [_feed(run, model, data, out, loading) for run, model in asked]
-    for together in _fitting(feeds):
-        with ExitStack() as held:
-            for feed in sorted(together, key=lambda feed: feed.run.name):  # in one order, or two would wait in a circle
-                if feed.waits:
+    asked: Sequence[tuple[Run, ReducedViT]]
+    """each run and its model, on `device` and in eval mode"""
+    data: ImageSet
+    out: Path
+    """the folder of runs"""
+    loading: Loading
+    """how images become batches; a run that was begun keeps its own batches"""
+    device: torch.device
+    shard: Shard = field(default_factory=Shard)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """what all processes of one job have to have in common: plain JSON"""
+    progress: bool = True
+    tell: Callable[[str], None] = print
+
+    def results(self) -> Iterator[tuple[Run, Extracted]]:
+        """Extract each run into `out / run.name`, all in one pass over the images, as far as they fit into memory.
+
+        A run that was stopped goes on, chunk by chunk; a finished one is left alone. Where other processes write the
+        same runs, each does chunks that no other has, and one that is no shard waits for the others' at the end. A run
+        that fails does not keep the others from theirs.
+
+        Yields:
+            Each run that is complete, and what it amounts to.
+
+        Raises:
+            BadInput: images that cannot be read; another part of the job has other settings; or, once all others have
+                ended, what was wrong with a run: a disk that is full, a folder that holds another run, NaN logits.
+        """
+        chunk = min(records.CHUNK, -(-len(self.data) // (TURNS * self.shard.of))) if self.shard.of > 1 else None
+        feeds = [Feed.of(run, model, self.data, self.out, self.loading, chunk) for run, model in self.asked]
+        for together in _fitting(feeds):
+            if any(feed.waits for feed in together):
+                told = {"job": [self.shard.of, self.shard.job], "settings": self.settings}
+                with Leaseholder(self.out, told) as here:
+                    if self.shard.of > 1:
+                        check_alike(here)
+                    self._fill(together, here)
+            for feed in together:
+                if feed.writer.complete and feed.failure is None:
                     with feed.guarded():
-                        held.enter_context(feed.writer.alone())
-            for size in dict.fromkeys(feed.writer.batch_size for feed in together):
-                alike = [feed for feed in together if feed.waits and feed.writer.batch_size == size]
-                if alike:
-                    _pass(alike, data, loading.with_batch_size(size), device, progress)
-        for feed in together:
-            if feed.failure is None:
+                        result = feed.result()
+                    if feed.failure is None:
+                        yield feed.run, result
+                elif feed.failure is None:
+                    writer = feed.writer
+                    self.tell(
+                        f"{feed.label}: {writer.images_there} of {len(writer.ids)} images are there, others have "
+                        f"the rest -> {writer.folder}"
+                    )
+        _tell_failures(feeds)
+
+    def _fill(self, feeds: Sequence[Feed], here: Leaseholder) -> None:
+        """Write what is missing of the runs, or wait for those that do."""
+        for feed in feeds:
+            if feed.waits:
                 with feed.guarded():
-                    result = feed.result()
-            if feed.failure is None:
-                yield feed.run, result
-    _tell_failures(feeds)
+                    feed.writer.share(here)
+        waited = False
+        while True:
+            # chunks begin at the same images for runs of one batch and chunk size, and are read once for all of these
+            for size, chunk in dict.fromkeys((feed.writer.batch_size, feed.writer.chunk) for feed in feeds):
+                alike = [feed for feed in feeds if (feed.writer.batch_size, feed.writer.chunk) == (size, chunk)]
+                while self._pass([feed for feed in alike if feed.waits], self.loading.with_batch_size(size), chunk):
+                    pass
+            for feed in feeds:
+                if feed.waits:
+                    feed.finish(here)
+            missing = [feed for feed in feeds if feed.waits]
+            if not missing or self.shard.of > 1:
+                return
+            if not waited and (who := here.holder(missing[0].run.name)):
+                waited = True
+                warnings.warn(f"{who} is writing {missing[0].writer.folder}; waiting until it has ended", stacklevel=2)
+            time.sleep(POLL)
 
+    def _pass(self, feeds: Sequence[Feed], loading: Loading, chunk: int) -> int:
+        """Give every run the chunks that it lacks and nobody has; how many chunks those were."""
+        turns, count = deque[Turn](), 0
+        clock, label = Clock(), feeds[0].label if len(feeds) == 1 else f"{len(feeds)} runs"
+        images = len(self.data)
 
-def _feed(run: Run, model: ReducedViT, data: ImageSet, out: Path, loading: Loading) -> Feed:
-    attributes = {**attributes_of(model), **loading.attributes(), "capacity": capacity_of(run.model)}
-    attributes["place"] = data.name
-    if run.features:
-        attributes["layers"] = layers_of(model)
-    return Feed(run, model, RunWriter(out, run, attributes, data.ids, loading.batch_size), comparable(data, model.vit))
+        def spans() -> Iterator[tuple[int, int]]:
+            for number in self.shard.turns(-(-images // chunk)):
+                first = number * chunk
+                takers = [feed for feed in feeds if feed.take(first)]
+                if takers:
+                    turns.append(Turn(first, min(first + chunk, images), takers))
+                    yield turns[-1][:2]
+
+        start = min((feed.writer.written for feed in feeds), default=0)
+        with tqdm(
+            total=images, initial=start, desc=label, unit="img", smoothing=0.1, disable=not self.progress, leave=False
+        ) as bar:
+            at = None
+            for pictures, labels, objects in batches_of(self.data, loading, spans()):
+                turn = turns[0]
+                at = turn.first if at is None else at
+                names = self.data.ids[at : at + len(pictures)]
+                waited = clock.lap("data")
+                pictures = pictures.to(self.device, non_blocking=True)
+                for feed in turn.takers:
+                    feed.seconds += waited / len(turn.takers)
+                    if feed.failure is None:
+                        with feed.guarded():
+                            feed.feed(pictures, labels, objects, names)
+                at += len(names)
+                if at == turn.end:
+                    for feed in turn.takers:
+                        feed.put(turn.first)
+                    turns.popleft()
+                    at, count = None, count + 1
+                clock.lap("models")
+                bar.set_postfix_str(str(clock), refresh=False)
+                bar.update(len(names))
+        return count
 
 
 def _fitting(feeds: Sequence[Feed]) -> Iterator[list[Feed]]:
     """As many at a time as fit: the weights are shared, but what was recorded waits in memory for its chunk."""
-    room, together = memory() // SHARE, list[Feed]()
+    room, together = memory() // PART, list[Feed]()
     for feed in feeds:
         if together and sum(one.bytes_that_wait() for one in (*together, feed) if one.waits) > room:
             yield together
             together = []
         together.append(feed)
     yield together
-
-
-def _pass(feeds: Sequence[Feed], data: ImageSet, loading: Loading, device: torch.device, progress: bool) -> None:
-    """Give every run the images that it lacks, in batches of one size; what is further along is passed over."""
-    done, clock = min(feed.writer.taken for feed in feeds), Clock()
-    label = feeds[0].label if len(feeds) == 1 else f"{len(feeds)} runs"
-    with tqdm(
-        total=len(data), initial=done, desc=label, unit="img", smoothing=0.1, disable=not progress, leave=False
-    ) as bar:
-        for images, labels, objects in batches(data, loading, done):
-            takers = [feed for feed in feeds if feed.failure is None and feed.writer.taken == done]
-            waited, names = clock.lap("data"), data.ids[done : done + len(images)]
-            images, done = images.to(device, non_blocking=True), done + len(images)
-            for feed in takers:
-                feed.seconds += waited / len(takers)
-                with feed.guarded():
-                    feed.take(images, labels, objects, names)
-            clock.lap("models")
-            bar.set_postfix_str(str(clock), refresh=False)
-            bar.update(len(names))
-            if all(feed.failure for feed in feeds):
-                return
-    for feed in feeds:
-        if feed.failure is None:
-            with feed.guarded():
-                feed.finish()
 
 
 def _tell_failures(feeds: Sequence[Feed]) -> None:

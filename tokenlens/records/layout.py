@@ -82,6 +82,17 @@ class Layout:
         """How many images are there."""
         return int(self.attributes["written"])
 
+    @property
+    def step(self) -> int:
+        """Images in a chunk."""
+        return int(self.arrays["kept"]["chunk_grid"]["configuration"]["chunk_shape"][0])
+
+    def file(self, name: str, first: int) -> Path:
+        """The file of an array that holds the chunk which begins with row `first`."""
+        array = self.arrays[name]
+        index = first // array["chunk_grid"]["configuration"]["chunk_shape"][0]
+        return Path(name, "c", str(index), *["0"] * (len(array["shape"]) - 1))
+
     def chunks(self, name: str) -> Iterator[tuple[int, Path]]:
         """The first row of each chunk that is written of an array, and its file; only the first dimension is cut."""
         array = self.arrays[name]
@@ -89,7 +100,7 @@ class Layout:
         if name != "image" and array["dimension_names"][0] == "image":
             rows = min(rows, self.written)
         for first in range(0, rows, step):
-            yield first, Path(name, "c", str(first // step), *["0"] * (len(array["shape"]) - 1))
+            yield first, self.file(name, first)
 
     def lost(self) -> str | None:
         """An array, or the file of a chunk, that should be there and is not."""

@@ -22,7 +22,7 @@ from ..records.out import check_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..extraction.one_pass import Extracted
+    from ..extraction.feed import Extracted
     from ..records.run import Run
 
 RATES = (0.25, 0.5, 0.7, 0.9)
