@@ -228,8 +228,19 @@ class RunWriter:
             assert self.written == len(self.ids)
             if not self.complete:
                 self._remove_partial()
+                self._pack()
                 self.note(metrics=dict(metrics), complete=True, **attributes)
             self.complete = True
+
+    def _pack(self) -> None:
+        """Put many chunks into few files; whenever this is killed, the description fits what is there."""
+        assert self._layout is not None
+        with self._in_place():
+            packed = self._layout.pack()
+        if packed != self._layout:
+            self._layout = packed
+            self.note()
+        self._layout.remove_packed()
 
     def _remove_partial(self) -> None:
         """Remove what zarr was writing for somebody who was killed."""
