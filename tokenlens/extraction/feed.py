@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from ..core.reduced_vit import ReducedViT
+from ..core.walk import Beginning
 from ..data import ImageSet
 from ..data.loading import Loading
 from ..errors import BadInput
@@ -104,10 +105,13 @@ class Feed:
                 taken = self.writer.take(first)
         return taken
 
-    def feed(self, images: Tensor, labels: Tensor, objects: Tensor | None, names: Sequence[str]) -> None:
+    def feed(
+        self, images: Tensor, labels: Tensor, objects: Tensor | None, names: Sequence[str],
+        begin: Callable[[], Beginning],
+    ) -> None:  # fmt: skip
         """Run the next images through the model, and write down what became of their patches."""
         run = self.run
-        arrays = record(self.model, images, labels, run.features, run.soft, run.precision, names)
+        arrays = record(self.model, images, labels, run.features, run.soft, run.precision, names, begin)
         if not self.scored:
             arrays["rank"][:] = -1
         if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:

@@ -1,4 +1,7 @@
-"""Runs on disk, many at a time: each batch is read, decoded and transformed once, for every run that lacks it."""
+"""Runs on disk, many at a time: each batch is read, decoded and transformed once, for every run that lacks it.
+
+So is what the models, which share their weights, make of it before their first reducers.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from ..core.reduced_vit import ReducedViT
+from ..core.walk import Beginning
 from ..data import ImageSet
 from ..data.loading import Loading, batches_of
 from ..errors import BadInput, memory
@@ -160,11 +165,12 @@ class Extraction:
                 names = self.data.ids[at : at + len(pictures)]
                 waited = clock.lap("data")
                 pictures = pictures.to(self.device, non_blocking=True)
+                begin = cache(partial(Beginning, turn.takers[0].model.host, pictures))
                 for feed in turn.takers:
                     feed.seconds += waited / len(turn.takers)
                     if feed.failure is None:
                         with feed.guarded():
-                            feed.feed(pictures, labels, objects, names)
+                            feed.feed(pictures, labels, objects, names, begin)
                 at += len(names)
                 if at == turn.end:
                     for feed in turn.takers:
