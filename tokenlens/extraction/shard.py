@@ -37,8 +37,8 @@ class Shard:
         """
         job = next((f"{name}={environment[name]}" for name in JOBS if name in environment), "")
         if text is None:
-            rank, of, local = (environment.get(name, otherwise) for name, otherwise in LAUNCHED.items())
-            return cls(int(rank) + 1, int(of), job, int(local))
+            rank, size, local = (int(environment.get(name, otherwise)) for name, otherwise in LAUNCHED.items())
+            return cls(rank + 1, size, job, local)
         found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
         number, of = (int(group) for group in found.groups()) if found else (0, 0)
         if not 1 <= number <= of:
