@@ -16,7 +16,7 @@ SETTINGS: dict[str, Any] = {"methods": ["topk"], "limit": 18, "batch_size": 2}  
 
 @pytest.mark.parametrize("text", ["5/4", "0/4", "4", "a/b", "1/0", "-1/4", "1/4/2", ""])
 def test_what_is_no_part_of_a_whole_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match=r"is no part of a whole; give NUMBER/OF, such as 1/\d to \d/\d"):
+    with pytest.raises(BadInput, match=r"which is no part of a whole; give NUMBER/OF, such as 1/\d to \d/\d"):
         Shard.parse(text, {})
 
 
@@ -24,6 +24,8 @@ def test_which_of_several_a_process_is() -> None:
     assert Shard.parse("3/64", {"RANK": "7", "WORLD_SIZE": "8"}) == Shard(3, 64)
     launched = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_PORT": "29500"}
     assert Shard.parse(None, launched) == Shard(2, 2, "MASTER_PORT=29500", 1)
+    with pytest.raises(BadInput, match="RANK and WORLD_SIZE say 3/2, which is no part of a whole"):
+        Shard.parse(None, {"RANK": "2", "WORLD_SIZE": "2"})
     assert Shard.parse(None, {}) == Shard() and Shard().shows and not Shard.parse(None, launched).shows
 
 

@@ -14,7 +14,6 @@ from ..errors import BadInput
 
 # what launchers and schedulers call one job, which is the same for all of its processes
 JOBS = ("TORCHELASTIC_RUN_ID", "SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID", "PBS_ARRAY_ID", "LSB_JOBID", "MASTER_PORT")
-LAUNCHED = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,19 @@ class Shard:
             BadInput: it is no such pair, or the number is not among 1 to OF.
         """
         job = next((f"{name}={environment[name]}" for name in JOBS if name in environment), "")
+        launched, local = text is None, environment.get("LOCAL_RANK", "0")
         if text is None:
-            rank, size, local = (int(environment.get(name, otherwise)) for name, otherwise in LAUNCHED.items())
-            return cls(rank + 1, size, job, local)
+            rank, text = environment.get("RANK", "0"), "1/1"
+            if rank.isdecimal():
+                text = f"{int(rank) + 1}/{environment.get('WORLD_SIZE', '1')}"
         found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
         number, of = (int(group) for group in found.groups()) if found else (0, 0)
         if not 1 <= number <= of:
-            whole = of or 4
+            every, said = of or 4, "RANK and WORLD_SIZE say" if launched else "--shard says"
             raise BadInput(
-                f"--shard {text} is no part of a whole; give NUMBER/OF, such as 1/{whole} to {whole}/{whole}"
+                f"{said} {text}, which is no part of a whole; give NUMBER/OF, such as 1/{every} to {every}/{every}"
             )
-        return cls(number, of, job)
+        return cls(number, of, job, int(local) if launched and local.isdecimal() else 0)
 
     def turns(self, chunks: int) -> Iterator[int]:
         """All chunks in the order in which this process looks at them: its own share, then the ends of the others'."""
