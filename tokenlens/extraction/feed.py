@@ -22,8 +22,8 @@ from ..hosts.timm_vit import TimmViT
 from ..records.accuracy import summary
 from ..records.leases import Leaseholder
 from ..records.run import Run, capacity_of
+from ..records.shared_writer import SharedWriter
 from ..records.store import open_run
-from ..records.writer import RunWriter
 from .batch import attributes_of, layers_of, record
 from .flops import gflops, mean_gflops
 
@@ -56,7 +56,7 @@ class Feed:
 
     run: Run
     model: ReducedViT
-    writer: RunWriter
+    writer: SharedWriter
     scored: bool
     """whether the labels can be the model's classes"""
     waiting: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Feed:
         attributes["place"] = data.name
         if run.features:
             attributes["layers"] = layers_of(model)
-        writer = RunWriter(out, run, attributes, data.ids, loading.batch_size, chunk)
+        writer = SharedWriter(out, run, attributes, data.ids, loading.batch_size, chunk)
         return cls(run, model, writer, comparable(data, model.vit))
 
     def take(self, first: int) -> bool:

@@ -1,8 +1,7 @@
-"""Write runs: in whole chunks, by one process or by several, to be gone on with after a kill at any moment."""
+"""Write runs: in whole chunks, by one process at a time, to be gone on with after a kill at any moment."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +14,8 @@ import numpy as np
 import zarr
 
 from ..errors import BadInput, disk_errors
-from .atomic import lock, scratch, sync, write
+from .atomic import lock, scratch, sync
 from .layout import ROOT, Layout, create
-from .leases import Leaseholder
 from .run import Run
 from .schema import SCHEMA, coordinates
 from .store import AGAIN, open_run
@@ -25,12 +23,11 @@ from .store import AGAIN, open_run
 CHUNK = 1024
 LOCKS = ".locks"  # below a folder of runs: a file for each run that is, or was, being written
 AHEAD = "ahead"  # attribute: the first images of chunks that are there, while one before them is not
-PLAN = "plan"  # beside the leases of a run: batches and chunks of a run that is not there yet
 Batch = Mapping[str, np.ndarray]
 
 
 class RunWriter:
-    """Writes a run in whole chunks; what is there of it is read, and touched only by `alone` or when `shared`."""
+    """Writes a run in whole chunks; what is there of it is read, and touched only by `alone`."""
 
     def __init__(
         self, out: Path, run: Run, attributes: Mapping[str, Any], ids: Sequence[str], batch_size: int,
@@ -42,7 +39,6 @@ class RunWriter:
         self.run, self.ids = run, ids
         self.attributes = {**attributes, **run.attributes(), "run": run.name, "schema": SCHEMA}
         self._buffer: list[Batch] = []
-        self._here: Leaseholder | None = None
         with disk_errors(self.folder):
             self._take_over(self._opened())
 
@@ -94,54 +90,10 @@ class RunWriter:
                 self._check_versions(self._layout.attributes)
             yield
 
-    def share(self, here: Leaseholder) -> None:
-        """Be one of several processes that write the run, each of them chunks on which it has a lease.
-
-        All take the batches and chunks that the first of them has planned.
-
-        Raises:
-            BadInput: what is there was begun by another tokenlens.
-        """
-        self._here = here
-        plan = here.folder / self.run.name / PLAN
-        with self._alone_briefly():
-            if self._layout is None:
-                try:
-                    self._asked = json.loads(plan.read_text())
-                    self.look()
-                except (OSError, ValueError):
-                    write(plan, json.dumps(self._asked))
-            elif not self.complete:
-                self._check_versions(self._layout.attributes)
-
     @contextmanager
-    def _alone_briefly(self) -> Iterator[None]:
-        """Where several write the run, be the only one that changes its description, and see how far it is."""
-        if self._here is None:
-            yield
-            return
-        with self._here.holding(f"{self.run.name}/description"):
-            self.look()
-            yield
-
-    def take(self, first: int) -> bool:
-        """Take a lease on the chunk that begins with an image; False where another has it, or it is there."""
-        assert self._here is not None
-        if self._there(first) or not self._here.take(f"{self.run.name}/{first}"):
-            return False
-        self.look()
-        if self._there(first):  # it has come meanwhile
-            self.give(first)
-            return False
-        return True
-
-    def give(self, first: int) -> None:
-        """Give the lease on a chunk back."""
-        assert self._here is not None
-        self._here.give(f"{self.run.name}/{first}")
-
-    def _there(self, first: int) -> bool:
-        return first < self.written or first in self.ahead
+    def _changing(self) -> Iterator[None]:
+        """Be the only one that changes the run's description, which is so in any case for one that is `alone`."""
+        yield
 
     def _check_versions(self, found: Mapping[str, Any]) -> None:
         """Refuse to go on with what another tokenlens began; say and write down where other packages changed."""
@@ -185,7 +137,7 @@ class RunWriter:
         """Write a whole chunk, which begins with image `first`, of batches that follow on each other."""
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         end = first + len(whole["kept"])
-        with self._alone_briefly(), disk_errors(self.folder):
+        with self._changing(), disk_errors(self.folder):
             if self._layout is None:
                 self._create(whole)
         with self._in_place(), zarr.config.set({"array.write_empty_chunks": True}):
@@ -195,7 +147,7 @@ class RunWriter:
             assert self._layout is not None
             for name in whole:
                 sync(self.folder / self._layout.file(name, first))
-        with self._alone_briefly():
+        with self._changing():
             self._count(first)
 
     def _count(self, first: int) -> None:
@@ -224,7 +176,7 @@ class RunWriter:
 
     def finish(self, metrics: Mapping[str, Any], **attributes: Any) -> None:
         """Mark the run as complete, with what it amounts to, and further attributes."""
-        with self._alone_briefly():
+        with self._changing():
             assert self.written == len(self.ids)
             if not self.complete:
                 self._remove_partial()
