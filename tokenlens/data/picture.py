@@ -38,7 +38,7 @@ def read_rgb(file: str | BinaryIO) -> Image.Image:
     Raises:
         Exception: whatever Pillow raises for a file that is not a complete image of a known format.
     """
-    with Image.open(file, formats=_formats()) as image:
+    with Image.open(file, formats=formats()) as image:
         image.load()
         turn = UPRIGHT.get(_orientation(image))
         rgb = _to_rgb(image)
@@ -46,7 +46,7 @@ def read_rgb(file: str | BinaryIO) -> Image.Image:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """Photographs and drawings only: some of Pillow's other formats start a program to be read."""
     Image.init()
     wanted = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
