@@ -6,10 +6,13 @@ orientation that the camera wrote is applied.
 """
 
 from functools import cache
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
+
+from tokenlens.errors import check_no_pipe
 
 WHITE = (255, 255, 255, 255)
 SCALES = (255.0, 4095.0, 65535.0)  # of 8, 12 and 16 bit
@@ -38,6 +41,8 @@ def read_rgb(file: str | BinaryIO) -> Image.Image:
     Raises:
         Exception: whatever Pillow raises for a file that is not a complete image of a known format.
     """
+    if isinstance(file, str):
+        check_no_pipe(Path(file))
     with Image.open(file, formats=formats()) as image:
         image.load()
         turn = UPRIGHT.get(_orientation(image))

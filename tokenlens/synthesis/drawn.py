@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import BadInput
+from ..errors import BadInput, check_no_pipe
 from ..records.atomic import write
 from ..records.checksum import digest_of, intact, sealed
 
@@ -71,6 +71,7 @@ def about_of(folder: Path) -> dict[str, Any]:
         BadInput: that, the table or a picture is damaged. A picture that has been taken away is none of it.
     """
     path = folder / ABOUT
+    check_no_pipe(path)
     try:
         found = json.loads(path.read_bytes())
         right = isinstance(found, dict) and intact(found)

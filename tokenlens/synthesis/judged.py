@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..core.families import UNORDERED
 from ..data import open_data
+from ..data.folder import text
 from ..data.picture import formats
 from ..errors import BadInput, UnknownName, needed
 from ..extraction.reduced_models import device_of
@@ -99,7 +100,8 @@ class Quality:
         if told is not None and about.get("prompts") == "shapes":
             recognised = float((told == [int(name.partition("_")[0]) for name in names]).mean())
         return {
-            "drawn": folder.name, "real": self.real, "features": kind, "n_real": len(real), "n_drawn": len(drawn),
+            "drawn": text(folder.name), "real": text(self.real), "features": kind,
+            "n_real": len(real), "n_drawn": len(drawn),
             "fid": frechet_distance(real, drawn), "precision": precision, "recall": recall, "recognised": recognised,
             "model": str(about.get("model", "")), "method": str(about.get("method", "")),
             "ratio": float(about.get("ratio", np.nan)), "seconds": float(about.get("seconds", np.nan)),
