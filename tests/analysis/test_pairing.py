@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import xarray as xr
 
+from tokenlens.analysis.compare import compare
 from tokenlens.analysis.pairing import AXES, card, pair
 from tokenlens.errors import BadInput, UnknownName
 
@@ -113,3 +114,26 @@ def test_what_is_unknown_is_refused(make_run: MakeRun) -> None:
     del run.attrs["family"]
     with pytest.raises(BadInput, match="does not say its family"):
         card(run)
+
+
+def test_axes_are_put_together_in_any_order_and_all_that_is_named_differs(make_run: MakeRun) -> None:
+    runs = [make_run(dataset=data, capacity=size, model=size, run=f"{data}-{size}-{rate}", rate=rate)
+            for data in ("a", "b") for size in ("tiny", "small") for rate in (0.5, 0.25)]  # fmt: skip
+    found = compare(runs, ["dataset+capacity"], ["pcc"]).comparison
+    assert set(found["axis"]) == {"capacity+dataset"} and len(found) == 4
+    assert all(a.split("-")[i] != b.split("-")[i] for a, b in zip(found["run_a"], found["run_b"], strict=True)
+               for i in (0, 1))  # fmt: skip
+    with pytest.raises(UnknownName, match="dataset\\+weather"):
+        compare(runs, ["dataset+weather"])
+
+
+def test_changed_pictures_are_no_other_set_and_what_was_in_a_mirror_is_turned_back(make_run: MakeRun) -> None:
+    plain = make_run("topk", run="plain")
+    noisy = make_run("topk", run="noisy", dataset="embedded:shapes@noise=0.1")
+    turned = make_run("topk", run="turned", dataset="embedded:shapes@mirror=1")
+    turned["kept"].values[:] = plain["kept"].values.reshape(40, 2, 6, 6)[..., ::-1].reshape(40, 2, 36)
+    found = compare([turned, plain, noisy], metrics=["iou"]).comparison
+    rows = found[found["axis"] == "change"].set_index(["run_b", "stage"])["value"]
+    assert set(found["run_a"][found["axis"] == "change"]) == {"plain"} and not (found["axis"] == "dataset").any()
+    assert rows["turned"].tolist() == [1, 1]
+    assert rows["noisy"].tolist() == [1, 1]  # the same draw
