@@ -15,11 +15,12 @@ from PIL import Image
 
 from tokenlens.cli import tokenlens
 from tokenlens.errors import BadInput
+from tokenlens.records.drawn import RUNS
 from tokenlens.records.store import open_run, open_runs
 from tokenlens.synthesis import task
 from tokenlens.synthesis.jobs import Synthesis
 from tokenlens.synthesis.prompts import as_prompts, prompts_of
-from tokenlens.synthesis.task import ABOUT, RUNS, TIMINGS
+from tokenlens.synthesis.task import ABOUT, TIMINGS
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
 QUICK: dict[str, Any] = {"steps": 2, "limit": 3, "device": "cpu", "progress": False}

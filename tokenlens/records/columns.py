@@ -69,9 +69,11 @@ COLUMNS: dict[str, dict[str, str]] = {
         "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
         "tokens_left": "str", "machine": "str",
     },
-    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown
+    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown;
+    # steps, seed (-1) and guidance (NaN) are unknown of pictures that `tokenlens synthesize` did not draw
     "quality": {
         **dict.fromkeys(("drawn", "real", "features", "model", "method"), "str"), "n_real": "int64", "n_drawn": "int64",
+        **dict.fromkeys(("steps", "seed"), "int64"), "guidance": "float64",
         **dict.fromkeys(("fid", "precision", "recall", "recognised", "ratio", "seconds"), "float64"),
         **dict.fromkeys(("family", "label", "color", "marker"), "str"), "order": "int64",
     },
@@ -83,6 +85,7 @@ _nan, _empty = (lambda rows: np.nan), (lambda rows: "")
 # columns that tables of before did not have, and what they hold there
 ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
     "comparison": {"estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty},
+    "quality": {"steps": lambda rows: -1, "seed": lambda rows: -1, "guidance": _nan},
     "findings": {"p": _nan, "sensitivity": _empty},
     "truth": {"p": _nan, "sensitivity": _empty},
     "runs": {

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from ..errors import BadInput
 from ..records.atomic import lock, whole, write
 from ..records.checksum import digest_of
+from ..records.drawn import RUNS
 from ..records.run import Run
 from ..records.writer import LOCKS, RunWriter
 from .pipelines import Opened
@@ -29,7 +30,6 @@ from .reduced import ReducedDenoiser
 if TYPE_CHECKING:
     from .jobs import Synthesis
 
-RUNS = "runs"  # the folder of patterns beside those of pictures
 TIMINGS = "timings.csv"
 ABOUT = "about.json"  # what the pictures of a folder are, once all are there
 COLUMNS = ("picture", "prompt", "seed", "seconds", "deciding", "flagged")
@@ -202,7 +202,8 @@ class Task:
         facts = self.reduced.method.facts()
         about = {
             "model": self.opened.name, "method": self.reduced.method.name, "ratio": self.reduced.ratio,
-            "prompts": self.prompts.name, "pictures": len(rows),
+            "prompts": self.prompts.name, "pictures": len(rows), "steps": self.steps, "guidance": self.guidance,
+            "seed": self.asked.seed,
             "seconds": float(np.mean([float(row["seconds"]) for row in rows])),
             **{name: facts[name] for name in ("family", "label", "color", "marker", "order")},
         }  # fmt: skip
