@@ -82,27 +82,29 @@ class Source:
     @cached_property
     def runs(self) -> list[xr.Dataset]:
         """The runs that hold images and no steps, at least one; Missing says which command makes some."""
-        held = [run for run in self._held if "step" not in run.dims]
+        held = [run for run in self.held if "step" not in run.dims]
         if not held:
-            raise Missing(f"there are no runs in {self.folder or 'what was given'}; make some with `tokenlens extract`")
+            raise Missing(
+                f"all runs in {self.folder or 'what was given'} have steps; make others with `tokenlens extract`"
+            )
         with missing_where_bad():
             return matching(held, self.where)
 
     @cached_property
     def synthesized(self) -> list[xr.Dataset]:
         """The runs of `tokenlens synthesize`, which have steps, at least one; Missing says which command makes some."""
-        held = [run for run in self._held if "step" in run.dims]
+        held = [run for run in self.held if "step" in run.dims]
         if not held:
             raise Missing(
                 f"there are no runs with steps in {self.folder or 'what was given'}; make some with "
-                "`tokenlens synthesize`, and say --runs images/runs"
+                "`tokenlens synthesize`, and name their folder, images/runs"
             )
         with missing_where_bad():
             return matching(held, self.where)
 
     @cached_property
-    def _held(self) -> list[xr.Dataset]:
-        """All runs that hold images."""
+    def held(self) -> list[xr.Dataset]:
+        """All runs that hold images, at least one; Missing says which command makes some."""
         from tokenlens.records.schema import SHOWN
         from tokenlens.records.store import open_runs
 
@@ -114,7 +116,10 @@ class Source:
         found = self.opened or []
         if self.opened is None and self.folder is not None:
             found = open_runs(self.folder, check=SHOWN)
-        return [run for run in found if run.sizes.get("image")]
+        held = [run for run in found if run.sizes.get("image")]
+        if not held:
+            raise Missing(f"there are no runs in {self.folder or 'what was given'}; make some with `tokenlens extract`")
+        return held
 
     def looks(self, of_runs: bool = True) -> dict[str, Look]:
         """How each method is drawn, by the tables that say it and, with `of_runs` or without these, the runs."""
@@ -125,7 +130,7 @@ class Source:
                 rows += [dict(row) for _, row in known.iterrows()]
         if of_runs or not rows:
             with suppress(BadInput):
-                chosen = matching(self._held, self.where)
+                chosen = matching(self.held, self.where)
                 rows += [{name: run.attrs.get(name) for name in ("method", *LOOK)} for run in chosen]
         return looks(row for row in rows if isinstance(row["method"], str))
 

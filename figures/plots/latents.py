@@ -1,10 +1,9 @@
 """Which latents a method merges as a picture comes about: one picture, from the first call of the denoiser to the last.
 
 A row is a method, whose own picture stands at the left; a column a step. Merged places are filled with the mean colour
-of their group in the finished picture, white lines separate groups; dropped ones are dark. At first the denoiser sees
-noise, and groups are scattered; as the picture comes about they follow it. Runs of one ratio and seed are shown: of
-most methods, and of these the one that merges most. The block is the last one that is reduced, and under guidance the
-branch is the conditional one.
+of their group in the finished picture, within a line whose colour stays with the group; dropped ones are dark. The
+first steps see noise. Runs of one ratio and seed are shown: of most methods, and of these the one that merges most. The
+block is the last one that is reduced, and under guidance the branch is the conditional one.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from PIL import Image
 from tokenlens.records.facts import facts_of
 
 from ..catalogue import PATTERNS, figure, missing_where_bad
+from ..parts.group_colors import group_colors
 from ..parts.patch_painter import Picture, paint
 from ..select.synthesized import choose_synthesized, read_drawn
 from ..source import Missing, Source
@@ -54,7 +54,7 @@ def numbers(source: Source, picture: int = 0) -> pd.DataFrame:
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv", picture: int = 0) -> style.Canvas:
     """Draw it at the width of the page, of the picture of this number."""
     runs, name = _shown(source, picture)
-    across = max(len(_steps(run)) for run in runs) + 1
+    across = len(_steps(runs[0])) + 1
     with missing_where_bad():
         pictures = [read_drawn(run, [name])[0] if run.encoding.get("source") else None for run in runs]
     wide = style.preset(preset).page / (across + 0.4)
@@ -63,21 +63,26 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv", pic
     for row, run, drawn in zip(panels, runs, pictures, strict=True):
         own = _enlarged(drawn, run)
         part = _of_picture(run, name)
-        row[0].imshow(own)
-        row[0].set_ylabel(f"{style.label(str(run.attrs['method']))}\n{1 - run.attrs['keep_rate']:g}")
-        for ax, step in zip(row[1:], _steps(run), strict=False):
-            kept, group = (part[what].sel(step=step).values for what in ("kept", "group"))
-            ax.imshow(paint(own, kept, group, facts_of(run).merges, tuple(run.attrs["grid"])))
-            ax.set_title(f"step {step}")
-        for ax in row:
-            ax.set_xticks([])
-            ax.set_yticks([])
+        kept, group = (part[what].sel(step=_steps(run)).values for what in ("kept", "group"))
+        merges, grid = facts_of(run).merges, tuple(run.attrs["grid"])
+        outlines = group_colors(group) if merges else [None] * len(group)
+        cells = [own, *(paint(own, *one, merges, grid, line) for *one, line in zip(kept, group, outlines, strict=True))]
+        for ax, cell in zip(row, cells, strict=True):
+            ax.imshow(cell)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        row[0].set_ylabel(style.label(str(run.attrs["method"])))
+    for ax, step in zip(panels[0][1:], _steps(runs[0]), strict=True):
+        ax.set_title(f"step {step}")
+    one = runs[0].attrs
+    canvas.supxlabel(f"{one['model']}, {one['dataset']}, {name}, ratio {1 - one['keep_rate']:g}", fontsize="medium")
     return canvas
 
 
 def _shown(source: Source, picture: int) -> tuple[list[xr.Dataset], str]:
-    """The runs, and the id of a picture that all of them have drawn."""
+    """The runs with the steps of the first, and the id of a picture that all of them have drawn."""
     runs = choose_synthesized(source.synthesized)
+    runs = [run for run in runs if run["step"].equals(runs[0]["step"])]
     ids = [[str(name) for name in run["image"].values[: run.attrs.get("written")]] for run in runs]
     shared = [name for name in ids[0] if all(name in others for others in ids)]
     if not shared:

@@ -6,13 +6,14 @@ const FILL = 0.72; // how much of a merged patch is its group's mean colour
 const LIT = '#ffb000', CASING = 'rgba(0, 0, 0, 0.75)';
 const SIDE = 448; // least pixels of a pane's longer side
 
-// run.codes: one number for each image, stage and patch, 2 * (group + 1) + kept, modulo 2^16. Group -1 is dropped, -2 waits.
+// run.codes: one number for each image, [step, branch,] stage and patch, 2 * (group + 1) + kept, modulo 2^16. Group -1 is dropped, -2 waits.
 // Before a run's first stage every patch stands for itself.
 function patternAt(run, image, block) {
   const patches = run.grid[0] * run.grid[1];
   const stage = run.stages.filter((other) => other <= block).length - 1;
   if (stage < 0) return { kept: Array(patches).fill(1), group: Array.from({ length: patches }, (_, i) => i) };
-  const from = (image * run.stages.length + stage) * patches;
+  const walks = Math.max(1, run.steps.length * run.branches.length);
+  const from = ((image * walks + walkOf(run)) * run.stages.length + stage) * patches;
   const codes = Array.from(run.codes.subarray(from, from + patches));
   return { kept: codes.map((code) => code & 1), group: codes.map((code) => (code === 65534 ? -2 : (code >> 1) - 1)) };
 }

@@ -32,6 +32,8 @@ from tokenlens.figures.report.page import SCRIPTS, static, table_data
 from tokenlens.figures.report.patterns import describe_run, labels
 from tokenlens.figures.report.write import write_report
 
+from .conftest import Drawn
+
 FIGURES = Path(report_page.__file__).parent
 
 
@@ -420,3 +422,15 @@ def test_colours_contrast_as_aa_asks(scheme: str) -> None:
     for edge in ("line", "on"):  # borders of controls, and the ring of the focus
         assert contrast(colours[edge], colours["page"]) >= 3, edge
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+def test_runs_with_steps_show_the_pictures_that_they_drew(drawn: Drawn, tmp_path: Path) -> None:
+    page = Page(write_report(drawn.runs, tmp_path, tmp_path / "r.html").path.read_text(encoding="utf-8"))
+    (told,) = json.loads(unpacked(page.data["index"]))["runs"]
+    assert (told["steps"], told["branches"], told["left"]) == ([0, 1, 2], ["unconditional", "conditional"], [[8]])
+    codes = np.frombuffer(unpacked(page.data["patterns-0"]), "<u2")
+    assert codes.tolist() == (2 * (drawn.group.ravel() + 1)).tolist()
+    (picture,) = json.loads(unpacked(page.data["pictures-0"]))
+    assert picture.startswith("data:image/webp") and "images-0-0" not in page.data
+    drawn.picture.rename(tmp_path / "elsewhere.png")
+    assert any("there is no picture" in note for note in write_report(drawn.runs, tmp_path, tmp_path / "r.html").notes)
