@@ -51,6 +51,7 @@ def names() -> list[tuple[str, str]]:
     return [(group, name) for group, named in POINTS.items() for name in named]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("group", POINTS)
 def test_a_page_passes_the_contract_tests_of_its_kind(group: str, environment: dict[str, str]) -> None:
     wanted = " or ".join(POINTS[group])
@@ -69,6 +70,7 @@ def test_a_page_is_listed(group: str, name: str, environment: dict[str, str]) ->
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
+@pytest.mark.long
 def test_all_of_them_work_together(environment: dict[str, str], tmp_path: Path) -> None:
     """The commands on the page's methods, data, metric and figure, in one go."""
 

@@ -41,7 +41,11 @@ def test_what_can_be_exported() -> None:
     assert set(PORTABLE) == STUDY | {"l1", "l2", "linf", "none"}
 
 
-@pytest.mark.parametrize("name", [name for name in PORTABLE if name not in ("l1", "linf", "none")])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ("topk", "tome", "sit") else pytest.mark.long)
+     for name in PORTABLE if name not in ("l1", "linf", "none")],
+)  # fmt: skip
 @torch.no_grad()
 def test_another_runtime_gives_the_same_logits(
     name: str, small: nn.Module, make_vit: Callable[..., nn.Module], tmp_path: Path

@@ -102,6 +102,7 @@ def other_folder(tmp_path: Path, make_vit: Callable[..., Any]) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_another_folder(other_folder: Path) -> None:
     paths = [str(path) for path in sorted(HERE.glob("test_*.py")) if path != Path(__file__)]
     ran = subprocess.run(

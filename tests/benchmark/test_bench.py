@@ -160,6 +160,7 @@ def test_a_stop_keeps_the_rounds_that_are_complete(tmp_path: Path, monkeypatch: 
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "bench.parquet", "manifest.json"]
 
 
+@pytest.mark.long
 def test_compiled_models_are_measured_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     compiled: list[Any] = []

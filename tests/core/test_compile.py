@@ -12,6 +12,7 @@ from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.methods import methods
 
 SAME = ("l1", "linf", "atc-single", "atc-complete", "atc-average")  # code as that of l2 and atc
+FIRST = ("topk", "ats", "tome", "atc", "dpcknn", "sit", "evovit", "random")  # one of each kind; the others are long
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,10 @@ def shallow(make_vit: Callable[..., nn.Module]) -> nn.Module:
     return make_vit(depth=3)
 
 
-@pytest.mark.parametrize("name", [name for name in methods() if name not in SAME])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in FIRST else pytest.mark.long) for name in methods() if name not in SAME],
+)
 @torch.no_grad()
 def test_without_graph_breaks_and_with_equal_results(name: str, shallow: nn.Module, images: Tensor) -> None:
     model = build(shallow, name, blocks=(1,))
@@ -39,6 +43,7 @@ def test_without_graph_breaks_and_with_equal_results(name: str, shallow: nn.Modu
     assert torch.equal(compiled(images), model(images))
 
 
+@pytest.mark.long
 @torch.no_grad()
 def test_functionalised_and_for_other_batches(shallow: nn.Module, images: Tensor) -> None:
     """As inductor gets it: without mutation, and with an unknown number of images from the second batch size on."""

@@ -18,6 +18,7 @@ from tokenlens.errors import BadInput, UnknownName
 from .conftest import save
 
 Make = Callable[[str], Path | None]
+KINDS = [pytest.param(kind, marks=pytest.mark.long if kind == "hf" else ()) for kind in DATA_SETS]  # slow
 
 
 def drawn(kind: str) -> bool:
@@ -84,7 +85,7 @@ def test_a_set_keeps_what_its_facts_say(kind: str, make: Make) -> None:
         assert np.shape(label) == ((len(data.classes),) if data.multi_label else ())
 
 
-@pytest.mark.parametrize("kind", DATA_SETS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_ids_are_stable_and_splits_apart(kind: str, make: Make) -> None:
     root = make(kind)
     sets, again = opened(kind, root), opened(kind, root)
@@ -95,7 +96,7 @@ def test_ids_are_stable_and_splits_apart(kind: str, make: Make) -> None:
         assert set(one.ids) < set(data.ids)  # a limit renames nothing
 
 
-@pytest.mark.parametrize("kind", DATA_SETS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_same_images_at_two_places_are_one_set(kind: str, make: Make, tmp_path: Path) -> None:
     root = make(kind)
     if root is None:
@@ -147,6 +148,7 @@ def open_greys(where, split="val", limit=None, skip_bad=False):
 '''
 
 
+@pytest.mark.long
 def test_a_set_of_another_package_is_like_our_own(tmp_path: Path) -> None:
     info = tmp_path / "greys-1.0.dist-info"
     info.mkdir()

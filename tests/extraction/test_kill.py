@@ -44,6 +44,7 @@ def compare(one: Path, other: Path, same_run: Any) -> None:
         same_run(one / name, other / name)
 
 
+@pytest.mark.long
 def test_killed_at_many_writes(start: Any, uninterrupted: Path, same_run: Any, tmp_path: Path) -> None:
     out, kills = tmp_path / "killed", 0
     at = [1, 7, 23, 47, 61, 38, 75, 90, 52, 33, 44, 66]  # while making the group, in arrays, between chunks, at the end

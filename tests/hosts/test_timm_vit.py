@@ -66,6 +66,7 @@ def test_registered_models_are_walked_as_timm_walks_them(name: str) -> None:
     check_identity(vit, pixels(vit))
 
 
+@pytest.mark.long
 def test_every_registered_plain_model() -> None:
     walked = []
     rooms = ("vision_transformer", "deit")

@@ -60,6 +60,7 @@ def install(folder: Path, module: str, points: str, name: str) -> None:
     (folder / f"{name}.py").write_text(module)
 
 
+@pytest.mark.long
 def test_a_third_party_is_like_our_own_and_a_broken_one_takes_nothing_away(tmp_path: Path) -> None:
     install(tmp_path, MODULE, "checkerboard = boards\nplain = boards:Plain\n", "boards")
     install(tmp_path, "import no_such_package\n", "broken = faulty\n", "faulty")

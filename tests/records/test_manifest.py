@@ -40,7 +40,7 @@ def seen(folder: Path) -> set[int]:
             for name in NAMES}  # fmt: skip
 
 
-@pytest.mark.parametrize("csv", [False, True])
+@pytest.mark.parametrize("csv", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_killed_at_any_call_of_the_system_a_folder_holds_one_comparison(csv: bool, tmp_path: Path) -> None:
     put(tmp_path / "start", 1, OLD)
     found, at = set[int](), 0

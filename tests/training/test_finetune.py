@@ -173,6 +173,7 @@ def test_what_the_recipe_says_of_the_order_is_followed(small: Any, tmp_path: Pat
     assert strata.labels == labels_of(open_sets(recipes[1])[0]) is not None
 
 
+@pytest.mark.long
 def test_two_processes_give_what_one_gives(begin: Any, small: Any, tmp_path: Path, two_processes: Any) -> None:
     """One that accumulates two batches sees the same; sums are rounded in another order. The two stop on the way."""
     changes = {"reduction.method": "dynamicvit", "train.batch_size": 2, "augment.mixup": 0.8, "model.drop_path": 0.1}

@@ -30,6 +30,7 @@ def imagenet(root: Path) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_stopped_gone_on_and_extracted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,6 +77,7 @@ def assert_same_state(one: Any, other: Any) -> None:
         assert one == other
 
 
+@pytest.mark.long
 def test_killed_and_gone_on_is_the_same_to_the_last_bit(begin: Any, same_weights: SameWeights, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     alone = begin(whole, ALL)

@@ -185,6 +185,7 @@ def test_precision_and_trackers(small: Any, tmp_path: Path) -> None:
     assert distribution.make_accelerator(small(), tmp_path, "cpu", ()).mixed_precision == "no"
 
 
+@pytest.mark.long
 def test_half_precision_learns_the_same_to_its_rounding(small: Any, tmp_path: Path) -> None:
     losses = []
     for precision in ("float32", "bfloat16"):

@@ -37,6 +37,7 @@ def test_rows_read_the_last_stage_of_the_same_rate_in_either_order() -> None:
     assert lines[4][-2:] == ["-", "-"] and lines[4][0] == "l2"
 
 
+@pytest.mark.long
 def test_it_goes_from_images_to_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workflow, "own_methods", lambda: ["none", "topk", "l2", "random"])
     monkeypatch.setattr(workflow, "RATES", (0.5,))

@@ -20,6 +20,8 @@ def rows() -> Iterator[Row]:
             "range": [str(bound) for bound in metric.range],
             "direction": metric.direction,
             "chance": metric.chance is not None,
+            "nulls": list(metric.nulls),
+            "target": metric.target,
             "swapped": metric.swap or name,
             "axes": list(metric.axes),
             "defined in": METRICS.origin(name),

@@ -32,8 +32,6 @@ from tokenlens.figures.report.page import SCRIPTS, static, table_data
 from tokenlens.figures.report.patterns import describe_run, labels
 from tokenlens.figures.report.write import write_report
 
-from .conftest import Drawn
-
 FIGURES = Path(report_page.__file__).parent
 
 
@@ -424,7 +422,7 @@ def test_colours_contrast_as_aa_asks(scheme: str) -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
 
 
-def test_runs_with_steps_show_the_pictures_that_they_drew(drawn: Drawn, tmp_path: Path) -> None:
+def test_runs_with_steps_show_the_pictures_that_they_drew(drawn: Any, tmp_path: Path) -> None:
     page = Page(write_report(drawn.runs, tmp_path, tmp_path / "r.html").path.read_text(encoding="utf-8"))
     (told,) = json.loads(unpacked(page.data["index"]))["runs"]
     assert (told["steps"], told["branches"], told["left"]) == ([0, 1, 2], ["unconditional", "conditional"], [[8]])

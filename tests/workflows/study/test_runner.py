@@ -44,6 +44,7 @@ def carried(tasks: list[Task], out: Path, jobs: int = 2) -> tuple[list[str], lis
     return [task.name for task in unfinished], ended
 
 
+@pytest.mark.long
 def test_a_request_to_end_reaches_the_commands_and_leaves_no_note(tmp_path: Path) -> None:
     task = Task(
         "a", f"{STEPS}:extract", {"method": "topk", "keep_rate": 0.5, "limit": 99999, "out": str(tmp_path / "runs")}
@@ -61,6 +62,7 @@ def test_a_request_to_end_reaches_the_commands_and_leaves_no_note(tmp_path: Path
     assert notes.read(task) is None
 
 
+@pytest.mark.long
 def test_a_failure_is_noted_the_rest_goes_on_and_the_next_call_tries_again(tmp_path: Path) -> None:
     tasks = [bad("a"), good("b", needs=("a",)), good("c"), good("d", needs=("c",))]
     unfinished, ended = carried(tasks, tmp_path)
@@ -192,6 +194,7 @@ lock(Path({str(tmp_path)!r})); print('held', flush=True); input()"""
     lock(tmp_path)  # the lock goes with its holder
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks /proc for children")
 def test_tasks_end_with_the_process_that_asked_for_them(tmp_path: Path) -> None:
     """A task that outlived it would write beside the next one's."""
