@@ -101,6 +101,15 @@ COLUMNS: dict[str, dict[str, str]] = {
         "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
         "tokens_left": "str", "machine": "str",
     },
+    # one row a diffusion model x setting x method of `tokenlens bench --pipeline`: steps of a picture a second (median
+    # and quartiles), the share of time that goes into deciding what to merge, the speed-up over the un-reduced model
+    "bench_pipeline": {
+        **dict.fromkeys(("model", "method", "precision", "device", "machine"), "str"),
+        **dict.fromkeys(("steps", "batch_size", "threads", "repeats"), "int64"),
+        **dict.fromkeys(
+            ("ratio", "guidance", "steps_per_second", "low", "high", "deciding", "speedup"), "float64"
+        ),
+    },
     # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown;
     # steps, seed (-1) and guidance (NaN) are unknown of pictures that `tokenlens synthesize` did not draw
     "quality": {
