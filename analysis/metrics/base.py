@@ -76,7 +76,7 @@ class Metric:
     """what noise in heat maps does to it: adds to a divergence; shrinks a correlation; or, where the triangle
     inequality holds of its distance from the best, moves it by no more than each map is moved"""
     unbiased: bool = False
-    """whether its value is already, on average, that of all images of which these are some"""
+    """whether noise moves its value in no direction, so that it is the estimate of what all images would give"""
     as_correlation: Callable[[float], float] = float
     """the linear correlation that a value amounts to, where noise shrinks it"""
     grid: bool = False
@@ -130,8 +130,12 @@ class Metric:
     @property
     def target(self) -> str:
         """What its estimate, and the interval, are of; its value is of these very images."""
-        how = "the value itself, which is unbiased" if self.unbiased or self.of in MEANS else "the value less its bias"
-        return f"{TARGETS[self.of]}; estimated by {how}"
+        return TARGETS[self.of]
+
+    @property
+    def estimator(self) -> str:
+        """What the estimate is, beside the value."""
+        return "the value" if self.unbiased or self.of in MEANS else "the value less its bias"
 
     @property
     def nulls(self) -> tuple[str, ...]:
