@@ -64,7 +64,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv", pic
         own = _enlarged(drawn, run)
         part = _of_picture(run, name)
         kept, group = (part[what].sel(step=_steps(run)).values for what in ("kept", "group"))
-        merges, grid = facts_of(run).merges, tuple(run.attrs["grid"])
+        merges, grid = facts_of(run).merges, (int(run.attrs["grid"][0]), int(run.attrs["grid"][1]))
         outlines = group_colors(group) if merges else [None] * len(group)
         cells = [own, *(paint(own, *one, merges, grid, line) for *one, line in zip(kept, group, outlines, strict=True))]
         for ax, cell in zip(row, cells, strict=True):

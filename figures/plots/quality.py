@@ -45,9 +45,10 @@ def numbers(source: Source) -> pd.DataFrame:
                     **part[SETTING].iloc[0], "method": method, "ratio": ratio, "measure": measure, "value": of.mean(),
                     "low": of.min(), "high": of.max(), "seeds": part["seed"].nunique(),
                 })  # fmt: skip
-    frame = pd.DataFrame(rows)
-    place = [(list(SHOWN).index(row.measure), style.order_key(row.method), row.ratio) for row in frame.itertuples()]
-    return frame.loc[sorted(frame.index, key=place.__getitem__)].reset_index(drop=True)
+    order = list(SHOWN)
+    return pd.DataFrame(
+        sorted(rows, key=lambda row: (order.index(row["measure"]), style.order_key(row["method"]), row["ratio"]))
+    )
 
 
 @figure("quality", "quality of drawn pictures and seconds against the ratio", numbers, needs=["quality"])
