@@ -53,6 +53,7 @@ function startControls() {
   });
   $('step').addEventListener('input', (event) => update({ step: steps()[Number(event.target.value)] }));
   $('branch').addEventListener('change', (event) => update({ branch: event.target.value }));
+  $('boxes').addEventListener('change', () => update({}));
   $('add').addEventListener('click', () => {
     const mates = viewer.runs.filter((run) => run.set === panes()[0].set);
     const spare = mates.find((run) => !viewer.state.runs.includes(run.name)) ?? mates[0];
