@@ -53,9 +53,9 @@ def whole(path: Path, parents: bool = True) -> Iterator[Path]:
 
 
 def write(path: Path, content: bytes | str, parents: bool = True) -> Path:
-    """Write a file at one go; see `whole`."""
+    """Write a file at one go; see `whole`. A name in a text, which may hold any bytes, stays readable."""
     with whole(path, parents) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
     return path
 
 
