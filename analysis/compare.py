@@ -87,8 +87,8 @@ def compare(
 
     Args:
         runs: xarray Datasets as the store opens them.
-        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout; and of heat maps several together,
-            such as dataset+capacity.
+        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout, change; and of heat maps several
+            together, such as dataset+capacity.
         metrics: names, or functions of two arrays: of bool sets of kept patches, (image, stage, patch) each, unless
             `metrics.base.metric` says more of them.
         chunk: images in memory at a time.
@@ -164,7 +164,7 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
     smaller = []
     for axis in (a for a in axes if a not in selection.OWN):
         for one in pair(cards.values(), axis):
-            if "dataset" in axis.split("+"):
+            if "dataset" in axis.split("+"):  # other images
                 across.append(one)
                 continue
             keys = (images[one.a].key, images[one.b].key)

@@ -20,7 +20,7 @@ from . import nulls
 from .chunked_reader import FORMS, Need
 from .metrics import radial
 from .metrics.base import Metric
-from .pairing import Card, Pair
+from .pairing import MIRRORED, Card, Pair
 from .statistics.bootstrap import Means
 from .streaming import Chunk, Options, Row, row
 
@@ -38,15 +38,20 @@ class Side:
     variable: str
     where: Any = WHOLE
     constant: Array | None = None
+    order: Array | None = None
+    """where each patch's content is, of pictures in a mirror"""
 
     def form(self, metric: Metric) -> str:
         """How a metric takes it."""
         packed = f"packed {self.variable}"
-        return packed if metric.packed and packed in FORMS else self.variable
+        return packed if metric.packed and packed in FORMS and self.order is None else self.variable
 
     def array(self, arrays: Mapping[Need, Any], metric: Metric) -> Any:
         """(m, S, P), or what broadcasts to it."""
-        return arrays[self.run, self.form(metric)][self.where] if self.constant is None else self.constant
+        if self.constant is not None:
+            return self.constant
+        found = arrays[self.run, self.form(metric)][self.where]
+        return found if self.order is None else found[..., self.order]
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Task:
         if null == OTHERS:
             return self.b.array(chunk.others, metric)
         if MOVED not in kept:
-            patterns = np.asarray(chunk.arrays[self.b.run, self.b.variable][self.b.where])
+            patterns = np.asarray(chunk.arrays[self.b.run, self.b.variable][self.b.where])  # in a mirror or not
             kept[MOVED] = nulls.moved(null, random, patterns, self.grid)
         return kept[MOVED]
 
@@ -131,9 +136,11 @@ def tasks(
         kept, group = Side(pair.a, "kept", first), Side(pair.a, "group", first)
         mask = Side(pair.a, "object", np.s_[:, None])
         grid = Side("", "patch", constant=np.ones(a.sizes.get("patch", 0), dtype=bool))
+        order = mirror(a) if any(MIRRORED.fullmatch(card.dataset) for card in both) and pair.axis == "change" else None
         sides = {
             "object": (kept, mask, keep), "segments": (group, mask, merge), "layout": (kept, grid, keep),
-            "kept": (kept, Side(pair.b, "kept", second), keep), "group": (group, Side(pair.b, "group", second), merge),
+            "kept": (kept, Side(pair.b, "kept", second, order=order), keep),
+            "group": (group, Side(pair.b, "group", second, order=order), merge),
         }  # fmt: skip
         for of, (left, right, applies) in sides.items():
             chosen = tuple(metric for metric in metrics if metric.of == of and pair.axis in metric.axes)
@@ -222,6 +229,11 @@ class ImageMeans:
             )
             for i, (pair, metric, stage) in enumerate(columns)
         ]
+
+
+def mirror(run: xr.Dataset) -> Array:
+    """Where each patch of a run's grid is in a mirror: (P,)."""
+    return np.asarray(np.arange(run.sizes["patch"]).reshape(-1, columns_of(run))[:, ::-1].ravel())
 
 
 def _at(run: xr.Dataset, stages: Sequence[int]) -> Any:
