@@ -21,6 +21,7 @@ from .chunked_reader import FORMS, Need
 from .metrics import radial
 from .metrics.base import Metric
 from .pairing import MIRRORED, Card, Pair
+from .ragged import grid_of_maps, is_ragged, places_of_maps
 from .statistics.bootstrap import Means
 from .streaming import Chunk, Options, Row, row
 
@@ -124,7 +125,8 @@ def tasks(
 ) -> list[Task]:  # fmt: skip
     """What is to be computed for each pair, at the stages that both runs have.
 
-    `object` pairs a run with its masks, `layout` with its grid.
+    `object` pairs a run with its masks, `layout` with its grid. Metrics of `layout` and `segments` know one grid for
+    all images, and are not taken of runs with grids of several sizes.
     """
     found = []
     for pair in pairs:
@@ -134,23 +136,24 @@ def tasks(
         both = (cards[pair.a], cards.get(pair.b, cards[pair.a]))
         keep, merge = all(card.keeps for card in both), all(card.merges for card in both)
         kept, group = Side(pair.a, "kept", first), Side(pair.a, "group", first)
-        mask = Side(pair.a, "object", np.s_[:, None])
+        mask, ragged = Side(pair.a, "object", np.s_[:, None]), is_ragged(a)
         grid = Side("", "patch", constant=np.ones(a.sizes.get("patch", 0), dtype=bool))
         order = mirror(a) if any(MIRRORED.fullmatch(card.dataset) for card in both) and pair.axis == "change" else None
         sides = {
-            "object": (kept, mask, keep), "segments": (group, mask, merge), "layout": (kept, grid, keep),
+            "object": (kept, mask, keep),
+            "segments": (group, mask, merge and not ragged), "layout": (kept, grid, keep and not ragged),
             "kept": (kept, Side(pair.b, "kept", second, order=order), keep),
             "group": (group, Side(pair.b, "group", second, order=order), merge),
         }  # fmt: skip
         for of, (left, right, applies) in sides.items():
             chosen = tuple(metric for metric in metrics if metric.of == of and pair.axis in metric.axes)
-            if (
-                chosen
-                and applies
-                and stages
-                and left.variable in a
-                and (right.variable in b or right.constant is not None)
-            ):
+            there = left.variable in a and (right.variable in b or right.constant is not None)
+            if chosen and applies and stages and there:
+                if ragged and any(metric.null(null) in (*MOVED, OTHERS) for metric in chosen):
+                    raise BadInput(
+                        f"the images of {pair.a} have grids of several sizes, so one cannot be put beside another by "
+                        f"the null {null!r}; leave it out"
+                    )
                 columns = tuple((pair, stage) for stage in stages)
                 found.append(Task(left, right, chosen, columns, columns_of(a), null))
     return found
@@ -161,12 +164,12 @@ def radial_task(name: str, run: xr.Dataset, metrics: Sequence[Metric]) -> Task:
     chosen = tuple(metric for metric in metrics if metric.of == "depth")
     columns = tuple((Pair(name, norm, "radial"), ALL_STAGES) for norm in radial.NORMS)
     return Task(Side(name, "depth", np.s_[:, None]), Side("", "", constant=distances(run)), chosen, columns,
-                columns_of(run))  # fmt: skip
+                grid_of_maps(run)[1])  # fmt: skip
 
 
 def distances(run: xr.Dataset) -> Array:
-    """Distance of each patch from the centre by each norm: (3, P)."""
-    return np.stack([radial.distance(run["row"].values, run["column"].values, norm) for norm in radial.NORMS])
+    """Distance of each place of a run's maps from the centre by each norm: (3, P)."""
+    return np.stack([radial.distance(*places_of_maps(run), norm) for norm in radial.NORMS])
 
 
 def batches(todo: Iterable[Task]) -> list[list[Task]]:
