@@ -16,5 +16,6 @@ from . import (  # noqa: F401  importing registers; the order is that of the rep
     off_the_shelf,
     object,
     detections,
+    detection,
     contact_sheet,
 )
