@@ -18,4 +18,7 @@ from . import (  # noqa: F401  importing registers; the order is that of the rep
     detections,
     detection,
     contact_sheet,
+    quality,
+    steps,
+    latents,
 )
