@@ -37,10 +37,7 @@ def pack(kept: ArrayLike) -> Words:
 
 
 class Packed:
-    """Patterns as the streaming loop holds them: bits (..., W) uint64 of `patches` patches, None where not told.
-
-    Where grids are ragged, `patches` is what each image has, (...) int64, and the places beyond are kept by none.
-    """
+    """Bits (..., W) uint64 of `patches` patches: None where not told, (...) int64 where grids are ragged."""
 
     def __init__(self, bits: Words, patches: int | Counts | None) -> None:
         self.bits, self.patches = bits, patches
