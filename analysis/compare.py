@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tokenlens.errors import BadInput, check_memory
 from tokenlens.records import tables as table
 from tokenlens.records.facts import facts_of
+from tokenlens.words import as_html
 
 from . import feature_sums, heat_maps, image_means, selection
 from .chunked_reader import Images, common, identities
@@ -40,6 +41,14 @@ class Comparison(NamedTuple):
     comparison: pd.DataFrame
     runs: pd.DataFrame
     heatmap: pd.DataFrame
+
+    def __repr__(self) -> str:
+        rows, pairs = self.comparison, len(self.comparison[["axis", "run_a", "run_b"]].drop_duplicates())
+        along = ", ".join(rows["axis"].unique()) or "no axis"
+        return f"{len(self.runs)} runs, {pairs} pairs along {along}, {rows['metric'].nunique()} metrics"
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self)) + str(self.comparison.dropna(axis=1, how="all")._repr_html_())
 
 
 class _Work(NamedTuple):
