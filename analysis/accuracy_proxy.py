@@ -115,20 +115,27 @@ def proxy(
     for setting, part in beside_anchors(comparison, runs, anchors):
         part = part.assign(family=part["run_b"].map(families))
         for (stage, metric), group in part.groupby(["stage", "metric"], sort=True):
-            group = group.dropna(subset=["difference", "value"])
-            x, y, family = (group[name].to_numpy() for name in ("difference", "value", "family"))
-            if len(x) < FEWEST:
-                continue
-            place = setting | {"stage": stage, "metric": metric, "n": len(x)}
-            for name, statistic in STATISTICS.items():
-                value = float(statistic(x, y))
-                low, high = ranks.correlation_interval(value, len(x), statistic)
-                p = ranks.permutation_pvalue(x, y, statistic, permutations, seed, family)
-                rows.append(place | {"statistic": name, "value": value, "p": p, "low": low, "high": high})
+            rows += correlated(setting | {"stage": stage, "metric": metric}, group, permutations, seed)
     frame = pd.DataFrame(rows)
     if len(frame):
         frame["q"] = ranks.benjamini_hochberg(frame["p"])
     return table.conform(frame, "proxy")
+
+
+def correlated(
+    place: dict[str, Any], methods: pd.DataFrame, permutations: int = 9999, seed: int = 0
+) -> Iterator[dict[str, Any]]:
+    """A row of this `place` for Spearman and for Kendall, of one `difference`, `value` and `family` a method.
+
+    None where fewer than `FEWEST` methods have both numbers; p is by permutation of families.
+    """
+    known = methods.dropna(subset=["difference", "value"])
+    x, y, family = (known[name].to_numpy() for name in ("difference", "value", "family"))
+    for name, statistic in STATISTICS.items() if len(x) >= FEWEST else ():
+        value = float(statistic(x, y))
+        low, high = ranks.correlation_interval(value, len(x), statistic)
+        p = ranks.permutation_pvalue(x, y, statistic, permutations, seed, family)
+        yield place | {"statistic": name, "value": value, "n": len(x), "p": p, "low": low, "high": high}
 
 
 def beside_anchors(
@@ -143,7 +150,7 @@ def beside_anchors(
     unknown = [name for name in anchors if name not in ANCHORS and name not in set(runs["run"])]
     if unknown:
         raise BadInput(f"there is no anchor {unknown[0]!r}; use {', '.join(ANCHORS)} or the name of a run")
-    similar = _mirrored(comparison[comparison["axis"] == "method"])
+    similar = mirrored(comparison[comparison["axis"] == "method"])
     accuracy = runs.set_index("run")["accuracy"]
     for anchor, one, rate, others in _settings(runs, anchors):
         part = similar[(similar["run_a"] == one.run) & similar["run_b"].isin(others)]
@@ -159,7 +166,7 @@ def _both(difference: ArrayLike, similarity: ArrayLike) -> tuple[NDArray[np.floa
     return x[use], y[use]
 
 
-def _mirrored(comparison: pd.DataFrame) -> pd.DataFrame:
+def mirrored(comparison: pd.DataFrame) -> pd.DataFrame:
     """Every pair seen from both sides; a metric that is none seen from the other side is left out there."""
     import pandas as pd
 

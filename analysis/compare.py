@@ -22,11 +22,12 @@ from tokenlens.records import tables as table
 from tokenlens.records.facts import facts_of
 from tokenlens.words import as_html
 
-from . import feature_sums, heat_maps, image_means, selection
+from . import feature_sums, heat_maps, image_means, selection, token_statistics
+from .ceiling import with_ceiling
 from .chunked_reader import Images, common, identities
 from .heat_maps import HeatMap
 from .metrics.base import Metric
-from .pairing import AXES, Card, Pair, card, pair
+from .pairing import Card, Pair, card, pair
 from .streaming import Options, Row, Source, stream
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ MOST_WORKERS = 1024  # threads
 
 
 class Comparison(NamedTuple):
-    """The tables of one comparison: `comparison`, `runs` and `heatmap`, columns as in tokenlens.records.tables."""
+    """The tables of one comparison, each with the columns that `tokenlens.records.columns` tells."""
 
     comparison: pd.DataFrame
     runs: pd.DataFrame
     heatmap: pd.DataFrame
+    tokens: pd.DataFrame
 
     def __repr__(self) -> str:
         rows, pairs = self.comparison, len(self.comparison[["axis", "run_a", "run_b"]].drop_duplicates())
@@ -87,19 +89,23 @@ def compare(
     workers: int = 2,
     resamples: int = 1000,
     seed: int = 0,
+    null: str = "",
     progress: bool = False,
 ) -> Comparison:
     """Compare all pairs of runs along each axis (all axes, all metrics if not told).
 
     Args:
         runs: xarray Datasets as the store opens them.
-        axes: method, capacity, keep_rate, dataset, seed, radial, object.
+        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout; and of heat maps several together,
+            such as dataset+capacity.
         metrics: names, or functions of two arrays: of bool sets of kept patches, (image, stage, patch) each, unless
             `metrics.base.metric` says more of them.
         chunk: images in memory at a time.
         workers: threads that read and compute.
         resamples: resamples of the images, from which intervals come.
         seed: of everything drawn at random.
+        null: what values are put beside: analytic, other-image, torus or permutation, where a metric knows it; if not
+            told, each metric's own (see `nulls`).
         progress: show a bar.
 
     Raises:
@@ -122,11 +128,12 @@ def compare(
     opened = {name: run for name, run in opened.items() if name not in empty}
     if not opened:
         raise BadInput("there is no run with images to compare; write some with `tokenlens extract`")
+    selection.check_null(null, asked)
     if chunk < 1 or workers < 1 or resamples < 1:
         raise BadInput("chunk, workers and resamples must be at least 1; leave them out for what is usual")
     if workers > MOST_WORKERS:
         raise BadInput(f"{workers} threads are too many, {MOST_WORKERS} are the most; as many as cores are enough")
-    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed))
+    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed, null))
     work.check_memory()
     found = _carry_out(work, "radial" in chosen, progress)
     selection.say_what_is_missing(found.comparison, asked, chosen, by_name=bool(metrics))
@@ -150,24 +157,9 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
             "label": facts.label or one.method, "color": facts.color, "marker": facts.marker, "order": facts.order,
             "keeps": facts.keeps, "merges": facts.merges,
             "top5": float(found.get("top5", np.nan)), "blocks": ",".join(map(str, one.blocks)), "options": one.options,
-            "content": Images(identities(run)).key,
+            "content": Images(identities(run)).key, "schedule": str(run.attrs.get("schedule", "")),
         })  # fmt: skip
     return table.conform(pd.DataFrame(rows), "runs")
-
-
-def with_ceiling(comparison: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the `ceiling` that they lack: what the two runs' own seeds give by the same metric, on average."""
-    import pandas as pd
-
-    seeds = comparison[comparison["axis"] == "seed"]
-    if not len(seeds):
-        return comparison
-    ends = [seeds.rename(columns={end: "run"})[["run", "metric", "stage", "value"]] for end in ("run_a", "run_b")]
-    own = pd.concat(ends).groupby(["run", "metric", "stage"])["value"].mean()
-    beside = [own.reindex(pd.MultiIndex.from_frame(comparison[[end, "metric", "stage"]])).to_numpy()
-              for end in ("run_a", "run_b")]  # fmt: skip
-    known = pd.DataFrame(np.transpose(beside), index=comparison.index).mean(axis=1)
-    return comparison.assign(ceiling=comparison["ceiling"].fillna(known))
 
 
 def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metric, ...], options: Options) -> _Work:
@@ -179,9 +171,9 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
     met: dict[tuple[str, str], Images] = {}
     across: list[Pair] = []
     smaller = []
-    for axis in (a for a in AXES if a in axes):
+    for axis in (a for a in axes if a not in selection.OWN):
         for one in pair(cards.values(), axis):
-            if axis == "dataset":
+            if "dataset" in axis.split("+"):
                 across.append(one)
                 continue
             keys = (images[one.a].key, images[one.b].key)
@@ -203,10 +195,12 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
             "compared on the images that both runs hold; images left out: " + "; ".join(smaller[:3]) + more,
             stacklevel=3,
         )
-    if "object" in axes:
-        for name, run in runs.items():
-            if "object" in run and cards[name].keeps:
-                shared.setdefault(images[name].key, (images[name], []))[1].append(Pair(name, "object", "object"))
+    for axis, beside, applies in (
+        ("object", "object", lambda name: "object" in runs[name]),
+        ("layout", "grid", lambda name: cards[name].keeps),
+    ):
+        for name in filter(applies, runs if axis in axes else ()):
+            shared.setdefault(images[name].key, (images[name], []))[1].append(Pair(name, beside, axis))
     return _Work(runs, cards, ids, images, metrics, shared, across, options)
 
 
@@ -214,29 +208,33 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
     import pandas as pd
     from tqdm import tqdm
 
+    null = work.options.null
     with tqdm(desc="compare", unit=" images", disable=not progress) as bar:
         maps, rows = _own_maps(work, with_radial, bar.update)
         for images, pairs in work.shared.values():
             source = work.of(images)
-            for batch in image_means.batches(image_means.tasks(pairs, work.cards, work.runs, work.metrics)):
-                means = image_means.ImageMeans(batch, work.options.resamples)
+            for batch in image_means.batches(image_means.tasks(pairs, work.cards, work.runs, work.metrics, null)):
+                means = image_means.ImageMeans(batch, work.options)
                 stream([means], source, work.options, bar.update)
                 rows += means.rows()
             rows += _global(work, images, pairs, maps, bar.update)
             featured = [p for p in pairs if p.b in work.runs and all("feature" in work.runs[n] for n in (p.a, p.b))]
             for crosses in feature_sums.batches(featured, work.runs, work.metrics):
-                sums = feature_sums.FeatureSums(crosses, source)
+                sums = feature_sums.FeatureSums(crosses, source, null)
                 stream([sums], source, work.options, bar.update)
                 rows += sums.rows(work.options.workers)
     for one in work.across:
         if one.a in maps and one.b in maps:
-            rows += heat_maps.rows_of_pair(one, maps[one.a], maps[one.b], work.metrics)
+            rows += heat_maps.rows_of_pair(one, maps[one.a], maps[one.b], work.metrics, null)
     if with_radial:
-        rows += [row for n, one in maps.items() for row in heat_maps.rows_of_run(n, work.runs[n], one, work.metrics)]
+        for name, own in maps.items():
+            rows += heat_maps.rows_of_run(name, work.runs[name], own, work.metrics, null)
     heat = [row for name, one in maps.items() for row in heat_maps.table_of_run(work.runs[name], one)]
     order = ["axis", "run_a", "run_b", "metric", "stage"]
     found = table.conform(pd.DataFrame(rows), "comparison").sort_values(order, kind="stable", ignore_index=True)
-    return Comparison(with_ceiling(found), describe(work.runs.values()), table.conform(pd.DataFrame(heat), "heatmap"))
+    tokens = [row for name, run in work.runs.items() for row in token_statistics.rows_of_run(run, maps.get(name))]
+    return Comparison(with_ceiling(found), describe(work.runs.values()), table.conform(pd.DataFrame(heat), "heatmap"),
+                      table.conform(pd.DataFrame(tokens), "tokens"))  # fmt: skip
 
 
 def _own_maps(work: _Work, with_radial: bool, tick: Any) -> tuple[dict[str, HeatMap], list[Row]]:
@@ -259,12 +257,14 @@ def _own_maps(work: _Work, with_radial: bool, tick: Any) -> tuple[dict[str, Heat
 
 def _global(work: _Work, images: Images, pairs: Sequence[Pair], maps: Mapping[str, HeatMap], tick: Any) -> list[Row]:
     """Compare heat maps of the pairs over exactly the images they share."""
-    axes = {axis for metric in work.metrics if metric.of == "heatmap" for axis in metric.axes}
-    able = [p for p in pairs if p.axis in axes and p.a in maps and p.b in maps]
+    of_maps = [metric for metric in work.metrics if metric.of == "heatmap"]
+    able = [p for p in pairs if p.a in maps and p.b in maps and any(one.takes(p.axis) for one in of_maps)]
     members = dict.fromkeys(name for p in able for name in (p.a, p.b))
     here = {name: maps[name] for name in members if work.images[name].key == images.key}
     rest = [name for name in members if name not in here]
     here |= heat_maps.walk(work.of(images), rest, (), work.options, tick)[0]
     with ThreadPoolExecutor(work.options.workers) as pool:
-        rows = pool.map(lambda p: heat_maps.rows_of_pair(p, here[p.a], here[p.b], work.metrics), able)
+        rows = pool.map(
+            lambda p: heat_maps.rows_of_pair(p, here[p.a], here[p.b], work.metrics, work.options.null), able
+        )
         return [row for part in rows for row in part]

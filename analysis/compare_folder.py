@@ -18,9 +18,12 @@ from tokenlens.records.where import select
 from . import accuracy_proxy as proxies
 from . import findings as study
 from . import ground_truth as questions
+from . import proxy_across
 from .compare import Comparison, compare
 from .evidence import report
 from .metrics.base import METRICS
+from .off_the_shelf import off_the_shelf
+from .paired_accuracy import paired_accuracy
 from .selection import WHAT
 from .steps import along_steps, split
 
@@ -40,6 +43,7 @@ def compare_folder(
     workers: int = 2,
     resamples: int = 1000,
     seed: int = 0,
+    null: str = "",
     csv: bool = False,
     accuracy: Path | None = None,
     anchors: Sequence[str] = (),
@@ -76,23 +80,27 @@ def compare_folder(
         workers=workers,
         resamples=resamples,
         seed=seed,
+        null=null,
         progress=sys.stderr.isatty(),
     )
     if given:
-        found = Comparison(found.comparison, proxies.join(found.runs, given), found.heatmap)
+        found = found._replace(runs=proxies.join(found.runs, given))
     origin = Origin({name: now[name] for name in found.runs["run"]})
     with table.writing(out) as results:
         if where or axes or metrics:
             found, origin = yield from _joined(results, found, origin, now)
         proxy = proxies.proxy(found.comparison, found.runs, anchors or proxies.ANCHORS, seed=seed)
         tables = {"comparison": found.comparison, "runs": found.runs, "proxy": proxy}
-        if len(found.heatmap):
-            tables["heatmap"] = found.heatmap
+        shelf = off_the_shelf(found.comparison, found.runs, found.tokens)
+        across = proxy_across.across(found.comparison, found.runs, shelf, seed=seed)
+        may = {"heatmap": found.heatmap, "tokens": found.tokens, "off_the_shelf": shelf, "across": across,
+               "accuracy": paired_accuracy(chosen, resamples=resamples, seed=seed)}  # fmt: skip
+        tables |= {name: rows for name, rows in may.items() if len(rows)}
         if findings:
             tables["findings"] = study.findings(found.comparison, found.runs)
         if findings and questions.known(found.comparison, found.runs):
             tables["truth"] = questions.truth(found.comparison, found.runs)
-        others = ("heatmap", "truth") if findings else ("heatmap",)  # where these runs give none, an older one goes
+        others = (*may, "truth") if findings else may  # where these runs give none, an older one goes
         paths = results.put(tables, csv, origin, [name for name in others if name not in tables])
     for path, frame in zip(paths, tables.values(), strict=True):
         yield f"{path}: {len(frame)} rows"

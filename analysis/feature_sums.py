@@ -25,6 +25,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from . import nulls
 from .metrics.base import Metric
 from .metrics.gram import Gram
 from .metrics.influence import Chunk as Influences
@@ -35,15 +36,19 @@ from .streaming import Chunk, Row, Source, row
 Array = NDArray[Any]
 Key = tuple[str, int]  # a run and one of its layers
 PARTS = 2  # of the images, at random
+TURNS = 19  # full permutations, as many as tell a probability of 0.05
 SUMS_AT_ONCE = 256 * 2**20  # bytes of sums held at once: pairs beyond it wait for another reading
 
 
 class Side:
-    """Sums of one run's features at one layer, of each part of the images: n (K,), total (K, F), products (K, F, F)."""
+    """Sums of one run's features at one layer, of each part of the images: n (K,), total (K, F), products (K, F, F);
+    and of their squared norms with themselves, fourth (K,), and with the features, third (K, F).
+    """
 
     def __init__(self, width: int) -> None:
         self.shift: Array | None = None
         self.n, self.total, self.products = np.zeros(PARTS), np.zeros((PARTS, width)), np.zeros((PARTS, width, width))
+        self.third, self.fourth = np.zeros((PARTS, width)), np.zeros(PARTS)
 
     def near(self, x: Array) -> Array:
         """Features (m, F) about the mean of the first chunk: so products lose nothing to a large offset."""
@@ -58,6 +63,9 @@ class Side:
             self.n[i] += len(some)
             self.total[i] += some.sum(axis=0)
             self.products[i] += some.T @ some
+            squares = np.einsum("ij,ij->i", some, some)
+            self.third[i] += squares @ some
+            self.fourth[i] += squares @ squares
 
 
 @dataclass
@@ -69,9 +77,13 @@ class Cross:
     metrics: tuple[Metric, ...]
     a: Side
     b: Side
+    null: str = ""
 
     def __post_init__(self) -> None:
-        self.products = np.zeros((PARTS, self.a.total.shape[1], self.b.total.shape[1]))
+        widths = self.a.total.shape[1], self.b.total.shape[1]
+        self.products = np.zeros((PARTS, *widths))
+        self.third_a, self.third_b = (np.zeros((PARTS, width)) for width in widths)
+        self.fourth = np.zeros(PARTS)
         self.squares = np.array([np.nan if metric.interval is None else 0.0 for metric in self.metrics])
 
     @property
@@ -82,20 +94,41 @@ class Cross:
     def add(self, a: Array, b: Array, part: Array) -> None:
         """Add the next images, (m, F) and (m, G), each to its part (m,)."""
         for i in range(PARTS):
-            self.products[i] += a[part == i].T @ b[part == i]
+            x, y = a[part == i], b[part == i]
+            self.products[i] += x.T @ y
+            norms_x, norms_y = (np.einsum("ij,ij->i", z, z) for z in (x, y))
+            self.third_a[i] += norms_y @ x
+            self.third_b[i] += norms_x @ y
+            self.fourth[i] += norms_x @ norms_y
 
     def of(self, parts: Sequence[int]) -> Gram:
         """The sums of some parts about their means."""
         some = list(parts)
-        n, a, b = int(self.a.n[some].sum()), self.a.total[some].sum(axis=0), self.b.total[some].sum(axis=0)
-        aa, bb, ab = (x[some].sum(axis=0) for x in (self.a.products, self.b.products, self.products))
-        whole = max(n, 1)
-        return Gram(aa - np.outer(a, a) / whole, bb - np.outer(b, b) / whole, ab - np.outer(a, b) / whole, n)
+
+        def over(each: Array) -> Array:
+            return np.asarray(each[some].sum(axis=0))
+
+        (a, b), n = (self.a, self.b), int(over(self.a.n))
+        aa, bb, ab = (over(x.products) for x in (a, b, self))
+        mean_a, mean_b = (over(x.total) / max(n, 1) for x in (a, b))
+        norms = [
+            _norms(over(a.fourth), over(a.third), over(a.third), (aa, aa, aa), (mean_a, mean_a), n),
+            _norms(over(b.fourth), over(b.third), over(b.third), (bb, bb, bb), (mean_b, mean_b), n),
+            _norms(over(self.fourth), over(self.third_a), over(self.third_b), (ab, aa, bb), (mean_a, mean_b), n),
+        ]
+        aa, bb, ab = (x - n * np.outer(*ends) for x, ends in ((aa, (mean_a, mean_a)), (bb, (mean_b, mean_b)),
+                                                              (ab, (mean_a, mean_b))))  # fmt: skip
+        return Gram(aa, bb, ab, n, np.array(norms))
 
     @cached_property
     def sums(self) -> Gram:
         """All sums about the means; to be asked for when all images are in."""
         return self.of(range(PARTS))
+
+    @cached_property
+    def turned(self) -> list[Gram]:
+        """The same features, whose images have nothing to do with each other, several times."""
+        return [self.sums.turned(seed) for seed in range(TURNS)]
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -119,7 +152,11 @@ class Cross:
 
     def _row(self, metric: Metric, error: float, halves: Sequence[Gram]) -> Row:
         n, (least, most) = self.sums.n, metric.range
-        value, chance = float(metric.value(self.sums)), float(metric.expected(self.sums))
+        value, null, z, p = float(metric.value(self.sums)), metric.null(self.null), np.nan, np.nan
+        if null == "permutation" and not np.isnan(value):
+            chance, z, p = nulls.beside(metric, value, np.array([float(metric.value(one)) for one in self.turned]))
+        else:
+            chance = float(metric.expected(self.sums))
         half = float(np.mean([metric.value(part) for part in halves])) if halves else np.nan
         estimate, reach, reason = np.nan, 1.96 * error, ""
         if np.isnan(value):
@@ -128,19 +165,37 @@ class Cross:
             low, high, reason = value - reach, value + reach, f"{n} images are too few to tell how much of it is noise"
             low, high = (least, high) if metric.direction == "similarity" else (low, most)
         else:
-            estimate, furthest = 2 * value - half, value - (1 + np.sqrt(2)) * (half - value)
+            estimate = value if metric.unbiased else 2 * value - half
+            furthest = value - (1 + np.sqrt(2)) * (half - value)
             ends = [value - reach, value + reach, estimate - reach, estimate + reach]
             ends += [furthest + np.copysign(2 * reach, furthest - value)]  # the halves have errors of their own
             low, high = min(ends), max(ends)
         return row(self.pair, metric, self.layer, value, chance, tuple(np.clip([low, high], least, most)), n,
-                   estimate=np.clip(estimate, least, most), reason=reason)  # fmt: skip
+                   estimate=np.clip(estimate, least, most), z=z, p=p, reason=reason, null=null)  # fmt: skip
+
+
+def _norms(
+    fourth: Array, third_x: Array, third_y: Array, products: tuple[Array, ...], means: tuple[Array, Array], n: int
+) -> float:
+    """The sum of |x - mean x|^2 |y - mean y|^2 over n images, from sums about another point.
+
+    These are of |x|^2 |y|^2, |y|^2 x, |x|^2 y, and the products x y', x x' and y y'.
+    """
+    (xy, xx, yy), (x, y) = products, means
+    size_x, size_y = x @ x, y @ y
+    around = fourth - 2 * x @ third_x - 2 * y @ third_y + 4 * x @ xy @ y
+    return float(around + size_y * np.trace(xx) + size_x * np.trace(yy) - 3 * n * size_x * size_y)
 
 
 class FeatureSums:
     """Accumulates pairs at layers, in two readings."""
 
-    def __init__(self, crosses: Sequence[Cross], source: Source) -> None:
+    of_others = ()
+
+    def __init__(self, crosses: Sequence[Cross], source: Source, null: str = "") -> None:
         self.crosses = crosses
+        for one in crosses:
+            one.null = null
         self.sides = {key: side for one in crosses for key, side in zip(one.keys, (one.a, one.b), strict=True)}
         self.needs = list(dict.fromkeys((run, "feature") for run, _ in self.sides))
         self.places = {(run, layer): _layers(source.runs[run]).index(layer) for run, layer in self.sides}

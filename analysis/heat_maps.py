@@ -6,14 +6,15 @@ correlation down; by how much, resampling adds that noise once more and tells. `
 the interval is of what all images of which these are some would give: from the value of these, over the estimate, to
 the most that noise may have done, and beyond by percentiles over the R pairs of maps. What noise does is a fact of the
 metric, `noise`: it adds to a divergence, no faster than with 1 / sqrt(n); it shrinks a correlation, as in Spearman's
-attenuation; and of what keeps to the triangle inequality it changes no more than both maps are moved.
+attenuation; and of what keeps to the triangle inequality it changes no more than both maps are moved. Where noise is
+most of what a map shows, by a correlation, that is not to be told any more: then the interval is all that there is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -22,6 +23,7 @@ from scipy.special import stdtrit
 
 from tokenlens.records.columns import ALL_STAGES
 
+from . import nulls
 from .image_means import ImageMeans, columns_of, distances, radial_task
 from .metrics import radial
 from .metrics.base import Metric
@@ -31,9 +33,9 @@ from .streaming import Chunk, Options, Row, Source, row, stream
 
 Array = NDArray[Any]
 RUNS_AT_ONCE = 64
-SHIFTS = 48  # of a map: as many as tell a probability of 0.02
 FEW_SELF = 3  # of them, where each takes a transport
 SELF = 16  # pairs of resampled maps of one run, for its ceiling
+LEAST_RELIABLE = 0.5  # share of a map's variance that is no noise, below which its correlations cannot be told
 ONE_IMAGE, HIDDEN = "one image says nothing of others", "noise of so few images hides it"
 
 
@@ -45,18 +47,22 @@ class HeatMap:
     drawn: Array
     n: int
     columns: int
-    moved: dict[str, float] = field(default_factory=dict)
-    """how far noise moves the map, by the metrics of which that was asked"""
+    deviation: float = np.nan
+    """of the images' own mean depths"""
+    known: dict[tuple[str, str], float] = field(default_factory=dict)
+    """what was found of it alone, by metric: see `_moved` and `_again`"""
 
 
 class HeatMaps:
     """Accumulates the depths of each run."""
 
     readings = 1
+    of_others = ()
 
     def __init__(self, source: Source, names: Sequence[str], resamples: int) -> None:
         self.needs = [(name, "depth") for name in names]
-        self.maps = {}
+        self.maps: dict[str, HeatMap] = {}
+        self.squares = dict.fromkeys(names, 0.0)
         for name in names:
             patches = source.runs[name].sizes["patch"]
             empty = np.zeros(patches), np.zeros((resamples, patches))
@@ -70,13 +76,15 @@ class HeatMaps:
             depth = chunk.arrays[name, "depth"].astype(np.float64)
             self.maps[name].mean += depth.sum(axis=0)
             self.maps[name].drawn += counts @ depth
+            self.squares[name] += float((depth.mean(axis=1) ** 2).sum())
 
         list(chunk.pool.map(add, self.maps))
 
     def means(self) -> dict[str, HeatMap]:
         """The heat map of each run."""
-        for one in self.maps.values():
+        for name, one in self.maps.items():
             one.mean /= max(one.n, 1)
+            one.deviation = float(np.sqrt(max(self.squares[name] / max(one.n, 1) - one.mean.mean() ** 2, 0)))
             one.drawn = (one.drawn / max(one.n, 1)).astype(np.float32)
         return self.maps
 
@@ -91,29 +99,33 @@ def walk(
     for start in range(0, len(once), RUNS_AT_ONCE):
         part = once[start : start + RUNS_AT_ONCE]
         heat = HeatMaps(source, part, options.resamples)
-        depths = ImageMeans([radial_task(name, source.runs[name], metrics) for name in part], options.resamples)
+        depths = ImageMeans([radial_task(name, source.runs[name], metrics) for name in part], options)
         stream([heat, depths], source, options, tick, salt=[int(source.images.key, 16)])  # other images, other draws
         maps |= heat.means()
         rows += depths.rows()
     return maps, rows
 
 
-def rows_of_pair(pair: Pair, a: HeatMap, b: HeatMap, metrics: Iterable[Metric]) -> list[Row]:
-    """Compare two heat maps by each metric that is taken of them along the pair's axis."""
-    chosen = [metric for metric in metrics if metric.of == "heatmap" and pair.axis in metric.axes]
+def rows_of_pair(pair: Pair, a: HeatMap, b: HeatMap, metrics: Iterable[Metric], null: str = "") -> list[Row]:
+    """Compare two heat maps by each metric that is taken of them along the pair's axis; `null` is one of `nulls`."""
+    chosen = [metric for metric in metrics if metric.of == "heatmap" and metric.takes(pair.axis)]
     rows = []
     for metric in chosen:
-        ceiling = np.nan if metric.interval is not None else (_ceiling(metric, a) + _ceiling(metric, b)) / 2
-        moved = _moved(metric, a) + _moved(metric, b)
-        rows.append(_compared(pair, metric, a, (b.mean, b.drawn), min(a.n, b.n), moved) | {"ceiling": ceiling})
+        ceiling = np.nan if metric.interval is not None else (_again(metric, a) + _again(metric, b)) / 2
+        noise = Noise(_moved(metric, a) + _moved(metric, b), min(_reliable(metric, a), _reliable(metric, b)))
+        rows.append(_compared(pair, metric, a, (b.mean, b.drawn), min(a.n, b.n), noise, null) | {"ceiling": ceiling})
     return rows
 
 
-def rows_of_run(name: str, run: xr.Dataset, one: HeatMap, metrics: Iterable[Metric]) -> list[Row]:
+def rows_of_run(name: str, run: xr.Dataset, one: HeatMap, metrics: Iterable[Metric], null: str = "") -> list[Row]:
     """Compare a run's heat map with the distances from the image's centre."""
     chosen = [metric for metric in metrics if metric.of == "heatmap" and "radial" in metric.axes]
     beside = [(Pair(name, norm, "radial"), away) for norm, away in zip(radial.NORMS, distances(run), strict=True)]
-    return [_compared(pair, metric, one, (away, away), one.n, 0.0) for pair, away in beside for metric in chosen]
+    return [
+        _compared(pair, metric, one, (away, away), one.n, Noise(0.0, _reliable(metric, one)), null)
+        for pair, away in beside
+        for metric in chosen
+    ]
 
 
 def table_of_run(run: xr.Dataset, one: HeatMap) -> list[dict[str, Any]]:
@@ -124,31 +136,40 @@ def table_of_run(run: xr.Dataset, one: HeatMap) -> list[dict[str, Any]]:
     ]
 
 
-def _compared(pair: Pair, metric: Metric, a: HeatMap, b: tuple[Array, Array], n: int, moved: float) -> Row:
+class Noise(NamedTuple):
+    """How far, by a metric, noise moves both maps, and the share of the noisier one's variance that is none."""
+
+    moved: float
+    reliable: float
+
+
+def _compared(pair: Pair, metric: Metric, a: HeatMap, b: tuple[Array, Array], n: int, noise: Noise, asked: str) -> Row:
     given = metric.arguments(a.mean, b[0], a.columns)
     value = float(metric.value(*given))
     if metric.interval is not None:
         drawn = metric.interval(*given, a.drawn, b[1])
     else:
         drawn = metric.value(*metric.arguments(a.drawn, b[1], a.columns))
-    chance, z, p = float(metric.expected(*given)), np.nan, np.nan
-    if metric.interval is None:
-        elsewhere = metric.value(*metric.arguments(a.mean, shifted(b[0], a.columns), a.columns))
-        z, p = _beside_shifts(metric, value, elsewhere)
-    estimate, ends = _without_noise(metric, value, drawn, n, moved)
+    chance, z, p, null = float(metric.expected(*given)), np.nan, np.nan, metric.null(asked)
+    if metric.interval is not None and not asked:
+        null = ""  # a transport each: only where it is asked for
+    elif null != "analytic":
+        others = nulls.elsewhere(null, b[0], a.columns)
+        drawn_chance, z, p = nulls.beside(metric, value, metric.value(*metric.arguments(a.mean, others, a.columns)))
+        chance = drawn_chance if asked == null else chance
+    estimate, ends = _without_noise(metric, value, drawn, n, noise)
     reason = ONE_IMAGE if n < 2 else HIDDEN if np.isnan(estimate) else ""
-    return row(pair, metric, ALL_STAGES, value, chance, ends, n, estimate=estimate, z=z, p=p, reason=reason)
+    return row(pair, metric, ALL_STAGES, value, chance, ends, n, estimate=estimate, z=z, p=p, reason=reason, null=null)
 
 
 def _without_noise(
-    metric: Metric, value: float, drawn: Array, n: int, moved: float
+    metric: Metric, value: float, drawn: Array, n: int, noise: Noise
 ) -> tuple[float, tuple[float, float]]:
-    """The value without what the images' noise does to it (NaN where it hides all), and the interval.
-
-    `moved` is how far noise moves both maps, by this metric.
-    """
+    """The value without what the images' noise does to it (NaN where it hides all), and the interval."""
     if n < 2:  # of one image nothing is known
         return np.nan, (np.nan, np.nan)
+    if noise.reliable < LEAST_RELIABLE:
+        return np.nan, metric.range
     few = n / (n - 1)  # images drawn vary by less than images do
     noisier = value + few * (float(drawn.mean()) - value)
     wide = np.sqrt(few) * stdtrit(n - 1, (1 + LEVEL) / 2) / stdtrit(np.inf, (1 + LEVEL) / 2)
@@ -162,7 +183,7 @@ def _without_noise(
         if np.isnan(most) or (most > np.sqrt(2) and low < 0 < high):  # not even its sign is known
             ends = [-1, 1]
     elif metric.noise == "detours":
-        ends = [value, *(value + apart), value - wide * moved, value + wide * moved]
+        ends = [value, *(value + apart), value - wide * noise.moved, value + wide * noise.moved]
     low, high = np.clip([np.min(ends), np.max(ends)], *metric.range)
     return float(np.clip(estimate, *metric.range)), (low, high)
 
@@ -180,39 +201,32 @@ def _moved(metric: Metric, one: HeatMap) -> float:
     """How far resampling moves a map, on average, from the metric's best value; once a map."""
     if metric.noise != "detours":
         return 0.0
-    if metric.name not in one.moved:
+    key = metric.name, "moved"
+    if key not in one.known:
         pairs = one.drawn[: FEW_SELF if metric.grid else SELF].astype(np.float64)
         there = np.broadcast_to(one.mean, pairs.shape)
-        one.moved[metric.name] = float(
-            np.abs(metric.value(*metric.arguments(there, pairs, one.columns)) - metric.best).mean()
-        )
-    return one.moved[metric.name]
+        apart = metric.value(*metric.arguments(there, pairs, one.columns)) - metric.best
+        one.known[key] = float(np.abs(apart).mean())
+    return one.known[key]
 
 
-def _ceiling(metric: Metric, one: HeatMap) -> float:
-    """What a run beside itself on other images would give: the mean over pairs of its resampled maps."""
-    first, second = one.drawn[:SELF], one.drawn[SELF : 2 * SELF]
-    pairs = min(len(first), len(second))
-    if not pairs or one.n < 2:
-        return np.nan
-    return float(np.mean(metric.value(*metric.arguments(first[:pairs], second[:pairs], one.columns))))
+def _again(metric: Metric, one: HeatMap) -> float:
+    """What a run beside itself on other images would give: the mean over pairs of its resampled maps; once a map."""
+    key = metric.name, "again"
+    if key not in one.known:
+        pairs = 0 if one.n < 2 else min(SELF, len(one.drawn) // 2)
+        first, second = one.drawn[:pairs], one.drawn[pairs : 2 * pairs]
+        values = metric.value(*metric.arguments(first, second, one.columns)) if pairs else np.nan
+        one.known[key] = float(np.mean(values))
+    return one.known[key]
 
 
-def shifted(heat: Array, columns: int) -> Array:
-    """A map (P,) moved over the grid's edges to some other places, always the same ones: (shifts, P).
+def _reliable(metric: Metric, one: HeatMap) -> float:
+    """The share of a map's variance that is no noise, where noise shrinks a metric; else 1.
 
-    Neighbours stay neighbours, so what two unrelated smooth maps have in common by chance stays (the torus shift;
-    Upton & Fingleton, 1985).
+    Two resampled maps share what these images show, noise included, and each has as much noise once more: with a
+    variance of 1, of which a share r is none, they correlate by 1 / (2 - r).
     """
-    grid = heat.reshape(-1, columns)
-    places = [(down, right) for down in range(grid.shape[0]) for right in range(columns)][1:]
-    chosen = np.random.default_rng(0).permutation(len(places))[:SHIFTS]
-    return np.array([np.roll(grid, places[i], (0, 1)).ravel() for i in chosen]).reshape(-1, heat.size)
-
-
-def _beside_shifts(metric: Metric, value: float, moved: Array) -> tuple[float, float]:
-    """How far a value lies from those of shifted maps, in their deviations; and the share that is as much alike."""
-    spread = float(moved.std()) if len(moved) else 0.0
-    sign = 1 if metric.direction == "similarity" else -1
-    alike = 1 + int((sign * moved >= sign * value - 1e-12).sum())
-    return (float(value - moved.mean()) / spread if spread > 1e-12 else np.nan), alike / (len(moved) + 1)
+    if metric.noise != "shrinks" or np.isnan(again := _again(metric, one)):
+        return 1.0
+    return 2 - 1 / max(metric.as_correlation(again), 0.5)  # which is what noise alone gives

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 from tokenlens.errors import BadInput
 from tokenlens.records.columns import ALL_STAGES
 
+from . import nulls
 from .chunked_reader import FORMS, Need
 from .metrics import radial
 from .metrics.base import Metric
 from .pairing import Card, Pair
 from .statistics.bootstrap import Means
-from .streaming import Chunk, Row, row
+from .streaming import Chunk, Options, Row, row
 
 Array = NDArray[Any]
 COLUMNS_AT_ONCE = 4096  # bounds what the bootstrap holds: 1,000 resamples x columns x 16 bytes
 WHOLE = ...
+OTHERS, MOVED = "other-image", ("torus", "permutation")  # nulls for which the second side is another
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Task:
     metrics: tuple[Metric, ...]
     of: tuple[tuple[Pair, int], ...]
     grid: int
+    null: str = ""
 
     @property
     def columns(self) -> int:
@@ -66,11 +69,19 @@ class Task:
     def needs(self) -> list[Need]:
         """Arrays to read."""
         sides = [side for side in (self.a, self.b) if side.constant is None]
-        return list(dict.fromkeys((side.run, side.form(metric)) for metric in self.metrics for side in sides))
+        plain = [(self.b.run, self.b.variable) for metric in self.metrics if metric.null(self.null) in MOVED]
+        return list(dict.fromkeys([(side.run, side.form(metric)) for metric in self.metrics for side in sides] + plain))
 
-    def measure(self, arrays: Mapping[Need, Any], images: int) -> tuple[Array, Array]:
+    @property
+    def of_others(self) -> list[Need]:
+        """Arrays to read of other images too."""
+        return [(self.b.run, self.b.form(metric)) for metric in self.metrics if metric.null(self.null) == OTHERS]
+
+    def measure(self, chunk: Chunk, random: np.random.Generator) -> tuple[Array, Array]:
         """Values and chance levels: two (m, columns)."""
+        arrays, images = chunk.arrays, chunk.images
         shape, made = (images, len(self.of)), {}  # type: tuple[int, int], dict[Any, Any]
+        by_chance: dict[str, dict[Any, Any]] = {}
         values, levels = [], []
         for metric in self.metrics:
             given = metric.arguments(self.a.array(arrays, metric), self.b.array(arrays, metric), self.grid, made)
@@ -81,30 +92,60 @@ class Task:
                     f"stages, not {shape}; let it reduce the last axis, the patches, and no other"
                 )
             values.append(value)  # chance is averaged over the same images
-            levels.append(np.where(np.isnan(value), np.nan, metric.expected(*given)))
+            level, null = metric.expected(*given), metric.null(self.null)
+            if null in (*MOVED, OTHERS):
+                kept = by_chance.setdefault(null, {})
+                level = metric.value(*metric.arguments(
+                    self.a.array(arrays, metric), self._by_chance(null, chunk, metric, random, kept), self.grid, kept
+                ))  # fmt: skip
+            levels.append(np.where(np.isnan(value), np.nan, level))
         return np.concatenate(values, axis=1), np.concatenate(levels, axis=1)
+
+    def _by_chance(
+        self, null: str, chunk: Chunk, metric: Metric, random: np.random.Generator, kept: dict[Any, Any]
+    ) -> Any:
+        """The second side by a null, the same for all metrics that take it in one form; `kept` remembers it."""
+        if null == OTHERS:
+            return self.b.array(chunk.others, metric)
+        if MOVED not in kept:
+            patterns = np.asarray(chunk.arrays[self.b.run, self.b.variable][self.b.where])
+            kept[MOVED] = nulls.moved(null, random, patterns, self.grid)
+        return kept[MOVED]
 
 
 def tasks(
-    pairs: Iterable[Pair], cards: Mapping[str, Card], runs: Mapping[str, xr.Dataset], metrics: Sequence[Metric]
-) -> list[Task]:
-    """What is to be computed for each pair, at the stages that both runs have. `object` pairs a run with its masks."""
+    pairs: Iterable[Pair], cards: Mapping[str, Card], runs: Mapping[str, xr.Dataset], metrics: Sequence[Metric],
+    null: str = "",
+) -> list[Task]:  # fmt: skip
+    """What is to be computed for each pair, at the stages that both runs have.
+
+    `object` pairs a run with its masks, `layout` with its grid.
+    """
     found = []
     for pair in pairs:
-        a, b = runs[pair.a], runs[pair.a if pair.axis == "object" else pair.b]
+        a, b = runs[pair.a], runs.get(pair.b, runs[pair.a])
         stages = [int(s) for s in a["stage"].values if s in b["stage"].values]
         first, second = (_at(run, stages) for run in (a, b))
         both = (cards[pair.a], cards.get(pair.b, cards[pair.a]))
+        keep, merge = all(card.keeps for card in both), all(card.merges for card in both)
+        kept, group = Side(pair.a, "kept", first), Side(pair.a, "group", first)
+        mask = Side(pair.a, "object", np.s_[:, None])
+        grid = Side("", "patch", constant=np.ones(a.sizes.get("patch", 0), dtype=bool))
         sides = {
-            "object": (Side(pair.a, "kept", first), Side(pair.a, "object", np.s_[:, None]), True),
-            "kept": (Side(pair.a, "kept", first), Side(pair.b, "kept", second), all(card.keeps for card in both)),
-            "group": (Side(pair.a, "group", first), Side(pair.b, "group", second), all(card.merges for card in both)),
-        }
+            "object": (kept, mask, keep), "segments": (group, mask, merge), "layout": (kept, grid, keep),
+            "kept": (kept, Side(pair.b, "kept", second), keep), "group": (group, Side(pair.b, "group", second), merge),
+        }  # fmt: skip
         for of, (left, right, applies) in sides.items():
             chosen = tuple(metric for metric in metrics if metric.of == of and pair.axis in metric.axes)
-            if chosen and applies and stages and left.variable in a and right.variable in b:
+            if (
+                chosen
+                and applies
+                and stages
+                and left.variable in a
+                and (right.variable in b or right.constant is not None)
+            ):
                 columns = tuple((pair, stage) for stage in stages)
-                found.append(Task(left, right, chosen, columns, columns_of(a)))
+                found.append(Task(left, right, chosen, columns, columns_of(a), null))
     return found
 
 
@@ -139,15 +180,17 @@ class ImageMeans:
 
     readings = 1
 
-    def __init__(self, todo: Sequence[Task], resamples: int) -> None:
-        self.tasks = [task for task in todo if task.columns]
+    def __init__(self, todo: Sequence[Task], options: Options) -> None:
+        self.tasks, resamples = [task for task in todo if task.columns], options.resamples
         self.needs = [need for task in self.tasks for need in task.needs]
+        self.of_others = [need for task in self.tasks for need in task.of_others]
+        self.randoms = np.random.default_rng(options.seed).spawn(len(self.tasks))
         columns = sum(task.columns for task in self.tasks)
         self.means, self.chance, self.above = Means(columns, resamples), Means(columns, 0), Means(columns, 0)
 
     def add(self, chunk: Chunk, reading: int) -> None:
         """Measure the next images."""
-        parts = list(chunk.pool.map(lambda task: task.measure(chunk.arrays, chunk.images), self.tasks))
+        parts = list(chunk.pool.map(lambda task, random: task.measure(chunk, random), self.tasks, self.randoms))
         if parts:
             values, levels = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
             self.means.add(values, chunk.counts)
@@ -157,13 +200,26 @@ class ImageMeans:
     def rows(self) -> list[Row]:
         """One a column."""
         columns = [(pair, metric, stage) for t in self.tasks for metric in t.metrics for pair, stage in t.of]
+        beside = [metric.null(t.null) for t in self.tasks for metric in t.metrics for _ in t.of]
         ranges = np.array([metric.range for _, metric, _ in columns]).reshape(-1, 2)
         value, std, levels, (low, high) = (
             self.means.mean(), self.means.std(), self.chance.mean(), self.means.interval(ranges)
         )  # fmt: skip
         z, p = self.above.test()
         return [
-            row(pair, metric, stage, value[i], levels[i], (low[i], high[i]), self.means.n[i], std[i], z=z[i], p=p[i])
+            row(
+                pair,
+                metric,
+                stage,
+                value[i],
+                levels[i],
+                (low[i], high[i]),
+                self.means.n[i],
+                std[i],
+                z=z[i],
+                p=p[i],
+                null=beside[i],
+            )
             for i, (pair, metric, stage) in enumerate(columns)
         ]
 

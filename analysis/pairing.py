@@ -8,7 +8,8 @@ keep_rate  the same method, options, data set, model, blocks and seed; run a has
 dataset    the same split, method, options, capacity, blocks, rate and seed: only global patterns can be compared.
 seed       all the same but the seed.
 capacity+keep_rate  both differ; run a has the higher rate. Beside pairs that differ in the rate alone they tell what
-           capacity changes, by one and the same measure.
+           capacity changes, by one and the same measure. Any of these can be put together so, where it is asked for:
+           then all that is named differs, and the rest agrees.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from tokenlens.records.run import CAPACITIES
 
 from .metrics.base import CROSSED
 
-AXES = ("method", "capacity", "keep_rate", "dataset", "seed", CROSSED)
+SINGLE = ("method", "capacity", "keep_rate", "dataset", "seed")
+AXES = (*SINGLE, CROSSED)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def card(run: xr.Dataset) -> Card:
 
 def pair(cards: Iterable[Card], axis: str) -> list[Pair]:
     """List all pairs of runs along one axis, each once, in a fixed order; warns of pairs left out, on other grids."""
-    if axis not in AXES:
+    if not set(axis.split("+")) <= set(SINGLE):
         raise UnknownName("axis", axis, AXES)
     found, grids = [], 0
     for a, b in combinations(sorted(cards, key=lambda c: c.run), 2):
@@ -112,8 +114,14 @@ def pair(cards: Iterable[Card], axis: str) -> list[Pair]:
     return found
 
 
+def combined(axis: str) -> str:
+    """An axis as it is written, of several together in one order: dataset+capacity is capacity+dataset."""
+    parts = dict.fromkeys(axis.split("+"))
+    return "+".join(sorted(parts, key=lambda part: SINGLE.index(part) if part in SINGLE else len(SINGLE)))
+
+
 def _order(one: Card, axis: str) -> tuple[Any, ...]:
-    if axis in ("keep_rate", CROSSED):
+    if "keep_rate" in axis.split("+"):
         return (-_height(one), one.run)
     if axis == "capacity":
         place = CAPACITIES.index(one.capacity) if one.capacity in CAPACITIES else len(CAPACITIES)
@@ -146,13 +154,20 @@ def _belong(a: Card, b: Card, axis: str) -> bool:
             and a.seed == b.seed
             and (blocks and (loose or rate))
         )
-    if not variant or a.blocks != b.blocks:
-        return False
-    lower = not rate and _height(a) != _height(b)
-    return {
-        "capacity": a.capacity != b.capacity and data and rate and a.seed == b.seed,
-        "keep_rate": lower and data and a.model == b.model and a.seed == b.seed,
-        CROSSED: lower and data and a.capacity != b.capacity and a.seed == b.seed,
-        "dataset": a.dataset != b.dataset and split and a.capacity == b.capacity and rate and a.seed == b.seed,
-        "seed": a.seed != b.seed and data and a.model == b.model and a.capacity == b.capacity and rate,
-    }[axis]
+    named = set(axis.split("+"))
+    one_model = not named & {"dataset", "capacity"}
+    differ = {
+        "method": not variant,
+        "capacity": a.capacity != b.capacity,
+        "keep_rate": not rate and _height(a) != _height(b),
+        "dataset": a.dataset != b.dataset,
+        "seed": a.seed != b.seed,
+    }
+    agree = {
+        "method": variant,
+        "capacity": a.capacity == b.capacity and (a.model == b.model or not one_model),
+        "keep_rate": rate,
+        "dataset": a.dataset == b.dataset,
+        "seed": a.seed == b.seed,
+    }
+    return split and a.blocks == b.blocks and all((differ if part in named else agree)[part] for part in SINGLE)

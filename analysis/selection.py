@@ -8,27 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 from tokenlens.errors import BadInput, UnknownName
 
-from .metrics.base import METRICS, Metric, as_metric
-from .pairing import AXES
+from .metrics.base import METRICS, NULLS, Metric, as_metric
+from .pairing import AXES, SINGLE, combined
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OWN = ("radial", "object")  # a run beside something fixed: the distance from the centre, the masks of objects
+OWN = ("radial", "object", "layout")  # a run beside something fixed: distances from the centre, masks, the grid itself
 ALL_AXES = AXES + OWN
 WHAT = {
     "kept": "sets of kept patches", "group": "groups of merged patches", "object": "kept patches and object masks",
+    "segments": "groups of merged patches and object masks", "layout": "kept patches on their grid",
     "depth": "depths of kept patches", "heatmap": "heat maps of kept patches", "feature": "class-token features",
 }  # fmt: skip
 
 
 def axes(given: Iterable[str] | None) -> tuple[str, ...]:
-    """The axes by name, all where none is given; UnknownName for one that there is not."""
-    chosen = tuple(given or ALL_AXES)
+    """The axes by name, all where none is given, of each kind in its order; UnknownName for one that there is not."""
+    chosen = tuple(dict.fromkeys(map(combined, given or ALL_AXES)))
     for name in chosen:
-        if name not in ALL_AXES:
+        if name not in ALL_AXES and not all(part in SINGLE for part in name.split("+")):
             raise UnknownName("axis", name, ALL_AXES)
-    return chosen
+    return tuple(sorted(chosen, key=lambda name: ALL_AXES.index(name) if name in ALL_AXES else len(AXES)))
 
 
 def metrics(given: Iterable[str | Metric | Callable[..., Any]] | None) -> tuple[Metric, ...]:
@@ -39,6 +40,16 @@ def metrics(given: Iterable[str | Metric | Callable[..., Any]] | None) -> tuple[
             raise BadInput(f"two of the metrics are called {one.name!r}; rename one of them")
     listed = [name for name in METRICS if name in chosen]
     return tuple(chosen.pop(name) for name in listed) + tuple(chosen.values())
+
+
+def check_null(name: str, asked: Sequence[Metric]) -> None:
+    """Refuse a null that there is not, and one that no metric asked for can be put beside."""
+    known = dict.fromkeys(null for each in NULLS.values() for null in each)
+    if name and name not in known:
+        raise UnknownName("null", name, known)
+    if name and not any(name in metric.nulls for metric in asked):
+        others = ", ".join(dict.fromkeys(null for metric in asked for null in metric.nulls))
+        raise BadInput(f"none of the metrics asked for can be put beside {name}; choose {others or 'other metrics'}")
 
 
 def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Sequence[str], by_name: bool) -> None:
@@ -63,7 +74,7 @@ def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Seq
         )
     for one in asked if by_name else ():
         if one.name not in there:
-            taken = [axis for axis in one.axes if axis in along]
+            taken = [axis for axis in along if one.takes(axis)]
             reason = f"no runs paired along {' or '.join(taken)} hold these" if taken else "that was not asked for"
             where = "" if taken else f", along {' or '.join(one.axes)}"
             warnings.warn(f"{one.name} gives no rows: it compares {WHAT[one.of]}{where}, and {reason}", stacklevel=3)

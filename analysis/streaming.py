@@ -26,19 +26,26 @@ Row = dict[str, Any]
 
 
 class Options(NamedTuple):
-    """Images in memory at a time, threads, resamples of the images, and the seed of everything drawn."""
+    """Images in memory at a time, threads, resamples of the images, the seed of everything drawn, and the null that
+    values are put beside (empty: each metric's own).
+    """
 
     chunk: int
     workers: int
     resamples: int
     seed: int
+    null: str = ""
 
 
 class Chunk:
-    """What accumulators are given of m images: `arrays` by (run, form), and threads to work in."""
+    """What accumulators are given of m images: `arrays` by (run, form), what other images have in their place where
+    that is asked for, and threads to work in.
+    """
 
-    def __init__(self, arrays: Mapping[Need, Any], images: int, draw: Resampler, pool: Executor) -> None:
-        self.arrays, self.images, self.pool, self._draw = arrays, images, pool, draw
+    def __init__(
+        self, arrays: Mapping[Need, Any], images: int, draw: Resampler, pool: Executor, others: Mapping[Need, Any]
+    ) -> None:
+        self.arrays, self.images, self.pool, self._draw, self.others = arrays, images, pool, draw, others
 
     @cached_property
     def counts(self) -> Array:
@@ -52,6 +59,10 @@ class Accumulator(Protocol):
     @property
     def needs(self) -> Sequence[Need]:
         """The arrays to be read."""
+
+    @property
+    def of_others(self) -> Sequence[Need]:
+        """Those of them that other images are read of too."""
 
     @property
     def readings(self) -> int:
@@ -82,12 +93,19 @@ def stream(
     """
     needs = list(dict.fromkeys(need for part in parts for need in part.needs))
     runs = {run: source.runs[run] for run, _ in needs}
-    size = fitting(options.chunk, runs, needs)
-    with Reader(runs, source.images, source.ids, size) as reader, ThreadPoolExecutor(options.workers) as pool:
+    of_others = list(dict.fromkeys(need for part in parts for need in part.of_others))
+    size = fitting(options.chunk, runs, [*needs, *of_others])
+    others = Images(np.roll(source.images.ids, len(source.images) // 2))
+    with (
+        Reader(runs, source.images, source.ids, size) as reader,
+        Reader({run: runs[run] for run, _ in of_others}, others, source.ids, size) as elsewhere,
+        ThreadPoolExecutor(options.workers) as pool,
+    ):
         for reading in range(max((part.readings for part in parts), default=0)):
             draw = Resampler(len(source.images), options.resamples, [options.seed, *salt])
             for first, end in reader.spans():
-                chunk = Chunk(reader.read(needs, (first, end), pool), end - first, draw, pool)
+                arrays, apart = reader.read(needs, (first, end), pool), elsewhere.read(of_others, (first, end), pool)
+                chunk = Chunk(arrays, end - first, draw, pool, apart)
                 for part in parts:
                     if reading < part.readings:
                         part.add(chunk, reading)
@@ -96,11 +114,11 @@ def stream(
 
 def row(pair: Pair, metric: Metric, stage: int, value: Any, chance: Any, ends: tuple[Any, Any], n: Any,
         std: Any = np.nan, estimate: Any = None, z: Any = np.nan, p: Any = np.nan,
-        ceiling: Any = np.nan, reason: str = "") -> Row:  # fmt: skip
+        ceiling: Any = np.nan, reason: str = "", null: str = "") -> Row:  # fmt: skip
     """A row of the `comparison` table; the estimate is the value where nothing else is given."""
     return {
         "run_a": pair.a, "run_b": pair.b, "axis": pair.axis, "stage": stage, "metric": metric.name,
         "value": float(value), "std": float(std), "n": int(n), "chance": float(chance), "low": float(ends[0]),
         "high": float(ends[1]), "estimate": float(value if estimate is None else estimate), "z": float(z),
-        "p": float(p), "ceiling": float(ceiling), "reason": reason,
+        "p": float(p), "ceiling": float(ceiling), "reason": reason, "null": null,
     }  # fmt: skip

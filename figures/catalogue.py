@@ -78,10 +78,9 @@ def figure(
     """Decorator: make the function that draws a figure of this name.
 
     What `draw(source, *, figure, preset, ...)` draws is then drawn in the preset's letters and with each method's look,
-    by `draw(source, *, figure=None, preset="iccv", strict=False, ...)`, where a `Comparison`, runs, or a list of both is
-    a source too; `figure` may be a Figure, a SubFigure or an
-    Axes. A Missing becomes an annotated gap, or is raised where `strict` is passed. So a figure asks for its numbers
-    before it asks for its canvas.
+    by `draw(source, *, figure=None, preset="iccv", strict=False, ...)`, where a `Comparison`, runs, or a list of both
+    is a source too; `figure` may be a Figure, a SubFigure or an Axes. A Missing becomes an annotated gap, or is raised
+    where `strict` is passed. So a figure asks for its numbers before it asks for its canvas.
 
     Args:
         name: what it is called in commands, and the name of its files.

@@ -52,7 +52,7 @@ def test_a_run_in_memory_is_compared_drawn_and_reported(runs: list[Patterns], co
         assert isinstance(tokenlens.draw(name, [compared, *runs]), Figure)
     with pytest.raises(Missing, match="table was given; `tokenlens compare` makes one"):
         tokenlens.draw("similarity", runs)
-    with pytest.raises(BadInput, match="a figure is of a str; give what tokenlens.compare returns"):
+    with pytest.raises(BadInput, match=r"a figure is of a str; give what tokenlens\.compare returns"):
         Source.of(["runs"])
     page = tokenlens.report([compared, *runs], tmp_path / "page.html")
     assert "mages cannot be shown" not in page.read_text()

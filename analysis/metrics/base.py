@@ -18,12 +18,24 @@ from tokenlens.errors import BadInput
 
 from .shapes import Values
 
-Of = Literal["kept", "group", "object", "depth", "heatmap", "feature"]
+Of = Literal["kept", "group", "object", "segments", "layout", "depth", "heatmap", "feature"]
 IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed")  # of runs over the same images
 PAIRED = ("method", "capacity", "keep_rate", "dataset", "seed")
 AXES: dict[Of, tuple[str, ...]] = {  # along which it is taken if not told
     "kept": IMAGE_BY_IMAGE, "group": IMAGE_BY_IMAGE, "feature": IMAGE_BY_IMAGE, "object": ("object",),
+    "segments": ("object",), "layout": ("layout",),
     "depth": ("radial",), "heatmap": PAIRED,
+}  # fmt: skip
+MEANS: tuple[Of, ...] = ("kept", "group", "object", "segments", "layout", "depth")  # taken image by image, and averaged
+NULLS: dict[Of, tuple[str, ...]] = {  # what it can be put beside, what it is if not told first; see analysis.nulls
+    **dict.fromkeys(("kept", "group", "object", "segments"), ("analytic", "other-image", "torus", "permutation")),
+    "depth": ("analytic",), "layout": ("analytic",), "heatmap": ("torus", "permutation", "analytic"),
+    "feature": ("analytic", "permutation"),
+}  # fmt: skip
+TARGETS: dict[Of, str] = {  # what an estimate, and its interval, are of
+    **dict.fromkeys(MEANS, "the mean over all images of which these are some"),
+    "heatmap": "the value of the mean maps over all images of which these are some",
+    "feature": "the value of the covariances over all images of which these are some",
 }  # fmt: skip
 CROSSED = "capacity+keep_rate"  # what lower keep rates keep of higher ones', which few metrics can tell
 MORE_AXES: dict[Of, tuple[str, ...]] = {"kept": (CROSSED,), "group": (CROSSED,), "heatmap": (CROSSED, "radial")}
@@ -40,8 +52,9 @@ class Metric:
     value: Callable[..., Any]
     """values: (..., P) x (..., P) -> (...)"""
     of: Of
-    """what it is taken of: bool sets of kept patches, integer groups, bool kept patches beside object masks, depths of
-    each image beside the distance from the centre, mean-depth heat maps, sums of class-token features"""
+    """what it is taken of: bool sets of kept patches, integer groups, bool kept patches, or integer groups
+    (segments), beside object masks, kept patches alone beside the grid's own (layout), depths of each image beside the
+    distance from the centre, mean-depth heat maps, sums of class-token features"""
     range: tuple[float, float] = (0.0, 1.0)
     """least and greatest value"""
     direction: Literal["similarity", "distance"] = "similarity"
@@ -62,6 +75,10 @@ class Metric:
     noise: Literal["adds", "shrinks", "detours"] = "adds"
     """what noise in heat maps does to it: adds to a divergence; shrinks a correlation; or, where the triangle
     inequality holds of its distance from the best, moves it by no more than each map is moved"""
+    unbiased: bool = False
+    """whether noise moves its value in no direction, so that it is the estimate of what all images would give"""
+    as_correlation: Callable[[float], float] = float
+    """the linear correlation that a value amounts to, where noise shrinks it"""
     grid: bool = False
     """`shared` takes a third argument, the number of columns of the grid of patches"""
     interval: Callable[..., Any] | None = None
@@ -105,6 +122,29 @@ class Metric:
         if callable(self.chance):
             return self.chance(*arguments)
         return np.nan if self.chance is None else self.chance
+
+    def takes(self, axis: str) -> bool:
+        """Whether it is taken along an axis; heat maps are along any two or more together, as dataset+capacity."""
+        return axis in self.axes or (self.of == "heatmap" and "+" in axis)
+
+    @property
+    def target(self) -> str:
+        """What its estimate, and the interval, are of; its value is of these very images."""
+        return TARGETS[self.of]
+
+    @property
+    def estimator(self) -> str:
+        """What the estimate is, beside the value."""
+        return "the value" if self.unbiased or self.of in MEANS else "the value less its bias"
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """What its values can be put beside."""
+        return tuple(null for null in NULLS[self.of] if null != "analytic" or self.chance is not None)
+
+    def null(self, asked: str = "") -> str:
+        """The null that is asked for, where it knows it; else that of its kind, empty where it does not know that."""
+        return next((null for null in (asked, NULLS[self.of][0]) if null in self.nulls), "")
 
     @property
     def title(self) -> str:

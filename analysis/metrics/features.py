@@ -1,4 +1,4 @@
-"""Similarity of class-token features: Procrustes, linear CKA, PWCCA, mean CCA and mean squared CCA.
+"""Similarity of class-token features: Procrustes, linear CKA (also debiased), PWCCA, mean CCA and mean squared CCA.
 
 Shapes: `...` leading axes that agree, F features (rows), n images (columns): (..., F, n), the same images in both, as
 in the study. All depend on the images only through sums, so images can be streamed: see `Gram`. Chance is exact for
@@ -35,6 +35,20 @@ def procrustes(sums: Gram) -> Values:
 def cka(sums: Gram) -> Values:
     """Linear CKA distance 1 - |A B'|^2 / (|A A'| |B B'|), Frobenius norms, 0 (equal up to rotation and scale) .. 1."""
     return sums.cka()
+
+
+@metric(
+    "debiased_cka", range=(0.0, 2.0), direction="distance", label="debiased CKA", interval=Chunk.cka, chance=1.0,
+    unbiased=True, **SUMS,
+)  # fmt: skip
+def debiased_cka(sums: Gram) -> Values:
+    """Linear CKA distance from unbiased sums, 0 .. 2: 1 for features that have nothing in common, however few images.
+
+    With few images CKA itself takes noise for likeness. NaN below 4 images, and where a side is all noise.
+    Sources: Song et al., JMLR 2012 (the U-statistic); Nguyen, Raghu & Kornblith, ICLR 2021, arXiv:2010.15327; Murphy,
+    Zylberberg & Fyshe, 2024, arXiv:2405.01012. Not in the study.
+    """
+    return sums.debiased_cka()
 
 
 @metric(

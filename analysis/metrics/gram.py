@@ -36,13 +36,16 @@ def gram(a: ArrayLike, b: ArrayLike) -> Gram:
     for part, v in ((both[..., :features, :], x), (both[..., features:, :], y)):
         np.subtract(v, v.mean(axis=-1, keepdims=True, dtype=np.float64), out=part)
     sums = both @ both.mT  # one symmetric product: half the work of three
+    squares = [np.einsum("...fn,...fn->...n", part, part) for part in np.split(both, [features], axis=-2)]
+    norms = np.stack([(squares[i] * squares[j]).sum(axis=-1) for i, j in ((0, 0), (1, 1), (0, 1))])
     return Gram(sums[..., :features, :features], sums[..., features:, features:], sums[..., :features, features:],
-                x.shape[-1])  # fmt: skip
+                x.shape[-1], norms)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Gram:
-    """Sums over n images of centred features: aa (..., F, F), bb (..., G, G), ab (..., F, G), float64.
+    """Sums over n images of centred features: aa (..., F, F), bb (..., G, G), ab (..., F, G), float64; and `norms`
+    (3, ...), which are the sums of |a|^4, |b|^4 and |a|^2 |b|^2, a and b an image's features.
 
     What the images do not determine is NaN: everything of one image; and what rests on canonical correlations where the
     ranks of a and b together exceed n - 1, so that some of these are 1 whatever the features are.
@@ -52,6 +55,7 @@ class Gram:
     bb: Square
     ab: Between
     n: int
+    norms: Values | None = None
 
     def scaled(self) -> Gram:
         """Divide by the Frobenius norms, so that both traces are 1; features that never vary stay 0."""
@@ -61,18 +65,25 @@ class Gram:
 
     @cached_property
     def by_chance(self) -> Gram:
-        """The same features, that of b turned at random in the space of the images: one draw of two that hang together
-        by chance alone.
+        """One draw of two that hang together by chance alone; see `turned`."""
+        return self.turned(self.n)
+
+    def turned(self, seed: int) -> Gram:
+        """The same features, those of b turned at random in the space of the images.
 
         A shuffle of the images is such a rotation, but has to be summed up over all images anew; a random one
         (Langsrud, Statistics and Computing 2005) follows from the sums, and does not see in which order images lie.
         """
-        random = np.random.default_rng(self.n)
+        random = np.random.default_rng(seed)
         ab = np.empty_like(self.ab)
         for place in np.ndindex(self.ab.shape[:-2]):
             root_a, root_b = (_root(x[place], self.n - 1) for x in (self.aa, self.bb))
             ab[place] = root_a @ _rotation(root_a.shape[-1], root_b.shape[-1], self.n - 1, random) @ root_b.T
-        return Gram(self.aa, self.bb, ab, self.n)
+        norms = self.norms
+        if norms is not None:  # what the images have in common by chance
+            apart = np.trace(self.aa, axis1=-2, axis2=-1) * np.trace(self.bb, axis1=-2, axis2=-1) / self.n
+            norms = np.stack([norms[0], norms[1], apart])
+        return Gram(self.aa, self.bb, ab, self.n, norms)
 
     def procrustes(self) -> Values:
         """Squared Procrustes distance, (...)."""
@@ -85,6 +96,18 @@ class Gram:
         one = self.scaled()
         a, b, ab = (np.linalg.norm(x, axis=(-2, -1)) for x in (one.aa, one.bb, one.ab))
         return _where(self.n > 1, 1 - ab**2 / np.where(a * b > 0, a * b, 1))
+
+    def debiased_cka(self) -> Values:
+        """CKA distance from unbiased sums, (...); NaN below 4 images, and where nothing varies beyond noise."""
+        if self.norms is None or self.n < 4:
+            return _where(False, self.cka())
+        a, b = (np.trace(x, axis1=-2, axis2=-1) for x in (self.aa, self.bb))
+        each = zip((self.aa, self.bb, self.ab), (a * a, b * b, a * b), self.norms, strict=True)
+        first = [np.linalg.norm(x, axis=(-2, -1)) ** 2 - own * self.n / (self.n - 2) + of / (self.n - 1) / (self.n - 2)
+                 for x, of, own in each]  # fmt: skip
+        own_a, own_b, both = (np.asarray(x) for x in first)
+        known = np.minimum(own_a, own_b) > 0
+        return _where(known, 1 - both / np.sqrt(np.where(known, own_a * own_b, 1)))
 
     @cached_property
     def canonical(self) -> tuple[Spectrum, tuple[Square, Root], tuple[Square, Root]]:

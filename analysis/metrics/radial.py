@@ -7,6 +7,7 @@ patch centres measured from the middle of the grid. Departs: the study scales it
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,11 @@ def _tied(away: ArrayLike) -> Values:
     return np.asarray(np.round(np.asarray(away, dtype=np.float64), 9), dtype=np.float64)
 
 
+def _linear(tau: float) -> float:
+    """Pearson's correlation of normal values with this tau (Greiner, 1909)."""
+    return math.sin(math.pi / 2 * tau)
+
+
 CORRELATION: dict[str, Any] = {"range": (-1.0, 1.0), "chance": 0.0}
 OF_MAP: dict[str, Any] = {"of": "heatmap", "axes": ("radial",), "noise": "shrinks", **CORRELATION}
 
@@ -69,7 +75,7 @@ def heatmap_spearman(heat: ArrayLike, away: ArrayLike) -> Values:
     return spearman(heat, away)
 
 
-@metric("heatmap_kendall", label="τ of heat map and radius", **OF_MAP)
+@metric("heatmap_kendall", label="τ of heat map and radius", as_correlation=_linear, **OF_MAP)
 def heatmap_kendall(heat: ArrayLike, away: ArrayLike) -> Values:
     """`kendall` of the mean depths over images."""
     return kendall(heat, away)

@@ -44,7 +44,9 @@ def test_as_typed_it_compares_everything(runs: Path, tmp_path: Path, monkeypatch
     found = table.read("results", "comparison")
     assert set(found["axis"]) == {"method", "keep_rate", "radial"}
     assert names(tmp_path / "results") == {
-        "manifest.json", *(f"{name}.parquet" for name in ("comparison", "runs", "heatmap", "proxy"))}  # fmt: skip
+        "manifest.json",
+        *(f"{name}.parquet" for name in ("comparison", "runs", "heatmap", "proxy", "tokens")),
+    }
 
 
 def test_options_choose(runs: Path, tmp_path: Path) -> None:
@@ -79,8 +81,8 @@ def test_a_narrower_call_changes_its_own_rows_alone(runs: Path, tmp_path: Path) 
     call(runs, "--out", out, "--findings", "--csv")
     whole = {name: table.read(out, name) for name in ("comparison", "runs", "heatmap", "findings")}
     said = call(runs, "--out", out, "--metric", "iou", "--axis", "method", "--where", "keep_rate=0.5").output
-    assert names(out) == {"manifest.json", "findings.csv",
-                          *(f"{name}.parquet" for name in ("comparison", "runs", "heatmap", "proxy"))}  # fmt: skip
+    tables = ("comparison", "runs", "heatmap", "proxy", "tokens")
+    assert names(out) == {"manifest.json", "findings.csv", *(f"{name}.parquet" for name in tables)}
     assert "comparisons" not in said and notices(out, runs) == []
     for name, frame in whole.items():
         same = table.read(out, name).sort_values(list(KEYS.get(name, ["claim"])), ignore_index=True)

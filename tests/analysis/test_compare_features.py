@@ -123,3 +123,27 @@ def test_what_so_few_images_do_not_determine_is_said(make_run: MakeRun) -> None:
     assert (found.loc["pwcca", "reason"] == "20 images do not determine it").all()
     assert (found.loc["cka", "reason"] == "20 images are too few to tell how much of it is noise").all()
     assert (found.loc[["cka", "procrustes"], "high"].to_numpy() == [1, 1, 2, 2]).all()
+
+
+def test_debiased_cka_is_that_of_pairs_of_images_streamed_or_not_wherever_features_lie(make_run: MakeRun) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 6)) + 3, rng.normal(size=(40, 5)) - 1
+    y[:, :5] += 0.7 * x[:, :5]
+
+    def unbiased(a: np.ndarray, b: np.ndarray) -> float:  # Song et al., 2012, equation 5, as it is written
+        k, m, n = a @ a.T, b @ b.T, len(a)
+        np.fill_diagonal(k, 0)
+        np.fill_diagonal(m, 0)
+        return float(np.trace(k @ m) + k.sum() * m.sum() / (n - 1) / (n - 2) - 2 / (n - 2) * (k @ m).sum())
+
+    truth = 1 - unbiased(x, y) / np.sqrt(unbiased(x, x) * unbiased(y, y))
+    assert float(features.debiased_cka(x.T, y.T)) == pytest.approx(truth)
+    runs = []
+    for method, given in (("topk", x), ("evit", y)):
+        run = make_run(method)
+        layers = np.repeat(given[:, None], 2, axis=1)
+        runs.append(run.assign(feature=(("image", "layer", "channel"), layers)).assign_coords(layer=[6, 11]))
+    for chunk in (7, 64):
+        found = compare(runs, ["method"], ["debiased_cka"], chunk=chunk).comparison
+        assert found["value"].tolist() == pytest.approx([truth, truth])
+        assert found["estimate"].tolist() == found["value"].tolist() and (found["chance"] == 1).all()

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from tokenlens.analysis.heat_maps import HeatMap, rows_of_pair, shifted
+from tokenlens.analysis.heat_maps import HeatMap, rows_of_pair
 from tokenlens.analysis.metrics.base import METRICS
+from tokenlens.analysis.nulls import elsewhere
 from tokenlens.analysis.pairing import Pair
 from tokenlens.analysis.statistics.bootstrap import Resampler
 
@@ -41,7 +42,7 @@ def test_one_image_says_nothing_of_others() -> None:
 
 def test_shifts_keep_neighbours_and_are_never_the_map_itself() -> None:
     heat = np.random.default_rng(1).random(24)
-    moved = shifted(heat, 6)
+    moved = elsewhere("torus", heat, 6)
     assert moved.shape == (23, 24)
     grids = moved.reshape(-1, 4, 6)
     for grid in grids:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import xarray as xr
 
+from tokenlens.analysis.compare import compare
 from tokenlens.analysis.pairing import AXES, card, pair
 from tokenlens.errors import BadInput, UnknownName
 
@@ -113,3 +114,14 @@ def test_what_is_unknown_is_refused(make_run: MakeRun) -> None:
     del run.attrs["family"]
     with pytest.raises(BadInput, match="does not say its family"):
         card(run)
+
+
+def test_axes_are_put_together_in_any_order_and_all_that_is_named_differs(make_run: MakeRun) -> None:
+    runs = [make_run(dataset=data, capacity=size, model=size, run=f"{data}-{size}-{rate}", rate=rate)
+            for data in ("a", "b") for size in ("tiny", "small") for rate in (0.5, 0.25)]  # fmt: skip
+    found = compare(runs, ["dataset+capacity"], ["pcc"]).comparison
+    assert set(found["axis"]) == {"capacity+dataset"} and len(found) == 4
+    assert all(a.split("-")[i] != b.split("-")[i] for a, b in zip(found["run_a"], found["run_b"], strict=True)
+               for i in (0, 1))  # fmt: skip
+    with pytest.raises(UnknownName, match="dataset\\+weather"):
+        compare(runs, ["dataset+weather"])

@@ -210,7 +210,7 @@ def test_what_is_trained_has_parameters_that_matter(name: str, tiny_vit: nn.Modu
     logits = model(images)
     for parameter in model.reducers.parameters():
         parameter.normal_()
-    assert (model(images) - logits).abs().max() > 1e-3
+    assert (model.eval()(images) - logits).abs().max() > 1e-3  # what a walk must not read is read where training ends
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if not methods()[name].reducer.trained])

@@ -26,7 +26,8 @@ EXAMPLES = examples(
     "--axis",
     "axes",
     metavar="AXIS,...",
-    help="Pairs along these axes only: method, capacity, keep_rate, dataset, seed, radial, object.",
+    help="Pairs along these axes only: method, capacity, keep_rate, dataset, seed, radial, object, layout; "
+    "heat maps along several together too, as dataset+capacity.",
 )
 @list_option("--metric", "metrics", metavar="NAME,...", help="These metrics only, as `tokenlens metrics` lists them.")
 @where_option()
@@ -34,6 +35,12 @@ EXAMPLES = examples(
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that read and compute.")
 @click.option("--resamples", default=1000, show_default=True, type=click.IntRange(1), help="Bootstrap resamples.")
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Of whatever is drawn.")
+@click.option(
+    "--null",
+    default="",
+    metavar="NAME",
+    help="What values are put beside: analytic, other-image, torus or permutation.  [default: each metric's own]",
+)
 @click.option("--csv", is_flag=True, help="Write CSV instead of Parquet.")
 @click.option(
     "--accuracy",

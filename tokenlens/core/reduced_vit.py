@@ -22,7 +22,6 @@ from .schedule import Schedule
 from .trace import About, Trace
 from .walk import Walk, listened
 
-
 USUAL = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # of images, where the model does not say
 
 

@@ -5,11 +5,13 @@ Shapes: B images, S stages, P patches, N tokens before a stage, K after it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..words import as_html, in_a_line
 from .plan import Plan, gather, positions
@@ -146,3 +148,62 @@ class Trace:
         import tokenlens
 
         return tokenlens.plot(self, images, ax, image=image, stage=stage)
+
+
+@dataclass
+class Part:
+    """The trace of those images of a batch that have one grid."""
+
+    rows: list[int]
+    """which of the batch they are"""
+    grid: tuple[int, int]
+    trace: Trace
+
+
+class RaggedTrace:
+    """The record of images whose grids differ: each lies in the upper left of the largest, and `valid` says where."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts, self.blocks = parts, parts[0].trace.blocks
+        self.grid = max(part.grid[0] for part in parts), max(part.grid[1] for part in parts)
+        """rows and columns of the largest"""
+        first = torch.tensor([row for part in parts for row in part.rows])
+        self._order = first.argsort().to(parts[0].trace.patch.device)
+
+    @property
+    def valid(self) -> Tensor:
+        """(B, P) bool: the places of the largest grid that an image has."""
+        ones = [part.trace.kept.new_ones(len(part.rows), part.grid[0] * part.grid[1]) for part in self._parts]
+        return self._joined(
+            [laid(one, part.grid, self.grid, False) for one, part in zip(ones, self._parts, strict=True)]
+        )
+
+    @property
+    def kept(self) -> Tensor:
+        """(B, S, P) bool, as in a `Trace`; False where an image has no place."""
+        return self._joined([laid(part.trace.kept, part.grid, self.grid, False) for part in self._parts])
+
+    @property
+    def group(self) -> Tensor:
+        """(B, S, P) int16, as in a `Trace`; -1 where an image has no place."""
+        return self._joined([laid(part.trace.group, part.grid, self.grid, -1) for part in self._parts])
+
+    @property
+    def tokens_left(self) -> Tensor:
+        """(B, S) int16, as in a `Trace`."""
+        return self._joined([part.trace.tokens_left for part in self._parts])
+
+    @property
+    def features(self) -> dict[int, Tensor]:
+        """Block -> (B, C), as in a `Trace`."""
+        blocks = self._parts[0].trace.features
+        return {block: self._joined([part.trace.features[block] for part in self._parts]) for block in blocks}
+
+    def _joined(self, values: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(values))[self._order]
+
+
+def laid(values: Tensor, own: tuple[int, int], grid: tuple[int, int], outside: float) -> Tensor:
+    """(..., own rows x columns) in the upper left of a larger grid, (..., rows x columns), and `outside` elsewhere."""
+    room = (0, grid[1] - own[1], 0, grid[0] - own[0])
+    return functional.pad(values.unflatten(-1, own), room, value=outside).flatten(-2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,7 +62,7 @@ class Walk:
         self.start = self.x[:, host.prefix :]
         self.size: Tensor | None = None
         self.memory: Tensor | None = None
-        self.waiting: tuple[Tensor, Tensor | None] | None = None  # tokens and masses
+        self.waiting: tuple[Tensor, Tensor | None, Any] | None = None  # tokens, masses and positions
         self.layers, self.soft = layers, soft
         self.patches = self.planned = self.grid[0] * self.grid[1]
         self.keep = dict(zip(schedule.blocks, schedule.keep(self.patches), strict=True))
@@ -143,8 +144,9 @@ class Walk:
     def _rejoin(self) -> None:
         """Put those that waited behind the others."""
         if self.waiting is not None:
-            tokens, mass = self.waiting
+            tokens, mass, places = self.waiting
             self.x = torch.cat([self.x, tokens], 1)
+            self.positions = None if self.positions is None else self.positions.joined(places)
             self.mass = None if mass is None or self.mass is None else torch.cat([self.mass, mass], 1)
             self.waiting = None
             self.trace.rejoin()
@@ -179,14 +181,19 @@ class Walk:
                     )
                 )
                 if plan.waiting is not None:
-                    mass = None if self.mass is None else gather(self.mass, plan.waiting)
-                    self.waiting = gather(x[:, prefix:], plan.waiting), mass
+                    self._set_aside(plan.waiting, x[:, prefix:], reducer.position)
                 if self.positions is not None:
                     self.positions = self.positions.carried(plan, x[:, prefix:], reducer.position)
             self.mass, self.size, self.memory = plan.mass, plan.size, plan.memory
         self.trace.add(block, plan, self.soft)
         self.planned = keep
         return plan
+
+    def _set_aside(self, waiting: Tensor, x: Tensor, rule: str) -> None:
+        """Let some of the tokens x (B, N, C) wait, as they are."""
+        mass = None if self.mass is None else gather(self.mass, waiting)
+        places = None if self.positions is None else self.positions.carried(Plan(waiting, waiting), x, rule)
+        self.waiting = gather(x, waiting), mass, places
 
     def _planned(self, block: int) -> int:
         """Tokens that were planned to be there; off the shelf as many more than asked for as are to go here."""

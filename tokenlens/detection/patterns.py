@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ..core.trace import laid
 from ..errors import BadInput, needed
 from ..extraction.batch import canonical
 from .data import DetectionSet
@@ -61,16 +62,15 @@ def record(
     found, trace = model.trace(images, frames)
     own = (images.shape[2] // model.config.backbone.patch, images.shape[3] // model.config.backbone.patch)
 
-    def laid(values: Tensor, outside: float) -> NDArray[Any]:
-        room = (0, grid[1] - own[1], 0, grid[0] - own[0])
-        wide: NDArray[Any] = functional.pad(values.unflatten(-1, own), room, value=outside).flatten(-2).cpu().numpy()
-        return wide
+    def wide(values: Tensor, outside: float) -> NDArray[Any]:
+        placed: NDArray[Any] = laid(values, own, grid, outside).cpu().numpy()
+        return placed
 
     there = torch.ones(len(images), own[0] * own[1], dtype=torch.bool)
     arrays = {
-        "kept": laid(trace.kept, False),
-        "group": laid(canonical(trace.group), -1),
-        "valid": laid(there, False),
+        "kept": wide(trace.kept, False),
+        "group": wide(canonical(trace.group), -1),
+        "valid": wide(there, False),
         "tokens_left": trace.tokens_left.cpu().numpy(),
     }
     boxes = np.zeros((len(images), MOST, 4), np.float32)

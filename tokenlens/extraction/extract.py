@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor, nn
 from tqdm import tqdm
 

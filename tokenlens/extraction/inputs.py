@@ -58,8 +58,8 @@ def batches_of(images: Any, model: ReducedViT) -> Iterable[Any]:
         return DataLoader(images, TOGETHER, collate_fn=lambda items: default_collate(_as_tensors(items, transform)))
     if isinstance(images, str | Mapping) or not isinstance(images, Iterable):
         raise BadInput(
-            f"the loader is a {type(images).__name__}; give a DataLoader, a list of batches, images (B, 3, H, W), a list "
-            'of PIL images, or a data set, as of tokenlens.open_data("folder:PATH")'
+            f"the loader is a {type(images).__name__}; give a DataLoader, a list of batches, images (B, 3, H, W), a "
+            'list of PIL images, or a data set, as of tokenlens.open_data("folder:PATH")'
         )
     return images
 

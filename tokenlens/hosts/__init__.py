@@ -6,6 +6,7 @@ from . import (  # noqa: F401  importing registers
     open_clip,
     timm_eva,
     timm_hybrid,
+    timm_naflex,
     timm_relative,
     timm_vit,
     torchvision_vit,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
-from typing import Any
 
 import timm
 import torch
@@ -39,9 +38,8 @@ class TimmHybrid(TimmVisionTransformer):
         )
         return small
 
-    @staticmethod
-    def _image(embed: Any) -> tuple[int, int, int]:
-        return (embed.in_chans, *embed.img_size)
+    def _image(self) -> tuple[int, int, int]:
+        return (self._embeds.in_chans, *self._embeds.img_size)
 
     @cached_property
     def _embedding(self) -> float:

@@ -81,11 +81,10 @@ class TimmVisionTransformer:
     def __init__(self, model: TimmViT) -> None:
         self.model, self.name = model, name_of(model)
         self._check()
-        embed = model.patch_embed
         self.blocks, self.width, self.prefix = len(model.blocks), model.embed_dim, model.num_prefix_tokens
         self.heads = model.blocks[0].attn.num_heads if self.blocks else 0
-        self.grid: tuple[int, int] = tuple(embed.grid_size)
-        self.image = self._image(embed)
+        self.image = self._image()
+        self.grid = self.grid_of(self.image[1:])
         self.has_class_token = getattr(model, "cls_token", None) is not None
 
     @staticmethod
@@ -107,15 +106,20 @@ class TimmVisionTransformer:
         )
         return small
 
-    @staticmethod
-    def _image(embed: Any) -> tuple[int, int, int]:
+    @property
+    def _embeds(self) -> Any:
+        """What makes tokens of patches."""
+        return self.model.patch_embed
+
+    def _image(self) -> tuple[int, int, int]:
+        embed = self._embeds
         height, width = (n * p for n, p in zip(embed.grid_size, embed.patch_size, strict=True))
         return embed.proj.in_channels, height, width
 
     def _check(self) -> None:
         vit = self.model
-        if type(vit.patch_embed) is not self.embedding:
-            kind, plain = type(vit.patch_embed).__name__, self.embedding.__name__
+        if type(self._embeds) is not self.embedding:
+            kind, plain = type(self._embeds).__name__, self.embedding.__name__
             raise BadInput(
                 f"{self.name} makes its patches with a {kind}, not the plain {plain}; supported: {self.supported}"
             )
@@ -132,7 +136,7 @@ class TimmVisionTransformer:
 
     def prepare(self, blocks: Sequence[int]) -> None:
         """Let these blocks be split ones: the same modules, parameters and hooks, with one more way to be called."""
-        let_product(self.model.patch_embed.proj)
+        let_product(self._embeds.proj)
         for i in blocks:
             block = self.model.blocks[i]
             block.__class__ = self.splits.get(type(block), type(block))
@@ -183,7 +187,7 @@ class TimmVisionTransformer:
 
     def grid_of(self, size: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of patches of images of (height, width)."""
-        rows, columns = self.model.patch_embed.dynamic_feat_size(tuple(size))
+        rows, columns = self._embeds.dynamic_feat_size(tuple(size))
         return rows, columns
 
     def flops(self, i: int, attended: Any, left: Any) -> Any:
@@ -208,7 +212,7 @@ class TimmVisionTransformer:
     @property
     def _embedding(self) -> float:
         rows, columns = self.grid
-        kernel = self.model.patch_embed.patch_size
+        kernel = self._embeds.patch_size
         return float(rows * columns * self.width * self.image[0] * kernel[0] * kernel[1])
 
 

@@ -21,6 +21,7 @@ KEYS = {  # what tells a row from the others of its table, and what they are ord
     "comparison": ("axis", "run_a", "run_b", "metric", "stage"),
     "runs": ("run",),
     "heatmap": ("run", "patch"),
+    "tokens": ("run", "statistic", "stage"),
 }
 
 _JUDGED = {  # a claim, and what speaks for or against it
@@ -29,13 +30,16 @@ _JUDGED = {  # a claim, and what speaks for or against it
     "paragraph": "str",
 }  # fmt: skip
 COLUMNS: dict[str, dict[str, str]] = {
-    # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object".
+    # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object",
+    # for "layout" it is "grid".
     # value is of these very images, estimate of all of which they are some, low to high the 95 % interval of that; z
-    # and p say how far from chance it is, ceiling what two seeds or halves of one run give, reason why none is told
+    # and p say how far from chance it is, ceiling what two seeds or halves of one run give, reason why none is told;
+    # null names what z and p are beside, and where it was chosen chance too (see tokenlens.analysis.nulls)
     "comparison": {
         "run_a": "str", "run_b": "str", "axis": "str", "stage": "int64", "metric": "str", "value": "float64",
         "std": "float64", "n": "int64", "chance": "float64", "low": "float64", "high": "float64",
         "estimate": "float64", "z": "float64", "p": "float64", "ceiling": "float64", "reason": "str",
+        "null": "str",
     },
     # one row a run: what it was, its accuracy in percent by its measure (top1, mAP, ...), what an image costs, and of
     # its method: name for readers, colour and marker (empty: to be chosen), place among methods, what its patterns are;
@@ -45,17 +49,45 @@ COLUMNS: dict[str, dict[str, str]] = {
         "family": "str", "keep_rate": "float64", "seed": "int64", "images": "int64", "complete": "bool",
         "measure": "str", "accuracy": "float64", "gflops": "float64", "label": "str", "color": "str", "marker": "str",
         "order": "int64", "keeps": "bool", "merges": "bool", "top5": "float64", "blocks": "str", "options": "str",
-        "content": "str",
+        "content": "str", "schedule": "str",
     },
     # one row a run x patch: the mean depth, in blocks, at which the patch was dropped
     "heatmap": {
         "run": "str", "patch": "int64", "row": "int64", "column": "int64", "depth": "float64", "n": "int64",
+    },
+    # one row a run x statistic x stage: what was asked to remain, what did and the share of what entered the stage that
+    # went (tokens_left, reduction: mean and deviation over images), and of the whole run depth: the mean over images of
+    # the mean depth of their patches, its deviation over images, and depth_spread: the map's deviation over patches
+    "tokens": {
+        "run": "str", "statistic": "str", "stage": "int64", "value": "float64", "std": "float64", "n": "int64",
     },
     # one row an anchor x setting x stage x metric: correlation of accuracy difference and similarity
     "proxy": {
         "anchor": "str", "run": "str", "dataset": "str", "capacity": "str", "keep_rate": "float64", "stage": "int64",
         "metric": "str", "statistic": "str", "value": "float64", "n": "int64", "p": "float64", "q": "float64",
         "low": "float64", "high": "float64",
+    },
+    # one row a pair of levels x setting x stage x metric: over methods, correlation of what accuracy falls by from one
+    # level to the other with how alike a method's patterns at both are; axis "off the shelf": over methods, or methods
+    # and schedules, of what the un-reduced model is ahead by with how alike both are (see analysis.off_the_shelf)
+    "across": {
+        "axis": "str", "first": "str", "second": "str", "dataset": "str", "capacity": "str", "keep_rate": "float64",
+        "stage": "int64", "metric": "str", "statistic": "str", "value": "float64", "n": "int64", "p": "float64",
+        "q": "float64", "low": "float64", "high": "float64",
+    },
+    # one row a pair of runs: their accuracies over common images and how they differ, in points, with the interval of a
+    # paired bootstrap; only_a and only_b are images that one alone has right (-1: of several labels), p is McNemar's
+    "accuracy": {
+        "axis": "str", "run_a": "str", "run_b": "str", "measure": "str", "accuracy_a": "float64",
+        "accuracy_b": "float64", "difference": "float64", "low": "float64", "high": "float64", "p": "float64",
+        "q": "float64", "n": "int64", "only_a": "int64", "only_b": "int64",
+    },
+    # one row a run off the shelf x metric x stage: tokens asked to remain and left at the end, accuracy and how far
+    # below the un-reduced model, and how alike the two are
+    "off_the_shelf": {
+        "run": "str", "dataset": "str", "model": "str", "method": "str", "schedule": "str", "keep_rate": "float64",
+        "asked": "float64", "left": "float64", "accuracy": "float64", "below": "float64", "metric": "str",
+        "stage": "int64", "value": "float64", "chance": "float64",
     },
     # one row a finding of the study; one a question that only a known truth answers: masks of the objects, or a bias
     "findings": _JUDGED, "truth": _JUDGED,
@@ -82,13 +114,15 @@ COLUMNS["steps"] = {**COLUMNS["comparison"], "step": "int64", "branch": "str"}  
 _nan, _empty = (lambda rows: np.nan), (lambda rows: "")
 # columns that tables of before did not have, and what they hold there
 ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
-    "comparison": {"estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty},
+    "comparison": {
+        "estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty, "null": _empty,
+    },
     "findings": {"p": _nan, "sensitivity": _empty},
     "truth": {"p": _nan, "sensitivity": _empty},
     "runs": {
         "label": lambda runs: runs["method"], "color": lambda runs: "", "marker": lambda runs: "",
         "order": lambda runs: UNORDERED, "keeps": lambda runs: runs["family"].isin(KEEPING),
         "merges": lambda runs: runs["family"].isin(MERGING), "top5": _nan, "blocks": _empty, "content": _empty,
-        "options": lambda runs: "{}",
+        "options": lambda runs: "{}", "schedule": _empty,
     },
 }  # fmt: skip

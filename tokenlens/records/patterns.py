@@ -11,7 +11,6 @@ import xarray as xr
 
 from ..words import as_html, in_a_line
 
-
 WRITTEN = {"uint8": "int16", "float16": "float32"}  # what the oldest netCDF has no form of, and what is written instead
 JSON_WORDS = ("true", "false", "null")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from tokenlens.figures.report.write import write_report
 from ..data.embedded.open import SIZES
 from ..errors import BadInput
 from ..extraction.jobs import Job
-from ..methods import methods
+from ..methods import method, methods
 from ..records import tables as table
 from ..records.out import check_folder
 
@@ -56,20 +56,21 @@ def own_methods() -> list[str]:
     return ["none", *(name for name in ours if name != "none")]
 
 
-def demo(out: Path, images: int = 256, device: str = "auto") -> Iterator[str]:
+def demo(out: Path, images: int = 256, device: str = "auto", names: Sequence[str] | None = None) -> Iterator[str]:
     """Run the demonstration; yields what to print.
 
     Args:
         out: folder of everything that is written.
         images: how many held-out images of the embedded set.
         device: auto, cpu or cuda.
+        names: of methods beside the un-reduced model; by default the study's.
     """
     check_folder(out, "demonstrations")
     if images > SIZES["test"]:
         raise BadInput(
             f"there are {SIZES['test']} held-out images and not {images}; give --images {SIZES['test']} or fewer"
         )
-    names = own_methods()
+    names = own_methods() if names is None else [n for n in dict.fromkeys(("none", *names)) if method(n)]
     job = Job(
         methods=names, keep_rates=RATES, split="test", limit=images, device=device, features="float32",
         out=out / "runs", progress=False,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -86,20 +86,25 @@ def fit(
     out: Path,
     minutes: float = 3.0,
     drops: Sequence[tuple[float, float]] = DROPS,
+    dropping: Callable[[float], nn.Module] = PatchDropout,
+    stream: int = 0,
 ) -> None:
     """Train `model`, any module from images to logits whose backbone is the timm ViT `vit`.
 
     `size` images a step, `peak` the highest learning rate. Carries on where `state` stopped, if it exists; writes
-    `state` and `out` (the weights of `vit`, float16) every few minutes and at the end.
+    `state` and `out` (the weights of `vit`, float16) every few minutes and at the end. `dropping` makes what leaves out
+    patches, `stream` is the batch that training starts with.
     """
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.05), lr=peak, betas=(0.9, 0.98))
     first = resume(model, optimizer, state)
-    batches = DataLoader(Batches("train", size, first, steps), batch_size=None, num_workers=1, prefetch_factor=8)
+    batches = DataLoader(
+        Batches("train", size, stream + first, stream + steps), batch_size=None, num_workers=1, prefetch_factor=8
+    )
     begun = told = time.monotonic()
     mean_loss, mean_right = math.log(10), 0.1
     model.train()
     for step, (images, labels) in enumerate(batches, first):
-        vit.patch_drop = PatchDropout(next((drop for until, drop in drops if step < until * steps), 0.0))
+        vit.patch_drop = dropping(next((drop for until, drop in drops if step < until * steps), 0.0))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, 200, peak)
         logits = model(normalised(images))

@@ -1,0 +1,138 @@
+"""Is one run more accurate than another? Both saw the same images, so it is told image by image.
+
+The `accuracy` table: for each pair of runs along method, capacity, keep rate and seed, the difference in points with
+the interval of a bootstrap over their common images, which draws the same images of both runs. Of single labels, p is
+McNemar's, exact: of the images that one run alone has right, by chance half are either's. Of several labels, where
+accuracy is a mean average precision, p is the bootstrap's.
+Sources: McNemar, Psychometrika 1947; Dietterich, Neural Computation 1998; Efron & Tibshirani, 1993.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from tokenlens.records import tables as table
+from tokenlens.records.accuracy import EPSILON
+
+from .chunked_reader import Images, common, identities, stored
+from .metrics import ranks
+from .pairing import Card, Pair, card, pair
+from .statistics.bootstrap import Means, Resampler, percentiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[Any]
+AXES = ("method", "capacity", "keep_rate", "seed")
+SEVERAL_RESAMPLES = 200  # of average precisions, each of which sums up all images anew
+NUMBERS_AT_ONCE = 2**24  # of images x pairs whose differences are held at once
+
+
+def paired_accuracy(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Compare accuracies of all pairs of runs with labels, over the images that both hold: the `accuracy` table.
+
+    q is after Benjamini-Hochberg over the table. A pair without an image in common has no row.
+    """
+    import pandas as pd
+
+    cards = {one.run: one for one in map(card, runs)}
+    judged = {str(run.attrs["run"]): run for run in runs if "label" in run and ("rank" in run or "score" in run)}
+    several = {name for name, run in judged.items() if run["label"].ndim == 2}
+    images = {name: Images(identities(run)) for name, run in judged.items()}
+    ones, ons = (list(_pairs(cards, names)) for names in (judged.keys() - several, several))
+    rows = [*_single(ones, judged, images, resamples, seed), *_several(ons, judged, images, seed)]
+    frame = pd.DataFrame(rows)
+    if len(frame):
+        frame["q"] = ranks.benjamini_hochberg(frame["p"])
+    return table.conform(frame, "accuracy")
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided p-value that as many images are right in a alone as in b alone; 1 where there are none.
+
+    Example:
+        >>> round(mcnemar(1, 9), 4)
+        0.0215
+    """
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def _pairs(cards: Mapping[str, Card], names: Iterable[str]) -> Iterator[Pair]:
+    own = [cards[name] for name in sorted(names)]
+    for axis in AXES:
+        yield from pair(own, axis)
+
+
+def _single(
+    pairs: Sequence[Pair], runs: Mapping[str, xr.Dataset], images: Mapping[str, Images], resamples: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Pairs over one set of images at a time, and by as many as can be held: their resamples are shared."""
+    right = {name: _right(runs[name]) for name in {end for one in pairs for end in (one.a, one.b)}}
+    by_images: dict[str, tuple[Images, list[Pair]]] = {}
+    for one in pairs:
+        both = common(images[one.a], images[one.b])
+        if len(both):
+            by_images.setdefault(both.key, (both, []))[1].append(one)
+    for both, here in by_images.values():
+        size = max(1, NUMBERS_AT_ONCE // len(both))
+        for start in range(0, len(here), size):
+            part = here[start : start + size]
+            a, b = (np.stack([right[name][both.rows(images[name].ids)] for name in names], axis=1)
+                    for names in zip(*((one.a, one.b) for one in part), strict=True))  # fmt: skip
+            means = Means(len(part), resamples)
+            means.add(a - b, Resampler(len(both), resamples, seed).counts(len(both)))
+            low, high = means.interval((-1, 1))
+            for i, one in enumerate(part):
+                only = int((a[:, i] > b[:, i]).sum()), int((a[:, i] < b[:, i]).sum())
+                yield _row(one, "top1", (np.nanmean(a[:, i]), np.nanmean(b[:, i])), (low[i], high[i]), mcnemar(*only),
+                           int(means.n[i]), only)  # fmt: skip
+
+
+def _several(
+    pairs: Sequence[Pair], runs: Mapping[str, xr.Dataset], images: Mapping[str, Images], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Pairs over the very same images alone, so that a run's resamples serve all its pairs."""
+    here = [one for one in pairs if images[one.a].key == images[one.b].key]
+    drawn = {name: _precisions(runs[name], images[name], seed) for name in {n for one in here for n in (one.a, one.b)}}
+    for one in here:
+        a, b = drawn[one.a], drawn[one.b]
+        apart = a[1:] - b[1:]
+        p = 2 * (1 + min((apart <= 0).sum(), (apart >= 0).sum())) / (1 + len(apart))
+        yield _row(one, "mAP", (a[0], b[0]), percentiles(apart[:, None]), min(float(p), 1.0), len(images[one.a]),
+                   (-1, -1))  # fmt: skip
+
+
+def _row(one: Pair, measure: str, each: tuple[float, float], ends: tuple[Any, Any], p: float, n: int,
+         only: tuple[int, int]) -> dict[str, Any]:  # fmt: skip
+    low, high = (100 * float(np.squeeze(end)) for end in ends)
+    return {"axis": one.axis, "run_a": one.a, "run_b": one.b, "measure": measure, "accuracy_a": 100 * each[0],
+            "accuracy_b": 100 * each[1], "difference": 100 * (each[0] - each[1]), "low": low, "high": high, "p": p,
+            "n": n, "only_a": only[0], "only_b": only[1]}  # fmt: skip
+
+
+def _right(run: xr.Dataset) -> Array:
+    """Whether the best class is the image's, (n,) float64; NaN where its class is not known."""
+    rank = stored(run["rank"], 0, run.sizes["image"], str(run.attrs["run"]))
+    return np.where(rank < 0, np.nan, rank == 0)
+
+
+def _precisions(run: xr.Dataset, images: Images, seed: int) -> Array:
+    """Mean average precision of all images, and of each resample of them: (1 + R,)."""
+    name, n = str(run.attrs["run"]), len(images)
+    score, label = (stored(run[part], 0, n, name) for part in ("score", "label"))
+    order = np.argsort(score, axis=0, kind="stable")[::-1]
+    right = np.take_along_axis(np.asarray(label, bool), order, axis=0)
+    counts = Resampler(n, SEVERAL_RESAMPLES, [seed, int(images.key, 16)]).counts(n)
+    found = []
+    for weight in (np.ones(n), *counts):
+        drawn = weight[order]
+        hits = np.cumsum(drawn * right, axis=0)
+        precision = hits / np.maximum(np.cumsum(drawn, axis=0), 1)
+        found.append(float(((precision * drawn * right).sum(axis=0) / (hits[-1] + EPSILON)).mean()))
+    return np.array(found)

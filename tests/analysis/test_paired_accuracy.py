@@ -1,0 +1,52 @@
+"""Accuracies beside each other: exact counts, a bootstrap that keeps pairs, and average precisions."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from tokenlens.analysis.paired_accuracy import mcnemar, paired_accuracy
+from tokenlens.records.accuracy import mean_average_precision
+
+MakeRun = Callable[..., xr.Dataset]
+
+
+def judged(run: xr.Dataset, right: np.ndarray) -> xr.Dataset:
+    return run.assign(rank=("image", np.where(right, 0, 3).astype(np.int32)),
+                      label=("image", np.zeros(len(right), np.int32)))  # fmt: skip
+
+
+def test_counts_are_those_of_the_images_and_a_shared_part_does_not_widen_the_interval(make_run: MakeRun) -> None:
+    image = np.arange(300)
+    a, b = judged(make_run("topk", images=300), image % 2 == 0), judged(make_run("evit", images=300), image % 2 == 0)
+    a["rank"].values[1:40:2] = 0  # right in a alone: 20 images
+    b["rank"].values[41:49:2] = 0  # and in b alone: 4
+    a["rank"].values[299] = -1  # of unknown class
+    row = paired_accuracy([a, b]).iloc[0]
+    assert (row["run_a"], row["only_a"], row["only_b"], row["n"]) == ("evit-0.5-0", 4, 20, 299)
+    assert row["difference"] == pytest.approx(-100 * 16 / 299, abs=0.2)
+    assert row["p"] == mcnemar(4, 20) < 0.01
+    assert row["low"] < row["difference"] < row["high"] < 0
+    assert row["high"] - row["low"] == pytest.approx(
+        2 * 196 * np.sqrt(24 / 300**2), rel=0.2
+    )  # only what differs counts
+
+
+def test_images_are_met_by_their_ids(make_run: MakeRun) -> None:
+    a = judged(make_run("topk"), np.arange(40) % 3 == 0)
+    b = a.isel(image=np.random.default_rng(0).permutation(40)).assign_attrs(make_run("evit").attrs)
+    row = paired_accuracy([a, b], resamples=50).iloc[0]
+    assert (row["only_a"], row["only_b"], row["difference"], row["p"]) == (0, 0, 0, 1)
+
+
+def test_several_labels_have_their_mean_average_precision(make_run: MakeRun) -> None:
+    rng = np.random.default_rng(0)
+    label = rng.random((40, 3)) < 0.4
+    runs = [make_run(method).assign(label=(("image", "class"), label),
+                                    score=(("image", "class"), rng.normal(size=(40, 3)) + signal * label))
+            for method, signal in (("evit", 3.0), ("topk", 0.0))]  # fmt: skip
+    row = paired_accuracy(runs).iloc[0]
+    each = [mean_average_precision(run["score"].values, label) for run in runs]
+    assert [row["accuracy_a"], row["accuracy_b"]] == pytest.approx(each)
+    assert 0 < row["low"] < row["difference"] < row["high"] and row["p"] < 0.05 and row["measure"] == "mAP"
