@@ -50,7 +50,7 @@ class Comparison(NamedTuple):
         return f"{len(self.runs)} runs, {pairs} pairs along {along}, {rows['metric'].nunique()} metrics"
 
     def _repr_html_(self) -> str:
-        return as_html(repr(self)) + str(self.comparison.dropna(axis=1, how="all")._repr_html_())
+        return as_html(repr(self)) + str(self.comparison.to_html(max_rows=10))
 
 
 class _Work(NamedTuple):
@@ -96,8 +96,8 @@ def compare(
 
     Args:
         runs: xarray Datasets as the store opens them.
-        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout; and of heat maps several together,
-            such as dataset+capacity.
+        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout, change; and of heat maps several
+            together, such as dataset+capacity.
         metrics: names, or functions of two arrays: of bool sets of kept patches, (image, stage, patch) each, unless
             `metrics.base.metric` says more of them.
         chunk: images in memory at a time.
@@ -173,7 +173,7 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
     smaller = []
     for axis in (a for a in axes if a not in selection.OWN):
         for one in pair(cards.values(), axis):
-            if "dataset" in axis.split("+"):
+            if "dataset" in axis.split("+"):  # other images
                 across.append(one)
                 continue
             keys = (images[one.a].key, images[one.b].key)

@@ -19,7 +19,7 @@ from tokenlens.errors import BadInput
 from .shapes import Values
 
 Of = Literal["kept", "group", "object", "segments", "layout", "depth", "heatmap", "feature"]
-IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed")  # of runs over the same images
+IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed", "change")  # of runs over the same images
 PAIRED = ("method", "capacity", "keep_rate", "dataset", "seed")
 AXES: dict[Of, tuple[str, ...]] = {  # along which it is taken if not told
     "kept": IMAGE_BY_IMAGE, "group": IMAGE_BY_IMAGE, "feature": IMAGE_BY_IMAGE, "object": ("object",),

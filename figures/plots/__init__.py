@@ -15,5 +15,6 @@ from . import (  # noqa: F401  importing registers; the order is that of the rep
     tradeoff,
     off_the_shelf,
     object,
+    detections,
     contact_sheet,
 )

@@ -48,11 +48,11 @@ def picture_sets(runs: Sequence[xr.Dataset], count: int) -> list[PictureSet]:
     """
     groups: dict[tuple[str, ...], list[xr.Dataset]] = {}
     for run in sorted(runs, key=_order):
-        key = tuple(str(run.attrs.get(name, "")) for name in ("dataset", "split", "input_size", "crop_pct"))
+        key = tuple(str(run.attrs.get(name, "")) for name in ("dataset", "split", "input_size", "crop_pct", "sides"))
         groups.setdefault(key, []).append(run)
     several = Counter(key[:2] for key in groups)
     found = []
-    for (dataset, split, size, crop), members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+    for (dataset, split, size, crop, _), members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         title = f"{place(dataset)}, {split}" + (f", {size}, crop {crop}" if several[dataset, split] > 1 else "")
         whole = [run for run in members if run.attrs.get("complete")] or members
         held = Counter(name for run in whole for name in ids_with_pictures(run))

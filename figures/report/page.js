@@ -43,6 +43,7 @@ function startControls() {
   Object.entries({ previous: -1, next: 1, back: -PAGE, forth: PAGE }).forEach(([id, by]) => {
     $(id).addEventListener('click', () => step(by));
   });
+  $('boxes').addEventListener('change', () => update({}));
   $('add').addEventListener('click', () => {
     const mates = viewer.runs.filter((run) => run.set === panes()[0].set);
     const spare = mates.find((run) => !viewer.state.runs.includes(run.name)) ?? mates[0];

@@ -23,6 +23,7 @@ function showControls() {
   const { state } = viewer, set = currentSet();
   options($('set'), viewer.sets.map((other, i) => [String(i), other.title]), String(viewer.sets.indexOf(set)));
   $('set').parentElement.hidden = viewer.sets.length < 2;
+  $('boxes').parentElement.hidden = !panes().some((run) => run.boxes);
   options($('class'), [['', 'all classes'], ...set.classes.map((name, i) => [String(i), name])], state.class);
   $('class').parentElement.hidden = !set.classes.length;
   $('right').value = state.right;
@@ -123,6 +124,7 @@ function showPane(pane, run, index, image) {
   } else {
     pane.pattern = patternAt(run, index, viewer.state.block);
     paintPattern(canvas, image, currentSet().size, run, pane.pattern);
+    if (run.boxes && $('boxes').checked) paintBoxes(canvas, run.boxes[index], currentSet().classes);
     pane.querySelector('.verdict').replaceChildren(...verdict(run, index, pane.pattern));
   }
   pane.painted = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -132,7 +134,7 @@ function showPane(pane, run, index, image) {
 function verdict(run, index, pattern) {
   const set = currentSet(), parts = [];
   const stage = run.stages.filter((block) => block <= viewer.state.block).length - 1;
-  const patches = pattern.group.length;
+  const patches = pattern.group.filter((group) => group !== -3).length;
   parts.push(`${stage < 0 ? patches : run.left[index][stage]} of ${patches} tokens`);
   const said = run.predictions[index], right = run.right[index];
   if (right !== null) {

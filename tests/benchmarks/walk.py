@@ -29,8 +29,8 @@ import torch
 
 import tokenlens
 from tokenlens.data.loading import Loading
-from tokenlens.extraction.extract import extract_run
 from tokenlens.extraction.flops import gflops, mean_gflops
+from tokenlens.extraction.one_pass import Extraction
 from tokenlens.methods import methods
 from tokenlens.records.run import Run
 
@@ -70,7 +70,9 @@ def run_of(model: Any, method: str, data: Synthetic) -> Run:
 def extracted(model: Any, method: str, data: Synthetic, out: Path) -> Path:
     size = data.size
     loading = Loading((3, size, size), (0.5,) * 3, (0.5,) * 3, batch_size=BATCH)
-    return extract_run(model, data, run_of(model, method, data), out, loading, CPU, progress=False).folder
+    asked = [(run_of(model, method, data), model)]
+    ((_, result),) = Extraction(asked, data, out, loading, CPU, progress=False).results()
+    return result.folder
 
 
 def taking_turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:

@@ -70,12 +70,17 @@ def made_run(method: str, rate: float | None = 0.5, stages: tuple[int, ...] = (3
     kept = (order < np.array(asked)[:, None]) & (not facts["merges"])
     group = np.where(kept, order, -1) if not facts["merges"] else order % np.array(asked)[:, None]
     dims = ("image", "stage", "patch")
+    boxes = {"box": (("image", "detection", "corner"), np.tile(np.float32([20, 30, 70, 90]), (2, 1, 1))),
+             "box_score": (("image", "detection"), np.float32([[0.9], [0.8]])),
+             "box_class": (("image", "detection"), np.int16([[1], [0]])),
+             "box_scale": (("image", "corner"), np.ones((2, 4), np.float32))}  # fmt: skip
     return xr.Dataset(
-        {"kept": (dims, kept), "group": (dims, group.astype(np.int16)),
+        boxes | {"kept": (dims, kept), "group": (dims, group.astype(np.int16)),
          "tokens_left": (dims[:2], np.broadcast_to(np.int16(asked), shape[:2]))},
         {"image": ids, "stage": list(stages), "patch": np.arange(49)},
         {"run": f"{method}-{rate}", "dataset": "embedded:shapes", "split": "test", "model": "nano", "method": method,
          **facts, "keep_rate": rate, "keep": asked, "grid": [7, 7], "input_size": [112, 112], "depth": 12,
+         "classes": ["circle", "square"],
          "crop_pct": 1.0, "written": len(ids), "complete": True, "seed": 0, **attrs},
     )  # fmt: skip
 

@@ -17,9 +17,10 @@ from tokenlens.cli import tokenlens
 from tokenlens.errors import BadInput
 from tokenlens.records.store import open_run, open_runs
 from tokenlens.synthesis import task
+from tokenlens.synthesis.drawn import ABOUT, TIMINGS
 from tokenlens.synthesis.jobs import Synthesis
 from tokenlens.synthesis.prompts import as_prompts, prompts_of
-from tokenlens.synthesis.task import ABOUT, RUNS, TIMINGS
+from tokenlens.synthesis.task import RUNS
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
 QUICK: dict[str, Any] = {"steps": 2, "limit": 3, "device": "cpu", "progress": False}
@@ -85,7 +86,7 @@ def test_a_second_call_makes_nothing(made: Path) -> None:
     assert (result.pictures, result.made) == (3, 0) and contents(made) == before
 
 
-@pytest.mark.parametrize("name", ["save", "write", "RunWriter.add", "RunWriter.note"])
+@pytest.mark.parametrize("name", ["save", "write_rows", "RunWriter.add", "RunWriter.note"])
 def test_stopped_anywhere_it_goes_on(name: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, _, method = name.rpartition(".")
     target: Any = getattr(task, owner) if owner else task

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tokenlens.extraction.extract import Extracted
+from tokenlens.extraction.feed import Extracted
 from tokenlens.figures.catalogue import entries
 from tokenlens.records.run import Run
 from tokenlens.workflows import demo as workflow

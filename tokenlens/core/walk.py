@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .attention import QKV, Attended, key_bias
-from .host import Ear, Host
+from .host import Ear, Host, Tokens
 from .plan import Plan, gather, positions
 from .random import content_hashes, keys
 from .reducer import Reducer
@@ -41,6 +41,33 @@ def watched(reducers: Mapping[int, Reducer]) -> dict[int, Reducer]:
     return {i: reducers[then] for first, then in stages if reducers[then].watches for i in range(first, then)}
 
 
+class Beginning:
+    """What comes before the first reducer: for models that share a host's weights, the same; so it is computed once.
+
+    Example:
+        begin = Beginning(one.host, images)
+        a, b = one.trace(images, begin=begin), other.trace(images, begin=begin)
+    """
+
+    def __init__(self, host: Host, images: Tensor) -> None:
+        """Embed the images."""
+        self.host, self.tokens = host, host.embed(images)
+        self.after = [self.tokens.x]
+        """the tokens before block 0, 1, ..., as far as somebody has asked"""
+
+    def before(self, block: int) -> Tensor:
+        """(B, T, C): the tokens that block `block` is given."""
+        while len(self.after) <= block:
+            x = self.after[-1]
+            mask = key_bias(_mass(self.tokens), self.host.prefix, x.dtype)
+            self.after.append(self.host.block(len(self.after) - 1, x, mask, self.tokens.positions))
+        return self.after[block]
+
+
+def _mass(tokens: Tokens) -> Tensor | None:
+    return None if tokens.valid is None else tokens.valid.to(torch.float32)
+
+
 class Walk:
     """One forward pass: the tokens on their way, and all that is known of them."""
 
@@ -53,12 +80,14 @@ class Walk:
         seed: int = 0,
         layers: Collection[int] = (),
         soft: bool = False,
+        begin: Beginning | None = None,
     ) -> None:
         """Embed the images. `layers` are blocks after which the class token is recorded; `soft`: soft maps too."""
-        tokens = host.embed(images)
+        self.begin = begin
+        tokens = host.embed(images) if begin is None else begin.tokens
         self.host, self.reducers, self.images, self.seed = host, reducers, images, seed
         self.x, self.grid, self.positions = tokens.x, tokens.grid, tokens.positions
-        self.mass = None if tokens.valid is None else tokens.valid.to(torch.float32)
+        self.mass = _mass(tokens)
         self.start = self.x[:, host.prefix :]
         self.size: Tensor | None = None
         self.memory: Tensor | None = None
@@ -74,7 +103,11 @@ class Walk:
 
     def run(self) -> Tensor:
         """(B, T, C): the features after the last block."""
-        for i in range(self.host.blocks):
+        first = 0
+        if self.begin is not None:
+            first = min({self.host.blocks, *self.reducers, *self.listened, *self.watchers, *self.layers})
+            self.x = self.begin.before(first)
+        for i in range(first, self.host.blocks):
             self.step(i)
         self._rejoin()
         return self.host.finish(self.x, self.mass if self.size is None else self.size)

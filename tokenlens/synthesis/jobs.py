@@ -51,10 +51,10 @@ class Synthesis:
 
     def results(self) -> Iterator[Synthesized]:
         """Do it; yields what each method and ratio amounts to. Everything is checked before the first picture."""
+        check_folder(self.out, "pictures")
         needed("diffusers", "synthesis", "image synthesis").utils.logging.set_verbosity_error()
         device = device_of(self.device)
         half = self.precision == "float16" or (self.precision == "auto" and device.type == "cuda")
-        check_folder(self.out, "pictures")
         planned = self._planned()
         prompts = prompts_of(self.prompts or ("shapes" if self.pipeline.partition(":")[0] == NANO else "imagenet"))
         pictures = prompts.pictures(self.per_class, self.limit)

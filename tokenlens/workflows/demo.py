@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from tokenlens.analysis.compare_folder import compare_folder
 from tokenlens.figures.catalogue import Source, entries
 from tokenlens.figures.output.write import Request, draw_all
@@ -24,7 +22,7 @@ from ..records.out import check_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..extraction.extract import Extracted
+    from ..extraction.feed import Extracted
     from ..records.run import Run
 
 RATES = (0.25, 0.5, 0.7, 0.9)
@@ -73,13 +71,9 @@ def demo(out: Path, images: int = 256, device: str = "auto", names: Sequence[str
     names = own_methods() if names is None else [n for n in dict.fromkeys(("none", *names)) if method(n)]
     job = Job(
         methods=names, keep_rates=RATES, split="test", limit=images, device=device, features="float32",
-        out=out / "runs", progress=False,
+        out=out / "runs",
     )  # fmt: skip
-    done: dict[str, tuple[Run, Extracted]] = {}
-    with tqdm(total=1 + (len(names) - 1) * len(RATES), desc="extract", unit="run") as bar:
-        for run, result in job.results():
-            done[run.name] = (run, result)
-            bar.update()
+    done = {run.name: (run, result) for run, result in job.results()}
     runs, results, figures = (out / name for name in ("runs", "results", "figures"))
     yield from compare_folder(runs, results, metrics=(*METRICS, *OF_EACH_RUN), resamples=RESAMPLES, findings=True)
     for path, note in draw_all(entries(), Source.open(results, runs), Request(figures, "png,pdf")):
