@@ -17,4 +17,7 @@ from . import (  # noqa: F401  importing registers; the order is that of the rep
     object,
     detections,
     contact_sheet,
+    quality,
+    steps,
+    latents,
 )

@@ -36,6 +36,11 @@ class PictureSet:
     note: str = ""
     titles: list[str] = field(init=False)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether each run drew pictures of its own, as `tokenlens synthesize` does."""
+        return "step" in self.runs[0].dims
+
     def __post_init__(self) -> None:
         """Name each run by what tells it from the others."""
         self.titles = _titles(self.runs)
@@ -65,7 +70,8 @@ def picture_sets(runs: Sequence[xr.Dataset], count: int) -> list[PictureSet]:
 
 def describe_set(one: PictureSet) -> dict[str, Any]:
     """What the viewer reads of a set: ids, labels (a list an image), names of classes, what is shown at first."""
-    height, width = (int(n) for n in one.runs[0].attrs["input_size"])
+    attrs = one.runs[0].attrs
+    height, width = (int(n) for n in attrs.get("input_size") or attrs["grid"])
     return {
         "title": one.title, "ids": one.ids, "labels": labels(one.runs, one.ids), "classes": list(one.classes),
         "note": one.note, "size": [height, width], "chunk": CHUNK, "start": _start(one.runs),
@@ -79,7 +85,11 @@ def overview(runs: Sequence[xr.Dataset]) -> pd.DataFrame:
     rows = []
     for run in sorted(runs, key=_order):
         attrs = run.attrs
-        left: Any = run["tokens_left"].mean("image").values if run.sizes["image"] else []
+        left: Any = (
+            run["tokens_left"].mean([dim for dim in run["tokens_left"].dims if dim != "stage"]).values
+            if run.sizes["image"]
+            else []
+        )
         rows.append({
             "method": label(str(attrs["method"])), "keep": amount(run),
             **{f"{name} %": float(value) for name, value in dict(attrs.get("metrics") or {}).items()},

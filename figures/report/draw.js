@@ -6,13 +6,14 @@ const FILL = 0.72; // how much of a merged patch is its group's mean colour
 const LIT = '#ffb000', FOUND = '#5ee0ff', CASING = 'rgba(0, 0, 0, 0.75)';
 const SIDE = 448; // least pixels of a pane's longer side
 
-// run.codes: one number for each image, stage and patch, 2 * (group + 1) + kept, modulo 2^16. Group -1 is dropped, -2 waits.
+// run.codes: one number for each image, [step, branch,] stage and patch, 2 * (group + 1) + kept, modulo 2^16. Group -1 is dropped, -2 waits.
 // 65535 is a place of the grid that the image does not have: it is kept by none, and in group -3.
 // Before a run's first stage every patch stands for itself.
 function patternAt(run, image, block) {
   const patches = run.grid[0] * run.grid[1];
   const stage = run.stages.filter((other) => other <= block).length - 1;
-  const from = (image * run.stages.length + Math.max(stage, 0)) * patches;
+  const walks = Math.max(1, run.steps.length * run.branches.length);
+  const from = ((image * walks + walkOf(run)) * run.stages.length + Math.max(stage, 0)) * patches;
   const codes = Array.from(run.codes.subarray(from, from + patches));
   const outside = (code) => code === 65535;
   if (stage < 0) {

@@ -18,9 +18,11 @@ from tokenlens.data import DATA_SETS
 from tokenlens.errors import UnknownName
 from tokenlens.figures.catalogue import FIGURES
 from tokenlens.methods.registry import METHODS
+from tokenlens.synthesis.tome_sd import TOME_SD
 
 LISTS: dict[str, Mapping[str, Any]] = {
-    "methods": METHODS, "metrics": METRICS, "data": DATA_SETS, "hosts": HOSTS, "figures --list": FIGURES
+    "methods": {**METHODS, TOME_SD.name: TOME_SD}, "metrics": METRICS, "data": DATA_SETS, "hosts": HOSTS,
+    "figures --list": FIGURES,
 }  # fmt: skip
 
 

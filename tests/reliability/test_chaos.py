@@ -255,3 +255,33 @@ def test_two_of_one_run_at_a_time(made: Path, spawn: Spawn, trials: int, tmp_pat
             ended = list(pool.map(lambda _, here=place: spawn(*EXTRACT, cwd=here), range(2)))
         assert [code for code, *_ in ended] == [0, 0], ended
         assert files(place / "runs") == wanted and left_over(place) == []
+
+
+def test_either_of_two_shards_is_killed(spawn: Spawn, rng: random.Random, trials: int, tmp_path: Path) -> None:
+    """The other goes on, and whoever comes next completes what is left, to the same files."""
+
+    def both(place: Path, **killed: int) -> list[tuple[int, str, int]]:
+        place.mkdir()
+        with ThreadPoolExecutor(2) as pool:
+            moments = ({}, killed) if killed.pop("second", False) else (killed, {})
+            started = [
+                pool.submit(spawn, *EXTRACT, "--shard", f"{number}/2", cwd=place, **moment)
+                for number, moment in enumerate(moments, 1)
+            ]
+        return [one.result() for one in started]
+
+    ended = both(tmp_path / "whole")
+    assert [code for code, *_ in ended] == [0, 0], ended
+    wanted, kills = files(tmp_path / "whole"), 0
+    for number in range(trials):
+        place, second = tmp_path / f"{number}", rng.random() < 0.5
+        at = rng.randint(1, ended[second][2])
+        codes = [code for code, *_ in both(place, at=at, second=second)]
+        assert codes[not second] == 0 and codes[second] in (-signal.SIGKILL, 0)  # 0: the other was there before it
+        kills += codes[second] != 0
+        if (place / "runs").is_dir():
+            open_runs(place / "runs", strict=True, check=None)
+        code, said, _ = spawn(*EXTRACT, "--shard", "1/2", cwd=place)
+        assert code == 0 and "Traceback" not in said, said
+        assert files(place) == wanted and left_over(place) == []
+    print(f"two shards: {kills} killed of {trials}, and gone on")

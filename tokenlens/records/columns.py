@@ -101,9 +101,20 @@ COLUMNS: dict[str, dict[str, str]] = {
         "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
         "tokens_left": "str", "machine": "str",
     },
-    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown
+    # one row a diffusion model x setting x method of `tokenlens bench --pipeline`: steps of a picture a second (median
+    # and quartiles), the share of time that goes into deciding what to merge, the speed-up over the un-reduced model
+    "bench_pipeline": {
+        **dict.fromkeys(("model", "method", "precision", "device", "machine"), "str"),
+        **dict.fromkeys(("steps", "batch_size", "threads", "repeats"), "int64"),
+        **dict.fromkeys(
+            ("ratio", "guidance", "steps_per_second", "low", "high", "deciding", "speedup"), "float64"
+        ),
+    },
+    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown;
+    # steps, seed (-1) and guidance (NaN) are unknown of pictures that `tokenlens synthesize` did not draw
     "quality": {
         **dict.fromkeys(("drawn", "real", "features", "model", "method"), "str"), "n_real": "int64", "n_drawn": "int64",
+        **dict.fromkeys(("steps", "seed"), "int64"), "guidance": "float64",
         **dict.fromkeys(("fid", "precision", "recall", "recognised", "ratio", "seconds"), "float64"),
         **dict.fromkeys(("family", "label", "color", "marker"), "str"), "order": "int64",
     },
@@ -117,6 +128,7 @@ ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
     "comparison": {
         "estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty, "null": _empty,
     },
+    "quality": {"steps": lambda rows: -1, "seed": lambda rows: -1, "guidance": _nan},
     "findings": {"p": _nan, "sensitivity": _empty},
     "truth": {"p": _nan, "sensitivity": _empty},
     "runs": {

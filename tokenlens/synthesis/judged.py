@@ -26,10 +26,10 @@ from ..data.picture import formats
 from ..errors import BadInput, UnknownName, needed
 from ..extraction.reduced_models import device_of
 from ..records import tables as table
+from ..records.drawn import RUNS
 from .drawn import ABOUT, about_of
 from .quality import frechet_distance, precision_recall
 from .recognition import SIDE, recognise
-from .task import RUNS
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 INCEPTION = "inception-2015-12-05.pt"
@@ -105,6 +105,8 @@ class Quality:
             "fid": frechet_distance(real, drawn), "precision": precision, "recall": recall, "recognised": recognised,
             "model": str(about.get("model", "")), "method": str(about.get("method", "")),
             "ratio": float(about.get("ratio", np.nan)), "seconds": float(about.get("seconds", np.nan)),
+            "steps": int(about.get("steps", -1)), "guidance": float(about.get("guidance", np.nan)),
+            "seed": int(about.get("seed", -1)),
             **{name: str(about.get(name, "")) for name in ("family", "label", "color", "marker")},
             "order": int(about.get("order", UNORDERED)),
         }  # fmt: skip

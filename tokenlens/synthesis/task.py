@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..errors import BadInput
 from ..records.atomic import lock
 from ..records.checksum import digest_of
+from ..records.drawn import RUNS
 from ..records.run import Run
 from ..records.writer import LOCKS, RunWriter
 from .drawn import Row, row_of, rows_of, save, write_about, write_rows
@@ -26,7 +27,6 @@ from .reduced import ReducedDenoiser
 if TYPE_CHECKING:
     from .jobs import Synthesis
 
-RUNS = "runs"  # the folder of patterns beside those of pictures
 BRANCHES = ("unconditional", "conditional")
 
 
@@ -196,7 +196,8 @@ class Task:
         facts = self.reduced.method.facts()
         write_about(folder, {
             "model": self.opened.name, "method": self.reduced.method.name, "ratio": self.reduced.ratio,
-            "prompts": self.prompts.name, "pictures": len(rows),
+            "prompts": self.prompts.name, "pictures": len(rows), "steps": self.steps, "guidance": self.guidance,
+            "seed": self.asked.seed,
             "seconds": float(np.mean([float(row["seconds"]) for row in rows])),
             **{name: facts[name] for name in ("family", "label", "color", "marker", "order")},
         })  # fmt: skip

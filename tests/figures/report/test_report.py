@@ -422,6 +422,18 @@ def test_colours_contrast_as_aa_asks(scheme: str) -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
 
 
+def test_runs_with_steps_show_the_pictures_that_they_drew(drawn: Any, tmp_path: Path) -> None:
+    page = Page(write_report(drawn.runs, tmp_path, tmp_path / "r.html").path.read_text(encoding="utf-8"))
+    (told,) = json.loads(unpacked(page.data["index"]))["runs"]
+    assert (told["steps"], told["branches"], told["left"]) == ([0, 1, 2], ["unconditional", "conditional"], [[8]])
+    codes = np.frombuffer(unpacked(page.data["patterns-0"]), "<u2")
+    assert codes.tolist() == (2 * (drawn.group.ravel() + 1)).tolist()
+    (picture,) = json.loads(unpacked(page.data["pictures-0"]))
+    assert picture.startswith("data:image/webp") and "images-0-0" not in page.data
+    drawn.picture.rename(tmp_path / "elsewhere.png")
+    assert any("there is no picture" in note for note in write_report(drawn.runs, tmp_path, tmp_path / "r.html").notes)
+
+
 def test_boxes_are_shares_of_the_picture_and_places_outside_an_image_have_a_code(make_run: Callable[..., Any]) -> None:
     valid = np.ones((2, 49), bool)
     valid[1, 40:] = False
