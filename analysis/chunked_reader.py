@@ -20,27 +20,32 @@ from numpy.typing import NDArray
 from tokenlens.errors import BadInput
 
 from .metrics import heatmap, overlap
+from .ragged import stretched
 
 Array = NDArray[Any]
 Need = tuple[str, str]  # a run, and a form of what it holds
 BUDGET = 192 * 2**20  # bytes of arrays of all runs that are in memory at once
 
 
-def _packed(_: xr.Dataset, patterns: Array) -> overlap.Packed:
-    bits = overlap.Packed.of(patterns)
+def _packed(_: xr.Dataset, patterns: Array, valid: Array | None) -> overlap.Packed:
+    bits = overlap.Packed.of(patterns, None if valid is None else valid.sum(-1))
     bits.size  # noqa: B018  # counted once, and not by every pair
     return bits
 
 
-def _depth(run: xr.Dataset, kept: Array) -> Array:
-    return heatmap.depth(kept, run["stage"].values, int(run.attrs.get("depth", 12)))
+def _depth(run: xr.Dataset, kept: Array, valid: Array | None) -> Array:
+    depths = heatmap.depth(kept, run["stage"].values, int(run.attrs.get("depth", 12)))
+    return depths if valid is None else stretched(depths, valid, run)
 
 
 class Form(NamedTuple):
-    """How arrays of a run are handed over: of which variable, made how, and how much wider than it while in use."""
+    """How arrays of a run are handed over: of which variable, made how, and how much wider than it while in use.
+
+    `make` takes the run, the array, and which places of the grid each image has, where grids are ragged.
+    """
 
     variable: str
-    make: Callable[[xr.Dataset, Array], Any] | None = None
+    make: Callable[[xr.Dataset, Array, Array | None], Any] | None = None
     width: int = 1
 
 
@@ -134,8 +139,10 @@ class Reader:
 
     def _forms(self, run: str, variable: str, forms: Iterable[str], span: tuple[int, int]) -> dict[Need, Any]:
         array = self._slice(run, variable, span)
-        made = ((form, FORMS[form].make) for form in forms)
-        return {(run, form): array if make is None else make(self.runs[run], array) for form, make in made}
+        made = {form: FORMS[form].make for form in forms}
+        valid = self._slice(run, "valid", span) if any(made.values()) and "valid" in self.runs[run] else None
+        return {(run, form): array if make is None else make(self.runs[run], array, valid)
+                for form, make in made.items()}  # fmt: skip
 
     def _slice(self, run: str, variable: str, span: tuple[int, int]) -> Array:
         rows = self.rows[run][span[0] : span[1]]

@@ -87,8 +87,8 @@ def compare(
 
     Args:
         runs: xarray Datasets as the store opens them.
-        axes: method, capacity, keep_rate, dataset, seed, radial, object; and of heat maps several together, such as
-            dataset+capacity.
+        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout, change; and of heat maps several
+            together, such as dataset+capacity.
         metrics: names, or functions of two arrays: of bool sets of kept patches, (image, stage, patch) each, unless
             `metrics.base.metric` says more of them.
         chunk: images in memory at a time.
@@ -164,7 +164,7 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
     smaller = []
     for axis in (a for a in axes if a not in selection.OWN):
         for one in pair(cards.values(), axis):
-            if "dataset" in axis.split("+"):
+            if "dataset" in axis.split("+"):  # other images
                 across.append(one)
                 continue
             keys = (images[one.a].key, images[one.b].key)
@@ -186,10 +186,12 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
             "compared on the images that both runs hold; images left out: " + "; ".join(smaller[:3]) + more,
             stacklevel=3,
         )
-    if "object" in axes:
-        for name, run in runs.items():
-            if "object" in run and cards[name].keeps:
-                shared.setdefault(images[name].key, (images[name], []))[1].append(Pair(name, "object", "object"))
+    for axis, beside, applies in (
+        ("object", "object", lambda name: "object" in runs[name]),
+        ("layout", "grid", lambda name: cards[name].keeps),
+    ):
+        for name in filter(applies, runs if axis in axes else ()):
+            shared.setdefault(images[name].key, (images[name], []))[1].append(Pair(name, beside, axis))
     return _Work(runs, cards, ids, images, metrics, shared, across, options)
 
 

@@ -24,10 +24,11 @@ from scipy.special import stdtrit
 from tokenlens.records.columns import ALL_STAGES
 
 from . import nulls
-from .image_means import ImageMeans, columns_of, distances, radial_task
+from .image_means import ImageMeans, distances, radial_task
 from .metrics import radial
 from .metrics.base import Metric
 from .pairing import Pair
+from .ragged import grid_of_maps, places_of_maps
 from .statistics.bootstrap import LEVEL, percentiles
 from .streaming import Chunk, Options, Row, Source, row, stream
 
@@ -64,9 +65,9 @@ class HeatMaps:
         self.maps: dict[str, HeatMap] = {}
         self.squares = dict.fromkeys(names, 0.0)
         for name in names:
-            patches = source.runs[name].sizes["patch"]
-            empty = np.zeros(patches), np.zeros((resamples, patches))
-            self.maps[name] = HeatMap(*empty, len(source.images), columns_of(source.runs[name]))
+            rows, columns = grid_of_maps(source.runs[name])
+            empty = np.zeros(rows * columns), np.zeros((resamples, rows * columns))
+            self.maps[name] = HeatMap(*empty, len(source.images), columns)
 
     def add(self, chunk: Chunk, reading: int) -> None:
         """Add the depths of the next images."""
@@ -132,7 +133,7 @@ def table_of_run(run: xr.Dataset, one: HeatMap) -> list[dict[str, Any]]:
     """The heat map itself as rows: run, patch, row, column, depth, n."""
     return [
         {"run": run.attrs["run"], "patch": i, "row": int(row), "column": int(column), "depth": float(depth), "n": one.n}
-        for i, (row, column, depth) in enumerate(zip(run["row"].values, run["column"].values, one.mean, strict=True))
+        for i, (row, column, depth) in enumerate(zip(*places_of_maps(run), one.mean, strict=True))
     ]
 
 

@@ -20,7 +20,8 @@ from . import nulls
 from .chunked_reader import FORMS, Need
 from .metrics import radial
 from .metrics.base import Metric
-from .pairing import Card, Pair
+from .pairing import MIRRORED, Card, Pair
+from .ragged import grid_of_maps, is_ragged, places_of_maps
 from .statistics.bootstrap import Means
 from .streaming import Chunk, Options, Row, row
 
@@ -38,15 +39,20 @@ class Side:
     variable: str
     where: Any = WHOLE
     constant: Array | None = None
+    order: Array | None = None
+    """where each patch's content is, of pictures in a mirror"""
 
     def form(self, metric: Metric) -> str:
         """How a metric takes it."""
         packed = f"packed {self.variable}"
-        return packed if metric.packed and packed in FORMS else self.variable
+        return packed if metric.packed and packed in FORMS and self.order is None else self.variable
 
     def array(self, arrays: Mapping[Need, Any], metric: Metric) -> Any:
         """(m, S, P), or what broadcasts to it."""
-        return arrays[self.run, self.form(metric)][self.where] if self.constant is None else self.constant
+        if self.constant is not None:
+            return self.constant
+        found = arrays[self.run, self.form(metric)][self.where]
+        return found if self.order is None else found[..., self.order]
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Task:
         if null == OTHERS:
             return self.b.array(chunk.others, metric)
         if MOVED not in kept:
-            patterns = np.asarray(chunk.arrays[self.b.run, self.b.variable][self.b.where])
+            patterns = np.asarray(chunk.arrays[self.b.run, self.b.variable][self.b.where])  # in a mirror or not
             kept[MOVED] = nulls.moved(null, random, patterns, self.grid)
         return kept[MOVED]
 
@@ -117,21 +123,37 @@ def tasks(
     pairs: Iterable[Pair], cards: Mapping[str, Card], runs: Mapping[str, xr.Dataset], metrics: Sequence[Metric],
     null: str = "",
 ) -> list[Task]:  # fmt: skip
-    """What is to be computed for each pair, at the stages that both runs have. `object` pairs a run with its masks."""
+    """What is to be computed for each pair, at the stages that both runs have.
+
+    `object` pairs a run with its masks, `layout` with its grid. Metrics of `layout` and `segments` know one grid for
+    all images, and are not taken of runs with grids of several sizes.
+    """
     found = []
     for pair in pairs:
-        a, b = runs[pair.a], runs[pair.a if pair.axis == "object" else pair.b]
+        a, b = runs[pair.a], runs.get(pair.b, runs[pair.a])
         stages = [int(s) for s in a["stage"].values if s in b["stage"].values]
         first, second = (_at(run, stages) for run in (a, b))
         both = (cards[pair.a], cards.get(pair.b, cards[pair.a]))
+        keep, merge = all(card.keeps for card in both), all(card.merges for card in both)
+        kept, group = Side(pair.a, "kept", first), Side(pair.a, "group", first)
+        mask, ragged = Side(pair.a, "object", np.s_[:, None]), is_ragged(a)
+        grid = Side("", "patch", constant=np.ones(a.sizes.get("patch", 0), dtype=bool))
+        order = mirror(a) if any(MIRRORED.fullmatch(card.dataset) for card in both) and pair.axis == "change" else None
         sides = {
-            "object": (Side(pair.a, "kept", first), Side(pair.a, "object", np.s_[:, None]), True),
-            "kept": (Side(pair.a, "kept", first), Side(pair.b, "kept", second), all(card.keeps for card in both)),
-            "group": (Side(pair.a, "group", first), Side(pair.b, "group", second), all(card.merges for card in both)),
-        }
+            "object": (kept, mask, keep),
+            "segments": (group, mask, merge and not ragged), "layout": (kept, grid, keep and not ragged),
+            "kept": (kept, Side(pair.b, "kept", second, order=order), keep),
+            "group": (group, Side(pair.b, "group", second, order=order), merge),
+        }  # fmt: skip
         for of, (left, right, applies) in sides.items():
             chosen = tuple(metric for metric in metrics if metric.of == of and pair.axis in metric.axes)
-            if chosen and applies and stages and left.variable in a and right.variable in b:
+            there = left.variable in a and (right.variable in b or right.constant is not None)
+            if chosen and applies and stages and there:
+                if ragged and any(metric.null(null) in (*MOVED, OTHERS) for metric in chosen):
+                    raise BadInput(
+                        f"the images of {pair.a} have grids of several sizes, so one cannot be put beside another by "
+                        f"the null {null!r}; leave it out"
+                    )
                 columns = tuple((pair, stage) for stage in stages)
                 found.append(Task(left, right, chosen, columns, columns_of(a), null))
     return found
@@ -142,12 +164,12 @@ def radial_task(name: str, run: xr.Dataset, metrics: Sequence[Metric]) -> Task:
     chosen = tuple(metric for metric in metrics if metric.of == "depth")
     columns = tuple((Pair(name, norm, "radial"), ALL_STAGES) for norm in radial.NORMS)
     return Task(Side(name, "depth", np.s_[:, None]), Side("", "", constant=distances(run)), chosen, columns,
-                columns_of(run))  # fmt: skip
+                grid_of_maps(run)[1])  # fmt: skip
 
 
 def distances(run: xr.Dataset) -> Array:
-    """Distance of each patch from the centre by each norm: (3, P)."""
-    return np.stack([radial.distance(run["row"].values, run["column"].values, norm) for norm in radial.NORMS])
+    """Distance of each place of a run's maps from the centre by each norm: (3, P)."""
+    return np.stack([radial.distance(*places_of_maps(run), norm) for norm in radial.NORMS])
 
 
 def batches(todo: Iterable[Task]) -> list[list[Task]]:
@@ -210,6 +232,11 @@ class ImageMeans:
             )
             for i, (pair, metric, stage) in enumerate(columns)
         ]
+
+
+def mirror(run: xr.Dataset) -> Array:
+    """Where each patch of a run's grid is in a mirror: (P,)."""
+    return np.asarray(np.arange(run.sizes["patch"]).reshape(-1, columns_of(run))[:, ::-1].ravel())
 
 
 def _at(run: xr.Dataset, stages: Sequence[int]) -> Any:

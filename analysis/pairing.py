@@ -7,6 +7,8 @@ capacity   the same method, options, data set, blocks, rate and seed.
 keep_rate  the same method, options, data set, model, blocks and seed; run a has the higher rate.
 dataset    the same split, method, options, capacity, blocks, rate and seed: only global patterns can be compared.
 seed       all the same but the seed.
+change     all the same but that one data set is the other's pictures, changed: with grain (@noise=0.1) or in a
+           mirror (@mirror=1), from which patterns are turned back. Run a has them as they are.
 capacity+keep_rate  both differ; run a has the higher rate. Beside pairs that differ in the rate alone they tell what
            capacity changes, by one and the same measure. Any of these can be put together so, where it is asked for:
            then all that is named differs, and the rest agrees.
@@ -15,6 +17,7 @@ capacity+keep_rate  both differ; run a has the higher rate. Beside pairs that di
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +33,9 @@ from tokenlens.records.run import CAPACITIES
 from .metrics.base import CROSSED
 
 SINGLE = ("method", "capacity", "keep_rate", "dataset", "seed")
-AXES = (*SINGLE, CROSSED)
+AXES = (*SINGLE, CROSSED, "change")
+CHANGED = re.compile(r"(.+)@(?:noise|mirror)=.+")  # a data set whose pictures are another's, changed
+MIRRORED = re.compile(r".+@mirror=1")
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def card(run: xr.Dataset) -> Card:
 
 def pair(cards: Iterable[Card], axis: str) -> list[Pair]:
     """List all pairs of runs along one axis, each once, in a fixed order; warns of pairs left out, on other grids."""
-    if not set(axis.split("+")) <= set(SINGLE):
+    if axis not in AXES and not set(axis.split("+")) <= set(SINGLE):
         raise UnknownName("axis", axis, AXES)
     found, grids = [], 0
     for a, b in combinations(sorted(cards, key=lambda c: c.run), 2):
@@ -121,6 +126,8 @@ def combined(axis: str) -> str:
 
 
 def _order(one: Card, axis: str) -> tuple[Any, ...]:
+    if axis == "change":
+        return (bool(CHANGED.fullmatch(one.dataset)), one.run)
     if "keep_rate" in axis.split("+"):
         return (-_height(one), one.run)
     if axis == "capacity":
@@ -154,13 +161,15 @@ def _belong(a: Card, b: Card, axis: str) -> bool:
             and a.seed == b.seed
             and (blocks and (loose or rate))
         )
-    named = set(axis.split("+"))
+    natural_a, natural_b = (CHANGED.sub(r"\1", one.dataset) for one in (a, b))
+    changed = a.dataset != b.dataset and natural_a == natural_b and natural_a in (a.dataset, b.dataset)
+    named = {"dataset"} if axis == "change" else set(axis.split("+"))
     one_model = not named & {"dataset", "capacity"}
     differ = {
         "method": not variant,
         "capacity": a.capacity != b.capacity,
         "keep_rate": not rate and _height(a) != _height(b),
-        "dataset": a.dataset != b.dataset,
+        "dataset": changed if axis == "change" else natural_a != natural_b,
         "seed": a.seed != b.seed,
     }
     agree = {

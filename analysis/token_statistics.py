@@ -32,15 +32,18 @@ def rows_of_run(run: xr.Dataset, heat: HeatMap | None) -> list[dict[str, Any]]:
         found.append({"run": run.attrs["run"], "statistic": statistic, "stage": stage, "value": value, "std": std,
                       "n": n})  # fmt: skip
 
-    images, patches = run.sizes["image"], run.sizes.get("patch", 0)
+    images = run.sizes["image"]
+    patches: Any = run.sizes.get("patch", 0)  # of the grid, or of each image: (image, 1)
+    if "valid" in run:
+        patches = stored(run["valid"], 0, images, str(run.attrs["run"])).sum(1, keepdims=True)
     stages = [int(stage) for stage in run["stage"].values] if "stage" in run.coords else []
     shares = list(run.attrs.get("keep_rates") or ())
     for stage, share in zip(stages, shares, strict=False):
         if share is not None:
-            add(ASKED, stage, float(share) * patches, np.nan, images)
+            add(ASKED, stage, float(share) * float(np.mean(patches)), np.nan, images)
     if "tokens_left" in run and stages:
         left = stored(run["tokens_left"], 0, images, str(run.attrs["run"])).astype(np.float64)
-        before = np.concatenate([np.full((images, 1), patches), left[:, :-1]], axis=1)
+        before = np.concatenate([np.broadcast_to(patches, (images, 1)), left[:, :-1]], axis=1)
         gone = 1 - left / np.maximum(before, 1)
         for i, stage in enumerate(stages):
             add(LEFT, stage, float(left[:, i].mean()), float(left[:, i].std()), images)

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+TELLING = ("runs", "quality")  # the tables that say how methods are drawn
 LACKING = {  # what runs lack where `tokenlens compare` made nothing of them
     "comparison": "no two of the runs form a pair, and none is compared with a centre or an object; make runs that "
     "differ in one thing only, as with `tokenlens extract --method topk,tome`, and then `tokenlens compare`",
     "proxy": "nothing is known of similarity and accuracy: it takes an anchor (the best run, Top-K or the un-reduced "
     "model) and three other methods that are compared with it, all with accuracies, at one keep rate; make them with "
     "`tokenlens extract --method topk,evit,dynamicvit,l2` and then `tokenlens compare`",
+    "steps": "no two runs of `tokenlens synthesize` form a pair; make runs of several methods and the same steps, as "
+    "with `tokenlens synthesize --method atc-average,tome-sd --per-class 1`, and then `tokenlens compare images/runs`",
     "heatmap": "there are no heat maps: none of the runs that were compared keeps patches, or metrics were chosen "
     "without any of heat maps; make one with `tokenlens extract --method topk` and then `tokenlens compare`",
 }
@@ -78,7 +81,30 @@ class Source:
 
     @cached_property
     def runs(self) -> list[xr.Dataset]:
-        """The runs that hold images, at least one; Missing says which command makes some."""
+        """The runs that hold images and no steps, at least one; Missing says which command makes some."""
+        held = [run for run in self.held if "step" not in run.dims]
+        if not held:
+            raise Missing(
+                f"all runs in {self.folder or 'what was given'} have steps; make others with `tokenlens extract`"
+            )
+        with missing_where_bad():
+            return matching(held, self.where)
+
+    @cached_property
+    def synthesized(self) -> list[xr.Dataset]:
+        """The runs of `tokenlens synthesize`, which have steps, at least one; Missing says which command makes some."""
+        held = [run for run in self.held if "step" in run.dims]
+        if not held:
+            raise Missing(
+                f"there are no runs with steps in {self.folder or 'what was given'}; make some with "
+                "`tokenlens synthesize`, and name their folder, images/runs"
+            )
+        with missing_where_bad():
+            return matching(held, self.where)
+
+    @cached_property
+    def held(self) -> list[xr.Dataset]:
+        """All runs that hold images, at least one; Missing says which command makes some."""
         from tokenlens.records.schema import SHOWN
         from tokenlens.records.store import open_runs
 
@@ -93,18 +119,19 @@ class Source:
         held = [run for run in found if run.sizes.get("image")]
         if not held:
             raise Missing(f"there are no runs in {self.folder or 'what was given'}; make some with `tokenlens extract`")
-        with missing_where_bad():
-            return matching(held, self.where)
+        return held
 
     def looks(self, of_runs: bool = True) -> dict[str, Look]:
-        """How each method is drawn, by the table of runs and, with `of_runs` or without that table, the runs."""
+        """How each method is drawn, by the tables that say it and, with `of_runs` or without these, the runs."""
         rows: list[dict[str, Any]] = []
-        with suppress(BadInput):
-            known = self.table("runs").reindex(columns=["method", *LOOK]).drop_duplicates()
-            rows += [dict(row) for _, row in known.iterrows()]
+        for name in TELLING:
+            with suppress(BadInput):
+                known = self.table(name).reindex(columns=["method", *LOOK]).drop_duplicates()
+                rows += [dict(row) for _, row in known.iterrows()]
         if of_runs or not rows:
             with suppress(BadInput):
-                rows += [{name: run.attrs.get(name) for name in ("method", *LOOK)} for run in self.runs]
+                chosen = matching(self.held, self.where)
+                rows += [{name: run.attrs.get(name) for name in ("method", *LOOK)} for run in chosen]
         return looks(row for row in rows if isinstance(row["method"], str))
 
     def _found(self, name: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ A message is one sentence: the fact, the situation, the way out. The command lin
 import difflib
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -54,6 +55,14 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise BadInput(
             f"{folder} cannot be written ({error.strerror or error}); choose another folder with --out"
         ) from error
+
+
+def check_no_pipe(path: Path) -> None:
+    """Refuse a pipe, a socket or a device where a file is to be read: one would wait for whoever writes to it."""
+    with suppress(OSError):  # what is not there, or may not be looked at, fails where it is read
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise BadInput(f"{path} is a pipe or a device, which would be waited for; give a plain file")
 
 
 PROCESS = 300_000_000  # bytes that a process takes which has read torch

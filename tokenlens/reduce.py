@@ -79,6 +79,11 @@ def reduce(
         block: chosen.build(Stage(index, block, count, patches, host.width, grid, host.blocks), settings)
         for index, (block, count) in enumerate(zip(plan.blocks, plan.keep(patches), strict=True))
     }
+    if host.has_positions and any(reducer.site == "ahead" for reducer in reducers.values()):
+        raise BadInput(
+            f"{chosen.name} looks at a block ahead of it, which is not understood where every block is told where "
+            f"tokens stand, as in {host.name}; choose another method, or a model that adds positions to its tokens once"
+        )
     made = getattr(host, "reduced", ReducedViT)
     return made(copy.deepcopy(vit), reducers, plan, int(seed), method, settings)
 
@@ -91,12 +96,6 @@ def _check_reading(chosen: Method, settings: dict[str, Any], host: Host) -> None
             f"{chosen.name} reads the attention of the class token, and {host.name} has none; let "
             "from_class=received stand in, the mean attention that each token receives, "
             f"or take one of the methods that do without: {others}"
-        )
-    if host.has_positions and (chosen.reducer.waits or chosen.reducer.site == "ahead"):
-        does = "lets tokens wait and come back" if chosen.reducer.waits else "looks at a block ahead of it"
-        raise BadInput(
-            f"{chosen.name} {does}, which is not understood where every block is told where tokens stand, as in "
-            f"{host.name}; choose another method, or a model that adds positions to its tokens once"
         )
     for name in ("keys", "position"):
         if name in settings and not host.has_positions:

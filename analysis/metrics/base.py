@@ -18,17 +18,19 @@ from tokenlens.errors import BadInput
 
 from .shapes import Values
 
-Of = Literal["kept", "group", "object", "depth", "heatmap", "feature"]
-IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed")  # of runs over the same images
+Of = Literal["kept", "group", "object", "segments", "layout", "depth", "heatmap", "feature"]
+IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed", "change")  # of runs over the same images
 PAIRED = ("method", "capacity", "keep_rate", "dataset", "seed")
 AXES: dict[Of, tuple[str, ...]] = {  # along which it is taken if not told
     "kept": IMAGE_BY_IMAGE, "group": IMAGE_BY_IMAGE, "feature": IMAGE_BY_IMAGE, "object": ("object",),
+    "segments": ("object",), "layout": ("layout",),
     "depth": ("radial",), "heatmap": PAIRED,
 }  # fmt: skip
-MEANS: tuple[Of, ...] = ("kept", "group", "object", "depth")  # taken image by image, and averaged
+MEANS: tuple[Of, ...] = ("kept", "group", "object", "segments", "layout", "depth")  # taken image by image, and averaged
 NULLS: dict[Of, tuple[str, ...]] = {  # what it can be put beside, what it is if not told first; see analysis.nulls
-    **dict.fromkeys(("kept", "group", "object"), ("analytic", "other-image", "torus", "permutation")),
-    "depth": ("analytic",), "heatmap": ("torus", "permutation", "analytic"), "feature": ("analytic", "permutation"),
+    **dict.fromkeys(("kept", "group", "object", "segments"), ("analytic", "other-image", "torus", "permutation")),
+    "depth": ("analytic",), "layout": ("analytic",), "heatmap": ("torus", "permutation", "analytic"),
+    "feature": ("analytic", "permutation"),
 }  # fmt: skip
 TARGETS: dict[Of, str] = {  # what an estimate, and its interval, are of
     **dict.fromkeys(MEANS, "the mean over all images of which these are some"),
@@ -50,8 +52,9 @@ class Metric:
     value: Callable[..., Any]
     """values: (..., P) x (..., P) -> (...)"""
     of: Of
-    """what it is taken of: bool sets of kept patches, integer groups, bool kept patches beside object masks, depths of
-    each image beside the distance from the centre, mean-depth heat maps, sums of class-token features"""
+    """what it is taken of: bool sets of kept patches, integer groups, bool kept patches, or integer groups
+    (segments), beside object masks, kept patches alone beside the grid's own (layout), depths of each image beside the
+    distance from the centre, mean-depth heat maps, sums of class-token features"""
     range: tuple[float, float] = (0.0, 1.0)
     """least and greatest value"""
     direction: Literal["similarity", "distance"] = "similarity"
@@ -73,7 +76,7 @@ class Metric:
     """what noise in heat maps does to it: adds to a divergence; shrinks a correlation; or, where the triangle
     inequality holds of its distance from the best, moves it by no more than each map is moved"""
     unbiased: bool = False
-    """whether its value is already, on average, that of all images of which these are some"""
+    """whether noise moves its value in no direction, so that it is the estimate of what all images would give"""
     as_correlation: Callable[[float], float] = float
     """the linear correlation that a value amounts to, where noise shrinks it"""
     grid: bool = False
@@ -127,8 +130,12 @@ class Metric:
     @property
     def target(self) -> str:
         """What its estimate, and the interval, are of; its value is of these very images."""
-        how = "the value itself, which is unbiased" if self.unbiased or self.of in MEANS else "the value less its bias"
-        return f"{TARGETS[self.of]}; estimated by {how}"
+        return TARGETS[self.of]
+
+    @property
+    def estimator(self) -> str:
+        """What the estimate is, beside the value."""
+        return "the value" if self.unbiased or self.of in MEANS else "the value less its bias"
 
     @property
     def nulls(self) -> tuple[str, ...]:

@@ -37,18 +37,24 @@ def pack(kept: ArrayLike) -> Words:
 
 
 class Packed:
-    """Patterns as the streaming loop holds them: bits (..., W) uint64 of `patches` patches, None where not told."""
+    """Patterns as the streaming loop holds them: bits (..., W) uint64 of `patches` patches, None where not told.
 
-    def __init__(self, bits: Words, patches: int | None) -> None:
+    Where grids are ragged, `patches` is what each image has, (...) int64, and the places beyond are kept by none.
+    """
+
+    def __init__(self, bits: Words, patches: int | Counts | None) -> None:
         self.bits, self.patches = bits, patches
 
     @classmethod
-    def of(cls, pattern: ArrayLike, patches: int | None = None) -> Packed:
-        """From bool (..., P), or from uint64 (..., W) of `patches` patches as `pack` makes it."""
+    def of(cls, pattern: ArrayLike, patches: int | Counts | None = None) -> Packed:
+        """From bool (..., P), or from uint64 (..., W) as `pack` makes it; `patches`: if not P, or each image's."""
         pattern = np.asarray(pattern)
+        if np.ndim(patches):  # a number an image: the same at all stages
+            spread = np.reshape(patches, (-1, *[1] * (pattern.ndim - 2)))
+            patches = np.broadcast_to(spread, pattern.shape[:-1])
         if pattern.dtype == np.uint64:
             return cls(np.ascontiguousarray(pattern), patches)
-        return cls(pack(pattern), pattern.shape[-1])
+        return cls(pack(pattern), pattern.shape[-1] if patches is None else patches)
 
     @cached_property
     def size(self) -> Counts:
@@ -57,7 +63,7 @@ class Packed:
 
     def __getitem__(self, where: Any) -> Packed:
         """Some of the images and stages."""
-        part = Packed(self.bits[where], self.patches)
+        part = Packed(self.bits[where], self.patches if np.ndim(self.patches) == 0 else self.patches[where])
         part.size = self.size[where]
         return part
 
@@ -68,7 +74,7 @@ class Overlap:
     def __init__(self, a: ArrayLike | Packed, b: ArrayLike | Packed, patches: int | None = None) -> None:
         """`patches` has to be given for patterns from `pack` of which a chance level is asked."""
         self.a, self.b = (x if isinstance(x, Packed) else Packed.of(x, patches) for x in (a, b))
-        if self.a.patches != self.b.patches or self.a.bits.shape[-1] != self.b.bits.shape[-1]:
+        if not np.all(np.equal(self.a.patches, self.b.patches)) or self.a.bits.shape[-1] != self.b.bits.shape[-1]:
             shapes = " and ".join(f"{x.shape} ({x.dtype})" for x in (np.asarray(a), np.asarray(b)))
             raise BadInput(
                 f"patterns of shape {shapes} lie on different grids; "
@@ -76,8 +82,8 @@ class Overlap:
             )
 
     @property
-    def patches(self) -> int:
-        """How many patches the grid has."""
+    def patches(self) -> int | Counts:
+        """How many patches the grid has, or each image's, (...)."""
         if self.a.patches is None:
             raise BadInput("packed patterns do not say how many patches they have; pass patches=")
         return self.a.patches
@@ -164,20 +170,22 @@ def ioa(both: Overlap) -> Values:
     return both.share(both.b, empty=1.0)
 
 
-def expected_iou(size_a: ArrayLike, size_b: ArrayLike, patches: int) -> Values:
-    """Mean IoU of two random patterns of these sizes out of `patches`: int (...) x int (...) -> (...) float64.
+def expected_iou(size_a: ArrayLike, size_b: ArrayLike, patches: int | Counts) -> Values:
+    """Mean IoU of two random patterns of these sizes out of `patches`, each int (...) -> (...) float64.
 
     Closed form: the intersection of two random sets is hypergeometric, so this is the sum over k of P(k) k / (a + b -
     k). Raises BadInput where a size is outside 0..patches.
     """
-    a, b = np.broadcast_arrays(np.asarray(size_a, dtype=np.int64), np.asarray(size_b, dtype=np.int64))
-    if a.size and (min(a.min(), b.min()) < 0 or max(a.max(), b.max()) > patches):
+    a, b, every = np.broadcast_arrays(*(np.asarray(one, dtype=np.int64) for one in (size_a, size_b, patches)))
+    if wrong := [n for n in (every[(np.minimum(a, b) < 0) | (np.maximum(a, b) > every)]).ravel()]:
         raise BadInput(
-            f"a pattern's size must lie between 0 and the {patches} patches there are; check the sizes given"
+            f"a pattern's size must lie between 0 and the {wrong[0]} patches there are; check the sizes given"
         )
-    log_factorial, memo = _tables(patches)
-    flat = _expected_iou(np.ascontiguousarray(a).ravel(), np.ascontiguousarray(b).ravel(), patches, log_factorial, memo)
-    return np.asarray(flat).reshape(a.shape)
+    found = np.empty(a.shape)
+    for grid in np.unique(patches).tolist():
+        there = every == grid
+        found[there] = _expected_iou(a[there], b[there], grid, *_tables(grid))
+    return found
 
 
 def _over(kernel: Any, a: Words, b: Words, dtype: type) -> NDArray[Any]:

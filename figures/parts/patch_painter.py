@@ -46,7 +46,8 @@ class Panel:
     """One column: what one method did to each image at one stage.
 
     `kept` is (image, patch) bool; `group` is (image, patch) int, below 0 for a dropped or waiting patch; `grid` is
-    (rows, columns); the title's first line is set in bold, further ones small.
+    (rows, columns); the title's first line is set in bold, further ones small. `valid` is (image, patch) bool, the
+    places that each image has, where grids are ragged.
     """
 
     title: str
@@ -54,6 +55,14 @@ class Panel:
     group: NDArray[np.integer]
     merges: bool
     grid: tuple[int, int]
+    valid: NDArray[np.bool_] | None = None
+
+    def painted(self, row: int, image: Picture, outline: NDArray[np.floating] | None = None) -> Picture:
+        """One of the images, as `paint` draws it, and what lies outside of it left as it is."""
+        drawn = paint(image, self.kept[row], self.group[row], self.merges, self.grid, outline)
+        if self.valid is None:
+            return drawn
+        return np.where(self.valid[row][_patch_of_pixel(image.shape[:2], self.grid)][..., None], drawn, image)
 
 
 def contact_sheet(
@@ -91,7 +100,7 @@ def contact_sheet(
     FigureCanvasAgg(figure)  # no window, no global state
     for i, image in enumerate(images):
         source = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-        cells = [source, *(paint(source, p.kept[i], p.group[i], p.merges, p.grid) for p in panels)]
+        cells = [source, *(panel.painted(i, source) for panel in panels)]
         bottom = full_h - title_px - (height + GAP) * (i + 1)
         for column, cell in enumerate(cells):
             figure.figimage(cell, GAP + column * (width + GAP), bottom, origin="upper")

@@ -15,5 +15,9 @@ from . import (  # noqa: F401  importing registers; the order is that of the rep
     tradeoff,
     off_the_shelf,
     object,
+    detections,
     contact_sheet,
+    quality,
+    steps,
+    latents,
 )

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..catalogue import PATTERNS, figure
 from ..parts.group_colors import OUTLINES, group_colors
-from ..parts.patch_painter import DIM, FLOOR, FUSED, Picture, paint
+from ..parts.patch_painter import DIM, FLOOR, FUSED, Picture
 from ..select.runs import choose_images, choose_runs, read_panel, read_pictures
 from ..select.setting import check
 from ..source import missing_where_bad
@@ -65,7 +65,9 @@ def numbers(source: Source, *, images: int | Sequence[str] = 2, keep_rate: float
     for run in sheet.runs:
         for stage in (int(block) for block in run["stage"].values):
             panel = read_panel(run, ids, stage)
-            for name, kept, group in zip(ids, panel.kept, panel.group, strict=True):
+            for row, name in enumerate(ids):
+                there = slice(None) if panel.valid is None else panel.valid[row]
+                kept, group = panel.kept[row, there], panel.group[row, there]
                 count = np.bincount(group[group >= 0], minlength=1)
                 rows.append({
                     "image": name, "stage": stage, "method": str(run.attrs["method"]), "keep_rate": sheet.rate,
@@ -138,8 +140,7 @@ def _column(run: xr.Dataset, name: str, picture: Picture, stages: Sequence[int])
     outlines = group_colors(np.concatenate([panel.group for panel in panels])) if panels else np.empty((0, 0, 3))
     source = _resized(picture, run.attrs["grid"])
     cells = {
-        stage: paint(source, panel.kept[0], panel.group[0], panel.merges, panel.grid, outline)
-        for stage, panel, outline in zip(there, panels, outlines, strict=True)
+        stage: panel.painted(0, source, outline) for stage, panel, outline in zip(there, panels, outlines, strict=True)
     }
     return Column(label(str(run.attrs["method"])), [cells.get(stage) for stage in stages])
 

@@ -35,6 +35,11 @@ class PictureSet:
     note: str = ""
     titles: list[str] = field(init=False)
 
+    @property
+    def drawn(self) -> bool:
+        """Whether each run drew pictures of its own, as `tokenlens synthesize` does."""
+        return "step" in self.runs[0].dims
+
     def __post_init__(self) -> None:
         """Name each run by what tells it from the others."""
         self.titles = _titles(self.runs)
@@ -47,11 +52,11 @@ def picture_sets(runs: Sequence[xr.Dataset], count: int) -> list[PictureSet]:
     """
     groups: dict[tuple[str, ...], list[xr.Dataset]] = {}
     for run in sorted(runs, key=_order):
-        key = tuple(str(run.attrs.get(name, "")) for name in ("dataset", "split", "input_size", "crop_pct"))
+        key = tuple(str(run.attrs.get(name, "")) for name in ("dataset", "split", "input_size", "crop_pct", "sides"))
         groups.setdefault(key, []).append(run)
     several = Counter(key[:2] for key in groups)
     found = []
-    for (dataset, split, size, crop), members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+    for (dataset, split, size, crop, _), members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         title = f"{place(dataset)}, {split}" + (f", {size}, crop {crop}" if several[dataset, split] > 1 else "")
         whole = [run for run in members if run.attrs.get("complete")] or members
         held = Counter(str(name) for run in whole for name in run["image"].values)
@@ -64,7 +69,8 @@ def picture_sets(runs: Sequence[xr.Dataset], count: int) -> list[PictureSet]:
 
 def describe_set(one: PictureSet) -> dict[str, Any]:
     """What the viewer reads of a set: ids, labels (a list an image), names of classes, what is shown at first."""
-    height, width = (int(n) for n in one.runs[0].attrs["input_size"])
+    attrs = one.runs[0].attrs
+    height, width = (int(n) for n in attrs.get("input_size") or attrs["grid"])
     return {
         "title": one.title, "ids": one.ids, "labels": labels(one.runs, one.ids), "classes": list(one.classes),
         "note": one.note, "size": [height, width], "chunk": CHUNK, "start": _start(one.runs),
@@ -78,7 +84,11 @@ def overview(runs: Sequence[xr.Dataset]) -> pd.DataFrame:
     rows = []
     for run in sorted(runs, key=_order):
         attrs = run.attrs
-        left: Any = run["tokens_left"].mean("image").values if run.sizes["image"] else []
+        left: Any = (
+            run["tokens_left"].mean([dim for dim in run["tokens_left"].dims if dim != "stage"]).values
+            if run.sizes["image"]
+            else []
+        )
         rows.append({
             "method": label(str(attrs["method"])), "keep": amount(run),
             **{f"{name} %": float(value) for name, value in dict(attrs.get("metrics") or {}).items()},

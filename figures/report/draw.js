@@ -3,18 +3,24 @@
 
 const DARK = 'rgba(14, 14, 18, 0.74)', FUSED = 'rgba(58, 22, 106, 0.76)';
 const FILL = 0.72; // how much of a merged patch is its group's mean colour
-const LIT = '#ffb000', CASING = 'rgba(0, 0, 0, 0.75)';
+const LIT = '#ffb000', FOUND = '#5ee0ff', CASING = 'rgba(0, 0, 0, 0.75)';
 const SIDE = 448; // least pixels of a pane's longer side
 
-// run.codes: one number for each image, stage and patch, 2 * (group + 1) + kept, modulo 2^16. Group -1 is dropped, -2 waits.
+// run.codes: one number for each image, [step, branch,] stage and patch, 2 * (group + 1) + kept, modulo 2^16. Group -1 is dropped, -2 waits.
+// 65535 is a place of the grid that the image does not have: it is kept by none, and in group -3.
 // Before a run's first stage every patch stands for itself.
 function patternAt(run, image, block) {
   const patches = run.grid[0] * run.grid[1];
   const stage = run.stages.filter((other) => other <= block).length - 1;
-  if (stage < 0) return { kept: Array(patches).fill(1), group: Array.from({ length: patches }, (_, i) => i) };
-  const from = (image * run.stages.length + stage) * patches;
+  const walks = Math.max(1, run.steps.length * run.branches.length);
+  const from = ((image * walks + walkOf(run)) * run.stages.length + Math.max(stage, 0)) * patches;
   const codes = Array.from(run.codes.subarray(from, from + patches));
-  return { kept: codes.map((code) => code & 1), group: codes.map((code) => (code === 65534 ? -2 : (code >> 1) - 1)) };
+  const outside = (code) => code === 65535;
+  if (stage < 0) {
+    return { kept: codes.map((code) => Number(!outside(code))), group: codes.map((code, i) => (outside(code) ? -3 : i)) };
+  }
+  const groupOf = (code) => ({ 65534: -2, 65535: -3 }[code] ?? (code >> 1) - 1);
+  return { kept: codes.map((code) => code & Number(!outside(code))), group: codes.map(groupOf) };
 }
 
 // Intersection over union of kept patches; two empty patterns are the same.
@@ -67,7 +73,8 @@ function fate(run, pattern, patch) {
   const place = `row ${Math.floor(patch / run.grid[1]) + 1}, column ${(patch % run.grid[1]) + 1}`;
   const others = members(pattern, patch).length - 1;
   const crowd = `${others} other${others === 1 ? '' : 's'}`;
-  if (pattern.group[patch] < 0) return `${place}: ${pattern.group[patch] === -2 ? 'waiting' : 'dropped'}`;
+  const gone = { '-1': 'dropped', '-2': 'waiting', '-3': 'outside the image' }[pattern.group[patch]];
+  if (gone) return `${place}: ${gone}`;
   if (pattern.kept[patch]) return others ? `${place}: kept, and stands for ${crowd}` : `${place}: kept`;
   if (!run.merges) return `${place}: dropped, fused with ${crowd}`;
   return others ? `${place}: merged with ${crowd}` : `${place}: a token of its own`;
@@ -105,6 +112,7 @@ function paintPattern(canvas, picture, size, run, pattern) {
   const counts = new Map();
   pattern.group.forEach((group) => counts.set(group, (counts.get(group) || 0) + 1));
   pattern.group.forEach((group, patch) => {
+    if (group === -3) return;
     const gone = group < 0 || (!run.merges && !pattern.kept[patch]);
     if (gone) context.fillStyle = group < 0 ? DARK : FUSED;
     else if (run.merges && !pattern.kept[patch] && counts.get(group) > 1) context.fillStyle = colours.get(group);
@@ -112,6 +120,26 @@ function paintPattern(canvas, picture, size, run, pattern) {
     context.fillRect(...boxOf(canvas, run.grid, patch));
   });
   strokeBorders(canvas, context, run.grid, run.merges ? pattern.group : pattern.kept, 'rgba(255, 255, 255, 0.9)', 1.5);
+}
+
+// What was found: a line around each box, and what it is.
+function paintBoxes(canvas, boxes, names) {
+  const context = canvas.getContext('2d');
+  context.font = `${Math.round(canvas.width / 30)}px sans-serif`;
+  context.textBaseline = 'top';
+  boxes.forEach(([left, top, width, height, score, kind]) => {
+    const box = [left * canvas.width, top * canvas.height, width * canvas.width, height * canvas.height];
+    [[CASING, 5], [FOUND, 2.5]].forEach(([style, lineWidth]) => {
+      context.strokeStyle = style;
+      context.lineWidth = lineWidth;
+      context.strokeRect(...box);
+    });
+    const said = `${names[kind] ?? `class ${kind}`} ${score.toFixed(2)}`;
+    context.fillStyle = CASING;
+    context.fillRect(box[0], box[1], context.measureText(said).width + 8, canvas.width / 24);
+    context.fillStyle = FOUND;
+    context.fillText(said, box[0] + 4, box[1] + 3);
+  });
 }
 
 function groupColours(canvas, context, grid, pattern) {

@@ -6,12 +6,14 @@ from base64 import b64encode
 from collections.abc import Iterator
 from io import BytesIO
 
+import xarray as xr
 from PIL import Image
 
 from tokenlens.errors import BadInput
 
 from ..parts.patch_painter import Picture
 from ..select.runs import open_images, read_pictures
+from ..select.synthesized import read_drawn
 from .data import CHUNK, PictureSet
 
 LARGEST = 256  # pixels of an image's longer side: more does not show under a grid of patches
@@ -38,6 +40,19 @@ def chunks(one: PictureSet, allow_remote: bool = False) -> Iterator[list[str | N
         except BadInput as error:
             one.note = f"Images cannot be shown: {error}."
             yield [None] * len(ids)
+
+
+def drawn(one: PictureSet, run: xr.Dataset) -> list[str | None]:
+    """The pictures that a run drew, as data URIs; None where one is gone, or the run does not hold it."""
+    found = list[str | None]()
+    for name in one.ids:
+        try:
+            found.append(uri(read_drawn(run, [name])[0]))
+        except BadInput as error:
+            found.append(None)
+            if name in run["image"].values:
+                one.note = f"Pictures cannot be shown: {error}."
+    return found
 
 
 def uri(picture: Picture) -> str:

@@ -32,7 +32,15 @@ function stepStage(by) {
   update({ block: blocks[Math.min(blocks.length - 1, Math.max(0, blocks.indexOf(viewer.state.block) + by))] });
 }
 
-const KEYS = { n: () => step(1), p: () => step(-1), '.': () => stepStage(1), ',': () => stepStage(-1) };
+function stepDenoiser(by) {
+  const there = steps();
+  if (there.length) update({ step: there[Math.min(there.length - 1, Math.max(0, there.indexOf(viewer.state.step) + by))] });
+}
+
+const KEYS = {
+  n: () => step(1), p: () => step(-1), '.': () => stepStage(1), ',': () => stepStage(-1),
+  '>': () => stepDenoiser(1), '<': () => stepDenoiser(-1),
+};
 
 function startControls() {
   listen($('original'), () => panes()[0].grid);
@@ -43,6 +51,9 @@ function startControls() {
   Object.entries({ previous: -1, next: 1, back: -PAGE, forth: PAGE }).forEach(([id, by]) => {
     $(id).addEventListener('click', () => step(by));
   });
+  $('step').addEventListener('input', (event) => update({ step: steps()[Number(event.target.value)] }));
+  $('branch').addEventListener('change', (event) => update({ branch: event.target.value }));
+  $('boxes').addEventListener('change', () => update({}));
   $('add').addEventListener('click', () => {
     const mates = viewer.runs.filter((run) => run.set === panes()[0].set);
     const spare = mates.find((run) => !viewer.state.runs.includes(run.name)) ?? mates[0];

@@ -1,8 +1,9 @@
 """What the report's pattern viewer knows of one run: its patterns, and a value for each image.
 
 Patterns are one number for each image, stage and patch, 2 * (group + 1) + kept, as little-endian uint16 (group -1:
-dropped; -2: waiting, which wraps around to 65534).
-Shapes: I images that are shown, R of them that the run holds, S stages, P patches.
+dropped; -2: waiting, which wraps around to 65534); 65535 is a place of the grid that the image does not have.
+Shapes: I images that are shown, R of them that the run holds, S stages, P patches; T steps and B branches, of runs of
+`tokenlens synthesize` alone.
 """
 
 from __future__ import annotations
@@ -16,14 +17,32 @@ from numpy.typing import NDArray
 
 from tokenlens.records.facts import facts_of
 
+OUTSIDE = 65535  # the code of a place that an image does not have
+SURE = 0.5  # score from which on a detection is shown
+
 
 def patterns(run: xr.Dataset, ids: Sequence[str]) -> bytes:
-    """The run's patterns of these images, (I, S, P) uint16 little-endian as in the module's docstring; 0 if absent."""
+    """The run's patterns of these images, (I, [T, B,] S, P) uint16 little-endian as said above; 0 if absent."""
     rows, there = _rows(run, ids)
-    part = run[["kept", "group"]].isel(image=rows).transpose("image", "stage", "patch").load()
+    part = run[["kept", "group"]].isel(image=rows).transpose("image", ..., "stage", "patch").load()
     codes = np.zeros((len(ids), *part["kept"].shape[1:]), "<u2")
-    codes[there] = 2 * (part["group"].values.astype(np.int32) + 1) + part["kept"].values
+    here = 2 * (part["group"].values.astype(np.int32) + 1) + part["kept"].values
+    codes[there] = np.where(run["valid"].values[rows][:, None], here, OUTSIDE) if "valid" in run else here
     return codes.tobytes()
+
+
+def boxes(run: xr.Dataset, rows: NDArray[np.intp]) -> list[list[list[float]]]:
+    """What was found in each image, best first: left, top, width and height as shares of the picture, score, class."""
+    part = run[["box", "box_score", "box_class", "box_scale"]].isel(image=rows).load()
+    height, width = run.attrs["input_size"]
+    corners = part["box"].values * part["box_scale"].values[:, None] / np.array([width, height] * 2)
+    sides = np.concatenate([corners[..., :2], corners[..., 2:] - corners[..., :2]], axis=-1).round(4)
+    scores, kinds = part["box_score"].values.round(4).tolist(), part["box_class"].values.tolist()
+    found = zip(sides.tolist(), scores, kinds, strict=True)
+    return [
+        [[*box, score, kind] for box, score, kind in zip(*image, strict=True) if kind >= 0 and score >= SURE]
+        for image in found
+    ]
 
 
 def describe_run(run: xr.Dataset, title: str, number: int, ids: Sequence[str]) -> dict[str, Any]:
@@ -33,7 +52,8 @@ def describe_run(run: xr.Dataset, title: str, number: int, ids: Sequence[str]) -
         image=rows
     )
     part = part.load()
-    facts = facts_of(run)
+    facts, steps = facts_of(run), "step" in run.dims
+    left = part["tokens_left"].isel(step=0, branch=0) if steps else part["tokens_left"]  # as many at every step
     known = "rank" in part and part["rank"].ndim == 1
     rank = part["rank"].values if known else np.full(len(rows), -1)
     error = _error(part, rank)
@@ -41,11 +61,14 @@ def describe_run(run: xr.Dataset, title: str, number: int, ids: Sequence[str]) -
         "name": str(run.attrs["run"]), "title": title, "set": number, "family": facts.family,
         "keeps": facts.keeps, "merges": facts.merges,
         "grid": [int(n) for n in run.attrs["grid"]], "stages": [int(block) for block in run["stage"].values],
+        "steps": run["step"].values.tolist() if steps else [],
+        "branches": run["branch"].values.tolist() if steps else [],
         "missing": np.flatnonzero(~there).tolist(),
-        "left": _spread(part["tokens_left"].values.tolist(), there),
+        "left": _spread(left.values.tolist(), there),
         "predictions": _spread(part["prediction"].values.tolist() if "prediction" in part else [-1] * len(rows), there),
         "right": _spread([bool(r == 0) if r >= 0 else None for r in rank], there),
         "error": _spread([None if np.isnan(e) else round(float(e), 4) for e in error], there),
+        **({"boxes": _spread(boxes(run, rows), there)} if "box_scale" in run else {}),
     }  # fmt: skip
 
 

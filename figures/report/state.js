@@ -5,7 +5,7 @@
 const PAGE = 24; // thumbnails at a time
 const viewer = {
   sets: [], runs: [], byName: new Map(), // as Python wrote them: data.py
-  state: { runs: [], image: '', block: Infinity, sort: 'order', class: '', right: '' },
+  state: { runs: [], image: '', block: Infinity, step: '', branch: '', sort: 'order', class: '', right: '' },
   patch: null, // where the cursor is: [0..1 across, 0..1 down], so that grids of several sizes can be shown together
   shown: [], // the images that pass the filters, in order: {index, value that they are sorted by}
   arranged: '', // what they were chosen by
@@ -18,6 +18,17 @@ const imageIndex = () => currentSet().ids.indexOf(viewer.state.image);
 
 const position = () => viewer.shown.findIndex(({ index }) => index === imageIndex());
 const stages = () => [-1, ...new Set(panes().flatMap((run) => run.stages))].sort((a, b) => a - b);
+
+// The calls of the denoiser, and the branches of guidance, of runs that drew pictures; [] of others.
+const steps = () => [...new Set(panes().flatMap((run) => run.steps))].sort((a, b) => a - b);
+const branches = () => [...new Set(panes().flatMap((run) => run.branches))];
+
+// Where among a run's steps and branches the state is: at the last step that it recorded by then.
+function walkOf(run) {
+  if (!run.steps.length) return 0;
+  const step = Math.max(0, run.steps.filter((other) => other <= viewer.state.step).length - 1);
+  return step * run.branches.length + Math.max(0, run.branches.indexOf(viewer.state.branch));
+}
 
 // ---- which images, in which order
 
@@ -40,8 +51,8 @@ function sortValue(index) {
 
 // Done anew only when it could come out otherwise: stepping through images is to be quick.
 function arrange() {
-  const { image, block, ...rest } = viewer.state;
-  const key = JSON.stringify([rest, rest.sort === 'disagreement' ? block : null]);
+  const { image, block, step, branch, ...rest } = viewer.state;
+  const key = JSON.stringify([rest, rest.sort === 'disagreement' ? [block, step, branch] : null]);
   if (key === viewer.arranged) return;
   viewer.arranged = key;
   const found = currentSet().ids.flatMap((_, index) => (passes(index) ? [{ index, value: null }] : []));
@@ -60,7 +71,8 @@ function readFragment() {
   const found = {};
   if (given.has('runs')) found.runs = given.getAll('runs').filter((name) => viewer.byName.has(name));
   if (given.has('block')) found.block = Number(given.get('block')) || 0;
-  ['image', 'sort', 'class', 'right'].forEach((key) => { if (given.has(key)) found[key] = given.get(key); });
+  if (given.get('step')) found.step = Number(given.get('step')) || 0;
+  ['image', 'branch', 'sort', 'class', 'right'].forEach((key) => { if (given.has(key)) found[key] = given.get(key); });
   return found;
 }
 
@@ -82,6 +94,9 @@ function settle(change) {
   if (!['', 'all', 'some', 'none'].includes(state.right)) state.right = '';
   viewer.state = state;
   const blocks = stages();
+  const there = steps(), last = there.length ? there.at(-1) : '';
+  state.step = state.step === '' ? last : there.filter((step) => step <= state.step).at(-1) ?? there[0] ?? '';
+  if (!branches().includes(state.branch)) state.branch = branches().at(-1) ?? '';
   if (!blocks.includes(state.block)) state.block = Math.max(...blocks.filter((block) => block < state.block), -1);
 }
 

@@ -5,12 +5,15 @@ const measureInWords = (measure) => (
   measure ? `disagreement (1 − ${measure}) of the first two` : 'disagreement: not for these two'
 );
 
-async function picture(index) {
+// The image of the set; of runs that drew pictures, each its own.
+async function picture(index, run = panes()[0]) {
   const set = currentSet();
-  const chunk = await unpackJson(`images-${viewer.sets.indexOf(set)}-${Math.floor(index / set.chunk)}`);
-  if (!chunk[index % set.chunk]) return null; // it could not be read
+  const source = run.steps.length
+    ? (await unpackJson(`pictures-${viewer.runs.indexOf(run)}`))[index]
+    : (await unpackJson(`images-${viewer.sets.indexOf(set)}-${Math.floor(index / set.chunk)}`))[index % set.chunk];
+  if (!source) return null; // it could not be read
   const image = new Image();
-  image.src = chunk[index % set.chunk];
+  image.src = source;
   await image.decode();
   return image;
 }
@@ -23,6 +26,7 @@ function showControls() {
   const { state } = viewer, set = currentSet();
   options($('set'), viewer.sets.map((other, i) => [String(i), other.title]), String(viewer.sets.indexOf(set)));
   $('set').parentElement.hidden = viewer.sets.length < 2;
+  $('boxes').parentElement.hidden = !panes().some((run) => run.boxes);
   options($('class'), [['', 'all classes'], ...set.classes.map((name, i) => [String(i), name])], state.class);
   $('class').parentElement.hidden = !set.classes.length;
   $('right').value = state.right;
@@ -41,6 +45,14 @@ function showControls() {
     button.addEventListener('click', () => update({ block }));
     return button;
   }));
+  const there = steps();
+  $('step').parentElement.hidden = there.length < 2;
+  $('step').max = Math.max(there.length - 1, 0);
+  $('step').value = there.indexOf(state.step);
+  $('step').setAttribute('aria-valuetext', `step ${state.step}`);
+  $('step-said').textContent = `${state.step} of ${there.at(-1) ?? ''}`;
+  options($('branch'), branches().map((name) => [name, name]), state.branch);
+  $('branch').parentElement.hidden = branches().length < 2;
   const found = viewer.shown.length;
   $('place').textContent = found ? `image ${position() + 1} of ${found}` : 'no image fits the filters';
   $('note').textContent = set.note;
@@ -78,14 +90,14 @@ async function showStrip(turn) {
 }
 
 async function showPanes(turn) {
-  const index = imageIndex(), image = await picture(index);
+  const index = imageIndex(), runs = panes();
+  const images = await Promise.all(runs.map((run) => picture(index, run)));
   if (turn !== viewer.turn) return;
-  const runs = panes();
   fitPanes(runs.length);
-  drawImage($('original'), image, currentSet().size);
+  drawImage($('original'), images[0], currentSet().size);
   $('original').setAttribute('aria-label', `The image ${titleOf(index)}`);
   $('what').textContent = titleOf(index);
-  runs.forEach((run, i) => showPane($('panes').children[i + 1], run, index, image));
+  runs.forEach((run, i) => showPane($('panes').children[i + 1], run, index, images[i]));
   lightUp();
 }
 
@@ -123,6 +135,7 @@ function showPane(pane, run, index, image) {
   } else {
     pane.pattern = patternAt(run, index, viewer.state.block);
     paintPattern(canvas, image, currentSet().size, run, pane.pattern);
+    if (run.boxes && $('boxes').checked) paintBoxes(canvas, run.boxes[index], currentSet().classes);
     pane.querySelector('.verdict').replaceChildren(...verdict(run, index, pane.pattern));
   }
   pane.painted = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -132,7 +145,7 @@ function showPane(pane, run, index, image) {
 function verdict(run, index, pattern) {
   const set = currentSet(), parts = [];
   const stage = run.stages.filter((block) => block <= viewer.state.block).length - 1;
-  const patches = pattern.group.length;
+  const patches = pattern.group.filter((group) => group !== -3).length;
   parts.push(`${stage < 0 ? patches : run.left[index][stage]} of ${patches} tokens`);
   const said = run.predictions[index], right = run.right[index];
   if (right !== null) {

@@ -17,7 +17,7 @@ from ..select.where import matching
 from ..source import Missing, Source
 from ..theme.style import among
 from .data import CHUNK, PictureSet, describe_set, picture_sets
-from .images import chunks
+from .images import chunks, drawn
 from .page import Folder, OneFile, Writer, static, text
 from .patterns import describe_run, patterns
 from .sections import figures_section, findings_section, head, runs_section
@@ -89,7 +89,7 @@ def _open(runs: Path, results: Path, where: Sequence[str]) -> tuple[Source, list
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            opened: list[xr.Dataset] = list(source.runs)
+            opened: list[xr.Dataset] = list(source.held)
         except Missing as lack:
             opened = []
             notes.append(str(lack))
@@ -108,14 +108,17 @@ def _open(runs: Path, results: Path, where: Sequence[str]) -> tuple[Source, list
 def _add_runs(writer: Writer, sets: Sequence[PictureSet], progress: bool, allow_remote: bool) -> None:
     """Write what the viewer shows: images, patterns, and the index of both."""
     described: list[dict[str, Any]] = []
-    steps = sum(len(one.runs) + -(-len(one.ids) // CHUNK) for one in sets)
+    steps = sum(len(one.runs) + (0 if one.drawn else -(-len(one.ids) // CHUNK)) for one in sets)
     with tqdm(total=steps, desc="images and patterns", unit="piece", disable=not progress) as bar:
         for number, one in enumerate(sets):
-            for k, images in enumerate(chunks(one, allow_remote)):
-                writer.add(f"images-{number}-{k}", images)
-                bar.update()
+            if not one.drawn:
+                for k, images in enumerate(chunks(one, allow_remote)):
+                    writer.add(f"images-{number}-{k}", images)
+                    bar.update()
             for run, title in zip(one.runs, one.titles, strict=True):
                 writer.add(f"patterns-{len(described)}", patterns(run, one.ids))
+                if one.drawn:
+                    writer.add(f"pictures-{len(described)}", drawn(one, run))
                 described.append(describe_run(run, title, number, one.ids))
                 bar.update()
     writer.add("index", {"sets": [describe_set(one) for one in sets], "runs": described})

@@ -19,6 +19,8 @@ from ..theme.style import label, order_key
 from .setting import DEFAULT_RATE
 from .where import matching
 
+GREY = 128  # of what lies outside an image
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -125,13 +127,15 @@ def read_panel(run: xr.Dataset, ids: Sequence[str], stage: int | None, tell_bloc
     """Read one column: a run's patterns of the images `ids`, at block `stage` (None: its last stage)."""
     place = {str(name): i for i, name in enumerate(run["image"].values)}
     block = last_block(run) if stage is None else stage
-    part = run[["kept", "group"]].isel(image=[place[i] for i in ids]).sel(stage=block).load()
+    names = ["kept", "group", *(["valid"] if "valid" in run else [])]
+    part = run[names].isel(image=[place[i] for i in ids]).sel(stage=block).load()
     method, rows_columns = str(run.attrs["method"]), run.attrs["grid"]
     detail = f"keep {_rate(run)}" + (f", block {block}" if tell_block else "")
     return Panel(
         f"{label(method)}\n{detail}", part["kept"].transpose("image", "patch").values.astype(bool),
         part["group"].transpose("image", "patch").values, facts_of(run).merges,
         (int(rows_columns[0]), int(rows_columns[1])),
+        part["valid"].transpose("image", "patch").values if "valid" in part else None,
     )  # fmt: skip
 
 
@@ -152,6 +156,8 @@ def read_pictures(run: xr.Dataset, ids: Sequence[str], allow_remote: bool = Fals
         )
     height, width = (int(n) for n in run.attrs["input_size"])
     pictures = [images.image(place[i]) for i in ids]
+    if "sides" in run.attrs:
+        return [fitted(picture, (height, width), run.attrs["sides"]) for picture in pictures]
     if str(run.attrs["dataset"]).startswith("embedded:") and all(p.size == (width, height) for p in pictures):
         return [np.asarray(picture, dtype=np.uint8) for picture in pictures]  # drawn in the model's own size
     crop_pct, squash = float(run.attrs.get("crop_pct") or 1.0), bool(run.attrs.get("squash"))
@@ -174,6 +180,10 @@ def open_images(run: xr.Dataset, allow_remote: bool = False) -> Any:
         from tokenlens.data.folder import open_folder
 
         return open_folder(where, split, check=False)
+    if kind == "coco" and "sides" in run.attrs:  # a detector sees images without objects too
+        from tokenlens.detection.data import open_detection
+
+        return open_detection(place, split)
     return open_data(place, split)
 
 
@@ -207,6 +217,26 @@ def as_seen(image: Image.Image, size: tuple[int, int], crop_pct: float, squash: 
     image = image.resize(resized, Image.Resampling.BICUBIC)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return np.asarray(image.crop((left, top, left + width, top + height)), dtype=np.uint8)
+
+
+def fitted(image: Image.Image, size: tuple[int, int], sides: Sequence[int]) -> Picture:
+    """Resize as a detector does, and lay the image into the upper left of grey.
+
+    Args:
+        image: PIL image in RGB, of any size.
+        size: (H, W) of the largest input.
+        sides: pixels that the shorter and the longer side may have at most.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    scale = min(sides[1] / max(image.size), sides[0] / min(image.size))
+    width, height = (max(int(side * scale + 0.5), 1) for side in image.size)
+    picture = np.full((*size, 3), GREY, np.uint8)
+    picture[:height, :width] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))[
+        : size[0], : size[1]
+    ]
+    return picture
 
 
 def _slug(text: str) -> str:

@@ -6,7 +6,7 @@ Its README says what each file holds. Nothing here knows how many images, patche
 import csv
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -202,3 +202,21 @@ def runs(part: Callable[[str], Path]) -> dict[str, str]:
             place = stages.replace(" ", "").replace(",", "_")
             names[f"{row['model']}{ring}-{place}-_{float(rate) if rate else ''}"] = row["Name"]
     return names
+
+
+class Differences(dict[str, float]):
+    """method -> the largest difference seen."""
+
+    def note(self, name: str, value: float) -> None:
+        self[name] = max(self.get(name, 0.0), float(value))
+
+
+@pytest.fixture(scope="session")
+def differences() -> Iterator[Differences]:
+    """The largest difference of each method's logits; TOKENLENS_DIFFERENCES=FILE keeps them, for docs/methods.py."""
+    found = Differences()
+    yield found
+    if into := os.environ.get("TOKENLENS_DIFFERENCES"):
+        Path(into).write_text(
+            json.dumps({name: float(f"{value:.1e}") for name, value in found.items()}, indent=1) + "\n"
+        )

@@ -3,7 +3,9 @@
 DeiT-S at 224, batch 32, float32, random weights, one process; medians over rounds in which both sides take turns.
 (a) the reduced model without reducers over timm's own forward; (b) Top-K at 0.5 over the ideal that its FLOPs imply;
 (c) extraction with recording and writing over the forward passes alone; (d) peak memory at 50,000 images less that at
-1,000, each in a process of its own; (e) bytes an image on disk of kept and group at three stages, for every method.
+1,000, each in a process of its own; (e) bytes an image on disk of kept and group at three stages, for every
+method. With --methods instead: each method at 0.5, untrained, over the ideal that its GFLOPs imply, all taking turns
+with the un-reduced model in the same rounds; batch 8. --out FILE keeps the ratios, for the page of methods.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,8 @@ import torch
 
 import tokenlens
 from tokenlens.data.loading import Loading
-from tokenlens.extraction.extract import extract_run
-from tokenlens.extraction.flops import gflops
+from tokenlens.extraction.flops import gflops, mean_gflops
+from tokenlens.extraction.one_pass import Extraction
 from tokenlens.methods import methods
 from tokenlens.records.run import Run
 
@@ -67,7 +70,9 @@ def run_of(model: Any, method: str, data: Synthetic) -> Run:
 def extracted(model: Any, method: str, data: Synthetic, out: Path) -> Path:
     size = data.size
     loading = Loading((3, size, size), (0.5,) * 3, (0.5,) * 3, batch_size=BATCH)
-    return extract_run(model, data, run_of(model, method, data), out, loading, CPU, progress=False).folder
+    asked = [(run_of(model, method, data), model)]
+    ((_, result),) = Extraction(asked, data, out, loading, CPU, progress=False).results()
+    return result.folder
 
 
 def taking_turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -93,6 +98,22 @@ def forward_ratios(rounds: int) -> dict[str, float]:
     keep = dict(zip(topk.blocks, topk.schedule.keep(196), strict=True))
     ideal = took["timm"] * gflops(vit, keep) / gflops(vit, {})
     return {"a_no_reducer_over_timm": took["none"] / took["timm"], "b_topk_over_ideal": took["topk"] / ideal}
+
+
+@torch.inference_mode()
+def method_ratios(rounds: int, batch: int = 8) -> dict[str, dict[str, float]]:
+    """Of each method: GFLOPs and time over the un-reduced model's, and the share of its ideal that it reaches."""
+    vit = timm.create_model("deit_small_patch16_224").eval()
+    images = torch.randn(batch, 3, 224, 224)
+    torch.manual_seed(0)
+    models = {name: tokenlens.reduce(vit, name, 0.5) for name in methods()}
+    costs = {name: mean_gflops(model, model.trace(images)[1].tokens_left.numpy()) for name, model in models.items()}
+    took = taking_turns({name: partial(model, images) for name, model in models.items()}, rounds)
+    found = {}
+    for name, seconds in took.items():
+        gflops_, time_ = costs[name] / costs["none"], seconds / took["none"]
+        found[name] = {"gflops": round(gflops_, 3), "time": round(time_, 3), "of_ideal": round(gflops_ / time_, 3)}
+    return found
 
 
 def recording_ratio(rounds: int) -> dict[str, float]:
@@ -160,8 +181,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--images", type=int, default=50_000, help="of the memory measurement")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--methods", action="store_true", help="each method's share of its ideal, and nothing else")
+    parser.add_argument("--out", type=Path, help="of --methods: a JSON file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.methods:
+        shares = method_ratios(arguments.rounds)
+        print(f"torch {torch.__version__}, {arguments.threads} thread(s); shares of the un-reduced model")
+        print(f"{'method':18}{'GFLOPs':>8}{'time':>8}{'of its ideal':>14}")
+        for name, row in shares.items():
+            print(f"{name:18}{row['gflops']:8.3f}{row['time']:8.3f}{row['of_ideal']:14.3f}")
+        print(json.dumps(shares))
+        if arguments.out:
+            arguments.out.write_text(json.dumps(shares, indent=1) + "\n")
+        return
     if arguments.memory:
         memory_child(arguments.memory)
         return

@@ -58,7 +58,13 @@ WORDS = [
     "export --weights noise.pth", "export --method kmedoids", "bench --batch-size x", "bench --batch-size 1,0",
     "bench --precision int8", "figures nosuch", "figures accuracy --format exe", "figures accuracy --preset nosuch",
     "compare runs --where x", "compare runs --where =,=", "compare runs --metric nosuch", "compare runs --axis nosuch",
-    "demo --device tpu", "demo --images 7", "study nosuch", "nosuch",
+    *(f"{command} pipe{ending}" for ending, command in (
+        (".yaml", "finetune --show --recipe"), (".csv", "compare runs --accuracy"), (".txt", "synthesize --prompts"))),
+    "synthesize --pipeline nano:pipe.yaml", "synthesize --pipeline folder.csv", "synthesize --prompts empty.csv",
+    "synthesize --prompts noise.csv", "synthesize --ratio 1", "synthesize --ratio x", "synthesize --method nosuch",
+    "synthesize --record-steps x", "detect --weights noise.pth", "detect --weights hf:a/b",
+    "detect --data coco:nowhere", "detect --data folder:pictures", "detect --method nosuch", "detect --keep-rate x",
+    "fid embedded:shapes nowhere", "demo --device tpu", "demo --images 7", "study nosuch", "nosuch",
 ]  # fmt: skip
 
 
@@ -71,7 +77,8 @@ def junk(here: Path) -> Path:
         (here / f"empty.{ending}").touch()
         (here / f"noise.{ending}").write_bytes(bytes((37 * i * i + 201 * i) % 256 for i in range(300)))
         (here / f"folder.{ending}").mkdir()
-    os.mkfifo(here / "pipe")
+    for name in ("pipe", "pipe.yaml", "pipe.csv", "pipe.txt"):
+        os.mkfifo(here / name)
     (here / "pictures" / "a").mkdir(parents=True)
     shutil.copy("noise.pth", here / "pictures" / "a" / "x.png")
     (here / "rotten").mkdir()
@@ -94,6 +101,9 @@ def test_one_sentence_and_nothing_made(call: Call, junk: Path, words: str) -> No
         "export",
         "bench",
         "demo",
+        "synthesize",
+        "detect",
+        "fid",
     )
     before = set(junk.rglob("*"))
     assert len(call(*words.split(), *(["--out", "new"] if writes else [])).sentence) > 20

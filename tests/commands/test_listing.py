@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +12,17 @@ from click.testing import CliRunner
 
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.cli import tokenlens
+from tokenlens.commands.metrics import page
 from tokenlens.core.host import HOSTS
 from tokenlens.data import DATA_SETS
 from tokenlens.errors import UnknownName
 from tokenlens.figures.catalogue import FIGURES
 from tokenlens.methods.registry import METHODS
+from tokenlens.synthesis.tome_sd import TOME_SD
 
 LISTS: dict[str, Mapping[str, Any]] = {
-    "methods": METHODS, "metrics": METRICS, "data": DATA_SETS, "hosts": HOSTS, "figures --list": FIGURES
+    "methods": {**METHODS, TOME_SD.name: TOME_SD}, "metrics": METRICS, "data": DATA_SETS, "hosts": HOSTS,
+    "figures --list": FIGURES,
 }  # fmt: skip
 
 
@@ -56,3 +60,8 @@ def test_a_method_says_what_it_needs_and_its_options() -> None:
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "tokenlens", "data", "--json"], capture_output=True, text=True)
     assert done.returncode == 0 and [row["name"] for row in json.loads(done.stdout)] == list(DATA_SETS)
+
+
+def test_the_page_of_the_metrics_is_that_of_the_registry() -> None:
+    written = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    assert written == page(), "python -m tokenlens.commands.metrics > docs/metrics.md"

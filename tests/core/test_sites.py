@@ -7,11 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import tokenlens
+from tokenlens.core.host import HOSTS
 from tokenlens.core.plan import Plan, merge, select
+from tokenlens.core.positions import Biases, Rotary
 from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.core.reducer import Reducer, Stage
 from tokenlens.core.schedule import schedule
 from tokenlens.core.view import View
+from tokenlens.errors import BadInput
 
 Decide = Callable[[View], Plan]
 
@@ -89,3 +93,18 @@ def test_pruned_before_the_attention_nobody_pays_to_the_dropped(built: Callable,
         .isfinite()
         .all()
     )
+
+
+@pytest.mark.parametrize("family", ["timm-eva", "timm-relative"])
+@torch.no_grad()
+def test_positions_wait_and_come_back_with_their_tokens(family: str) -> None:
+    vit = HOSTS[family].example().eval()
+    with pytest.raises(BadInput, match="looks at a block ahead of it, which is not understood"):
+        tokenlens.reduce(vit, "mctf", blocks=(1, 2), ahead="again")
+    model = tokenlens.reduce(vit, "evovit", blocks=(1, 2))
+    walk = model._walk(torch.randn(2, *model.host.image, generator=torch.Generator().manual_seed(0)))
+    assert walk.run().shape[1] == model.patches + model.host.prefix
+    assert isinstance(walk.positions, Rotary | Biases)
+    assert torch.equal(walk.positions.state, walk.trace.patch)
+    assert (walk.trace.patch.sort(1).values == torch.arange(model.patches)).all()
+    assert not torch.equal(walk.trace.patch[0], walk.trace.patch[1])

@@ -1,6 +1,7 @@
 """Any folder of images: what is found, how it is read, and what is refused."""
 
 import errno
+import os
 import pickle
 import struct
 import subprocess
@@ -247,12 +248,15 @@ def broken(folder: Path) -> dict[str, str]:
     (folder / "empty.jpg").touch()
     (folder / "text.png").write_text("version https://git-lfs.github.com/spec/v1")
     (folder / "gone.jpg").symlink_to(folder / "nowhere")
+    (folder / "self.png").symlink_to("self.png")
+    os.mkfifo(folder / ".pipe")
+    (folder / "pipe.png").symlink_to(".pipe")
     Image.new("1", (40_000, 5_000)).save(folder / "vast.png")
     (folder / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
     return {
         "cut.bmp": "truncated", "cut.jpg": "truncated", "cut.png": "truncated", "cut.webp": "",
         "empty.jpg": "empty", "text.png": "not an image", "gone.jpg": "no file behind", "vast.png": "too many pixels",
-        "script.png": "not an image",
+        "script.png": "not an image", "self.png": "no file behind", "pipe.png": "a pipe",
     }  # fmt: skip
 
 
@@ -269,7 +273,7 @@ def test_every_kind_of_damage_is_named_and_left_out(tmp_path: Path) -> None:
 def test_damage_is_refused_in_one_sentence(tmp_path: Path) -> None:
     save(tmp_path / "good.png")
     broken(tmp_path)
-    with pytest.raises(BadInput, match=r"^9 of 10 images in .* \(cut.bmp: .*; cut.jpg: .*; cut.png: .*; and 6 more\)"):
+    with pytest.raises(BadInput, match=r"^11 of 12 images in .* \(cut.bmp: .*; cut.jpg: .*; cut.png: .*; and 8 more\)"):
         open_folder(str(tmp_path))
     with pytest.raises(BadInput, match=r"or pass --skip-bad to leave them out$"):
         open_folder(str(tmp_path))
@@ -344,6 +348,10 @@ def test_a_name_that_is_not_utf8_can_still_be_written_down(tmp_path: Path) -> No
     save(tmp_path / "a.png").rename(tmp_path / "a\udcff.png")
     images = open_folder(str(tmp_path))
     assert images.ids == ("a\\udcff.png",) and images.image(0).size == (6, 4)
+    save(tmp_path / "of\udcff" / "b.png")
+    images = open_folder(str(tmp_path))
+    assert images.classes == ("of\\udcff",) and sorted(images.labels) == [-1, 0]
+    assert images.dataset.startswith("folder:of-udcff-")
 
 
 def test_reading_a_folder_imports_no_torch() -> None:

@@ -93,6 +93,7 @@ def test_scenes_know_their_objects() -> None:
 
 
 def test_the_embedded_detector_finds_objects_and_a_run_is_made_once(tmp_path: Path) -> None:
+    """And what it finds does not depend on the batch."""
     job = Detection(limit=2, out=tmp_path, progress=False)
     (line,) = job.run()
     (again,) = job.run()
@@ -100,6 +101,9 @@ def test_the_embedded_detector_finds_objects_and_a_run_is_made_once(tmp_path: Pa
     run = open_run(next(tmp_path.glob("scenes*")), check=None)
     assert run.attrs["metrics"]["box AP50"] > 40 and "mask AP" in run.attrs["metrics"]
     assert run["valid"].all() and run["object"].any() and (run["box_class"][:, 0] >= 0).all()
+    list(Detection(limit=2, batch_size=2, out=tmp_path / "together", progress=False).run())
+    together = open_run(next((tmp_path / "together").glob("scenes*")))
+    assert together["group"].equals(run["group"]) and np.allclose(together["box"], run["box"], atol=1e-3)
 
 
 def test_images_of_several_grids_make_one_run(checkpoint: Path, folder: Path, tmp_path: Path) -> None:

@@ -311,12 +311,12 @@ def test_a_disk_that_refuses_keeps_what_was_written(
 def test_a_disk_that_is_really_full(call: Any, run_job: Any, same_run: Any, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no small disk can be mounted here")
     try:
         words = ("extract", "--limit", 6, "--batch-size", 4, "--features", "--out", small / "runs")
-        (small / "ballast").write_bytes(np.random.default_rng(0).bytes(120_000))
+        (small / "ballast").write_bytes(np.random.default_rng(0).bytes(160_000))
         assert "the disk is full while writing" in call(*words).sentence
         (small / "ballast").unlink()
         assert call(*words).code == 0

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tokenlens.records.store import open_run, open_runs
-from tokenlens.records.writer import LOCKS
 
 SETTINGS = ("extract", "--method", "random,sit", "--limit", 26, "--batch-size", 3, "--features", "--soft")
 
@@ -37,9 +36,8 @@ def uninterrupted(start: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compare(one: Path, other: Path, same_run: Any) -> None:
     folders = sorted(p.name for p in one.iterdir())
-    assert len(folders) == 3 and folders == sorted(p.name for p in other.iterdir())  # the runs, and their locks
+    assert len(folders) == 2 and folders == sorted(p.name for p in other.iterdir())  # the runs, and nothing beside
     assert not list(other.rglob("*.partial"))
-    folders.remove(LOCKS)
     for name in folders:
         same_run(one / name, other / name)
 
@@ -81,7 +79,7 @@ def test_interrupted_by_hand_with_another_batch_size(
     start: Any, uninterrupted: Path, same_run: Any, tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
-    slow = "import time, tokenlens.extraction.extract as module; record = module.record\n"
+    slow = "import time, tokenlens.extraction.feed as module; record = module.record\n"
     slow += "module.record = lambda *a, **k: (time.sleep(0.15), record(*a, **k))[1]"
     process = start(*SETTINGS, "--out", out, before=slow)
     until = time.monotonic() + 60
@@ -94,13 +92,15 @@ def test_interrupted_by_hand_with_another_batch_size(
     assert process.exitcode == 130
     assert last == "Stopped. What was written is kept; the same command goes on from there."
     assert "Traceback" not in process.said.read_text()
-    (begun,) = open_runs(out)
-    assert begun.attrs["written"] in (6, 12, 18)
+    for begun in open_runs(out):
+        assert begun.attrs["written"] in (6, 12, 18)
     process = start(*SETTINGS, "--batch-size", 5, "--out", out)
     process.join(120)
-    first, second = sorted(p.name for p in out.iterdir() if not p.name.startswith("."))
-    assert (open_run(out / first).attrs["batch_size"], open_run(out / second).attrs["batch_size"]) == (3, 5)
-    same_run(uninterrupted / first, out / first)
+    sizes = {run.attrs["run"]: run.attrs["batch_size"] for run in open_runs(out)}
+    assert len(sizes) == 2 and 3 in sizes.values()
+    for name, size in sizes.items():
+        if size == 3:
+            same_run(uninterrupted / name, out / name)
 
 
 def test_a_finished_run_is_not_redone(call: Any, tmp_path: Path) -> None:

@@ -71,20 +71,20 @@ def test_a_stopped_run_goes_on_to_the_same_result(
 ) -> None:
     monkeypatch.setattr(writing, "CHUNK", 4)
     ((_, whole),) = job(tmp_path / "whole").results()
-    written, flush = [], writing.RunWriter._flush
+    written, put = [], writing.RunWriter.put
 
-    def stop_at_the_third(self: Any) -> None:
+    def stop_at_the_third(self: Any, first: int, parts: Any) -> None:
         if len(written) == 2:
             raise KeyboardInterrupt
-        written.append(self.written)
-        flush(self)
+        written.append(first)
+        put(self, first, parts)
 
-    monkeypatch.setattr(writing.RunWriter, "_flush", stop_at_the_third)
+    monkeypatch.setattr(writing.RunWriter, "put", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         list(job(tmp_path / "parts").results())
     (part,) = open_runs(tmp_path / "parts")
     assert part["label"].shape == (8, 3) and not part.attrs["complete"]
-    monkeypatch.setattr(writing.RunWriter, "_flush", flush)
+    monkeypatch.setattr(writing.RunWriter, "put", put)
     ((_, parts),) = job(tmp_path / "parts").results()
     same_run(whole.folder, parts.folder)
 

@@ -70,14 +70,67 @@ def made_run(method: str, rate: float | None = 0.5, stages: tuple[int, ...] = (3
     kept = (order < np.array(asked)[:, None]) & (not facts["merges"])
     group = np.where(kept, order, -1) if not facts["merges"] else order % np.array(asked)[:, None]
     dims = ("image", "stage", "patch")
+    boxes = {"box": (("image", "detection", "corner"), np.tile(np.float32([20, 30, 70, 90]), (2, 1, 1))),
+             "box_score": (("image", "detection"), np.float32([[0.9], [0.8]])),
+             "box_class": (("image", "detection"), np.int16([[1], [0]])),
+             "box_scale": (("image", "corner"), np.ones((2, 4), np.float32))}  # fmt: skip
     return xr.Dataset(
-        {"kept": (dims, kept), "group": (dims, group.astype(np.int16)),
+        boxes | {"kept": (dims, kept), "group": (dims, group.astype(np.int16)),
          "tokens_left": (dims[:2], np.broadcast_to(np.int16(asked), shape[:2]))},
         {"image": ids, "stage": list(stages), "patch": np.arange(49)},
         {"run": f"{method}-{rate}", "dataset": "embedded:shapes", "split": "test", "model": "nano", "method": method,
          **facts, "keep_rate": rate, "keep": asked, "grid": [7, 7], "input_size": [112, 112], "depth": 12,
+         "classes": ["circle", "square"],
          "crop_pct": 1.0, "written": len(ids), "complete": True, "seed": 0, **attrs},
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def make_synthesized() -> Callable[..., xr.Dataset]:
+    """A run of `tokenlens synthesize` of two pictures on a grid of 7 x 7: three steps, two branches, two blocks."""
+    return made_synthesized
+
+
+def made_synthesized(method: str, **attrs: Any) -> xr.Dataset:
+    steps, branches = [0, 4, 7], ["unconditional", "conditional"]
+    rng = np.random.default_rng(len(method))
+    group = rng.integers(0, 12, (2, len(steps), len(branches), 2, 49), np.int16)
+    kept = np.zeros(group.shape, bool) if FACTS[method]["merges"] else group < 6
+    dims = ("image", "step", "branch", "stage", "patch")
+    return xr.Dataset(
+        {"kept": (dims, kept), "group": (dims, group),
+         "tokens_left": (dims[:4], np.full(group.shape[:4], 12, np.int16))},
+        {"image": ["shapes/0_0", "shapes/0_1"], "step": steps, "branch": branches, "stage": [0, 2],
+         "patch": np.arange(49)},
+        {"run": f"prompts-{method}", "dataset": "prompts:shapes", "split": "2 each", "model": "nano", "method": method,
+         **FACTS[method], "keep_rate": 0.25, "keep": [12, 12], "grid": [7, 7], "written": 2, "complete": True,
+         "seed": 0, **attrs},
+    )  # fmt: skip
+
+
+def made_quality() -> pd.DataFrame:
+    """Two seeds of pictures of three methods at two ratios, and un-reduced ones."""
+    rows = [
+        {"drawn": f"{method}-{ratio:g}-{seed}", "real": "embedded:shapes", "features": "nano", "n_real": 1000,
+         "n_drawn": 60, "fid": 1 + 20 * ratio * trait(method) + seed / 10, "precision": 0.9, "recall": 0.8,
+         "recognised": 0.9 - ratio * trait(method), "model": "nano", "method": method, "ratio": ratio,
+         "seconds": 2 - ratio, "steps": 8, "guidance": 1.0, "seed": seed,
+         **{name: FACTS[method][name] for name in SAID if name not in ("keeps", "merges")}}
+        for method, ratio in [("none", 0.0), *((m, r) for m in ("tome", "kmedoids", "random") for r in (0.5, 0.9))]
+        for seed in (0, 1)
+    ]  # fmt: skip
+    return table.conform(pd.DataFrame(rows), "quality")
+
+
+def made_steps() -> pd.DataFrame:
+    """Two methods of `made_synthesized`, at every step, branch and block."""
+    rows = [
+        {"run_a": "prompts-tome", "run_b": "prompts-kmedoids", "axis": "method", "stage": stage, "metric": "ami",
+         "std": 0.1, "n": 2, "chance": 0.0, "value": step / 10, "low": 0.0, "high": 0.9, "step": step, "branch": branch}
+        for stage in (0, 2) for step in (0, 4, 7) for branch in ("unconditional", "conditional")
+    ]  # fmt: skip
+    return table.conform(pd.DataFrame(rows).assign(**{
+        name: np.nan for name in table.COLUMNS["steps"] if name not in rows[0]}), "steps")  # fmt: skip
 
 
 def build(
@@ -90,7 +143,7 @@ def build(
     comparison = made_comparison(runs)
     made = {
         "runs": runs, "comparison": comparison, "proxy": made_proxy(runs, comparison), "bench": made_bench(runs),
-        "heatmap": made_heatmaps(runs), "findings": made_findings(),
+        "heatmap": made_heatmaps(runs), "findings": made_findings(), "quality": made_quality(), "steps": made_steps(),
     }  # fmt: skip
     return {name: frame.reset_index(drop=True) for name, frame in made.items()}
 

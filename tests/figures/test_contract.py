@@ -25,7 +25,7 @@ every = pytest.mark.parametrize("entry", FIGURES.values(), ids=list(FIGURES))
 
 
 @pytest.fixture
-def example(small: Tables, make_run: Any) -> Source:
+def example(small: Tables, make_run: Any, make_synthesized: Any) -> Source:
     """A small study: tables, and runs on the embedded set."""
     beside = pd.DataFrame([
         {"run_a": run, "run_b": "object", "axis": "object", "stage": 3, "metric": metric, "std": 0.1, "n": 9,
@@ -33,7 +33,8 @@ def example(small: Tables, make_run: Any) -> Source:
         for run in small["runs"]["run"] for metric in ("foreground_recall", "foreground_precision")
     ])  # fmt: skip
     given = small | {"comparison": pd.concat([small["comparison"], beside])}
-    return Source(given=given, opened=[make_run(name) for name in ("topk", "evit", "tome", "l2")])
+    runs = [make_run(name) for name in ("topk", "evit", "tome", "l2")]
+    return Source(given=given, opened=[*runs, *(make_synthesized(name) for name in ("tome", "kmedoids"))])
 
 
 @every

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import tokenlens
 from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.core.trace import Trace
+from tokenlens.core.walk import Beginning
 from tokenlens.methods import methods
 
 METHODS = list(methods())
@@ -60,6 +61,18 @@ def test_a_keep_rate_of_one_is_exactly_timm(name: str, tiny_vit: nn.Module, imag
     assert torch.equal(logits, tiny_vit(images))
     assert trace.kept.all() and (trace.tokens_left == 64).all()
     assert torch.equal(trace.group[0, 2], torch.arange(64, dtype=torch.int16))
+
+
+@torch.no_grad()
+def test_what_comes_before_the_first_reducer_is_the_same_for_all(tiny_vit: nn.Module, images: Tensor) -> None:
+    models = {name: build(tiny_vit, name, blocks=(2, 4)) for name in METHODS}
+    begin = Beginning(models["topk"].host, images)
+    for name, model in models.items():
+        logits, trace = model.trace(images, features=True)
+        shared, seen = model.trace(images, features=True, begin=begin)
+        assert torch.equal(logits, shared) and same(trace, seen), name
+        assert all(torch.equal(trace.features[layer], seen.features[layer]) for layer in trace.features)
+    assert len(begin.after) == 3  # blocks 0 and 1, once
 
 
 @every_method
@@ -210,7 +223,7 @@ def test_what_is_trained_has_parameters_that_matter(name: str, tiny_vit: nn.Modu
     logits = model(images)
     for parameter in model.reducers.parameters():
         parameter.normal_()
-    assert (model(images) - logits).abs().max() > 1e-3
+    assert (model.eval()(images) - logits).abs().max() > 1e-3  # what a walk must not read is read where training ends
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if not methods()[name].reducer.trained])

@@ -12,6 +12,7 @@ import xarray as xr
 import zarr
 
 from tokenlens.errors import BadInput
+from tokenlens.records import packing
 from tokenlens.records import writer as writing
 from tokenlens.records.layout import contents
 from tokenlens.records.run import Run
@@ -180,3 +181,94 @@ def test_a_run_of_the_first_schema_without_chunks_of_zeros(old: Path) -> None:
     shutil.rmtree(old / "image")
     with warnings.catch_warnings(), pytest.raises(StoreError, match="it has lost image"):
         open_run(old)
+
+
+@pytest.fixture
+def grown(writer: RunWriter, monkeypatch: pytest.MonkeyPatch) -> RunWriter:
+    """All eight images are written, and two chunks are many."""
+    monkeypatch.setattr(packing, "FROM", 2)
+    writer.add(batch(4))
+    return writer
+
+
+def files_of(writer: RunWriter) -> list[str]:
+    return sorted(p.relative_to(writer.folder).as_posix() for p in writer.folder.rglob("*") if p.is_file())
+
+
+def test_many_chunks_become_few_files_which_plain_readers_open(grown: RunWriter) -> None:
+    before, opened = open_run(grown.folder).load(), open_run(grown.folder)
+    chunks = files_of(grown)
+    grown.finish({"top1": 1.0})
+    packed = [file for file in files_of(grown) if file not in chunks]
+    assert sorted(packed) == ["group/c.0.0.0", "kept/c.0.0.0", "label/c.0", "tokens_left/c.0.0"]
+    assert len(files_of(grown)) == len(chunks) - 4
+    for one in (
+        xr.open_zarr(grown.folder),
+        xr.open_zarr(grown.folder, consolidated=False),
+        open_run(grown.folder, None),
+    ):
+        xr.testing.assert_equal(one.load(), before)
+        assert one["label"][5].item() == 5  # of a part of a file
+    with pytest.raises(FileNotFoundError, match="has gone"):  # opened before: never zeros
+        opened["kept"].load()
+    (other,) = open_runs(grown.folder.parent)
+    assert len(content(other)) == 16
+
+
+def test_every_flipped_bit_of_packed_chunks_is_told(grown: RunWriter) -> None:
+    grown.finish({})
+    told = contents(grown.folder.parent)
+    rng = np.random.default_rng(0)
+    for name in ("kept/c.0.0.0", "label/c.0"):
+        path = grown.folder / name
+        whole = path.read_bytes()
+        for place in (*rng.integers(0, len(whole), 8), 0, len(whole) - 1):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << int(rng.integers(8))
+            path.write_bytes(changed)
+            with pytest.raises(StoreError, match=rf"{name} is damaged"):
+                open_run(grown.folder, check=None)
+        path.write_bytes(whole[:20])
+        with pytest.raises(StoreError, match=rf"{name} is damaged"):
+            open_run(grown.folder, check=None)
+        path.write_bytes(whole)
+    assert contents(grown.folder.parent) == told
+
+
+def test_packing_goes_on_wherever_it_was_killed(
+    grown: RunWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, whole = open_run(grown.folder).load(), tmp_path / "whole"
+    shutil.copytree(grown.folder.parent, whole)
+    finish(whole)
+    replaced, rename = [0], Path.replace
+
+    def counted(self: Path, target: Path) -> Path:
+        replaced[0] -= 1
+        if not replaced[0]:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+    kills = 0
+    while True:
+        kills += 1
+        place = tmp_path / f"{kills}"
+        shutil.copytree(grown.folder.parent, place)
+        replaced[0] = kills
+        try:
+            finish(place)
+            break
+        except KeyboardInterrupt:
+            xr.testing.assert_equal(open_run(place / grown.run.name, check=None).load(), before)
+            replaced[0] = -1
+            assert files_of(finish(place)) == files_of(finish(whole))
+    assert kills > 8
+
+
+def finish(place: Path) -> RunWriter:
+    again = RunWriter(place, run_of(), {"grid": [2, 2]}, list("abcdefgh"), 4)
+    with again.alone():
+        if not again.complete:
+            again.finish({"top1": 1.0})
+    return again

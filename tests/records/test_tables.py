@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 from tokenlens.core.families import UNORDERED
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records import tables as table
+from tokenlens.records.atomic import write
 from tokenlens.records.columns import ALL_STAGES
 
 ROWS = pd.DataFrame({
@@ -45,6 +47,13 @@ def test_empty_tables_keep_their_columns(tmp_path: Path, name: str, csv: bool) -
     pd.testing.assert_frame_equal(found, table.conform(pd.DataFrame(), name))
 
 
+@pytest.mark.parametrize("csv", [False, True])
+def test_a_folder_may_be_called_by_any_bytes(tmp_path: Path, csv: bool) -> None:
+    table.write(ROWS, tmp_path / "of\udcff", "comparison", csv)
+    assert len(table.read(tmp_path / "of\udcff", "comparison")) == 2
+    assert write(tmp_path / "page", "of\udcff").read_bytes() == rb"of\udcff"
+
+
 def test_columns_come_in_their_order_and_others_are_left_out() -> None:
     mixed = ROWS[ROWS.columns[::-1]].assign(note="x")
     assert list(table.conform(mixed, "comparison").columns) == list(table.COLUMNS["comparison"])
@@ -74,8 +83,8 @@ def test_a_failed_write_leaves_the_old_table_and_nothing_else(
     table.write(ROWS, tmp_path, "comparison")
     before = (tmp_path / "comparison.parquet").read_bytes()
 
-    def fail(_: object, path: Path, **__: object) -> None:
-        path.write_bytes(b"half")
+    def fail(_: object, file: BinaryIO, **__: object) -> None:
+        file.write(b"half")
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(pyarrow.parquet, "write_table", fail)

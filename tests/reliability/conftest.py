@@ -42,9 +42,12 @@ def spawn(tmp_path_factory: pytest.TempPathFactory) -> Spawn:
     code (minus the signal that ended it), what it printed, and how many changes it made.
     """
     import tokenlens.analysis.compare_folder
+    import tokenlens.detection.detect
     import tokenlens.extraction.jobs
     import tokenlens.figures.output.write
     import tokenlens.figures.report.write
+    import tokenlens.synthesis.jobs
+    import tokenlens.synthesis.nano
     import tokenlens.training.finetune
     import tokenlens.workflows.study.execute  # noqa: F401  what a fork need not import again
     from tokenlens.figures.catalogue import entries

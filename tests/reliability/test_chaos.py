@@ -24,6 +24,7 @@ from tokenlens.records.layout import Layout
 from tokenlens.records.manifest import notices
 from tokenlens.records.store import open_runs
 from tokenlens.signals import STOPPED, TERMINATED
+from tokenlens.synthesis.drawn import about_of
 
 pytestmark = pytest.mark.chaos
 EXTRACT = ("extract", "--method", "topk,tome", "--limit", 12, "--batch-size", 4, "--features", "--out", "runs")
@@ -39,6 +40,8 @@ COMMANDS: dict[str, tuple[object, ...]] = {
         *("--set", "data.limit=16", "--set", "data.epoch=16", "--set", "data.val_limit=8"),
         *("--set", "train.save_steps=1", "--device", "cpu", "--out", "tuned"),
     ),
+    "synthesize": ("synthesize", "--method", "tome-sd,atc-average", "--limit", 3, "--steps", 2, "--device", "cpu"),
+    "detect": ("detect", "--method", "topk,atc-average", "--limit", 4, "--device", "cpu"),
 }
 ASKED = pytest.mark.skipif("TOKENLENS_CHAOS_TRIALS" not in os.environ, reason="takes long; say how many kills")
 MADE_OF_RUNS = ("compare", "figures", "report", "report split")
@@ -51,7 +54,8 @@ finetune:
 extract: {limit: 8}
 compare: {resamples: 5}
 """
-VARY = ("log.csv", "tensorboard", "tasks", "state.pt")  # hold times; the last the same values in other bytes
+TIMED = ("log.csv", "tensorboard", "tasks", "timings.csv", "about.json")
+VARY = (*TIMED, "state.pt")  # hold times; the last the same values in other bytes
 Spawn = Callable[..., tuple[int, str, int]]
 KINDS = ("bit", "cut", "empty", "zeros", "longer", "gone")
 
@@ -119,6 +123,9 @@ def test_killed_at_any_write(
         assert code == 0 and "Traceback" not in said, said
         assert files(place) == wanted
         assert left_over(place) == []
+        if name == "synthesize":  # what holds times: whole, and of these pictures
+            drawn = [path.parent for path in place.glob("images/*/about.json")]
+            assert [about_of(folder)["pictures"] for folder in drawn] == [3, 3]
 
 
 def test_a_training_that_was_asked_to_end_has_saved(spawn: Spawn, rng: random.Random, tmp_path: Path) -> None:
@@ -143,9 +150,8 @@ def test_a_study_goes_on_after_any_signal(spawn: Spawn, rng: random.Random, tria
     took = time.monotonic() - began
     assert code == 0, said
     wanted, codes = files(tmp_path / "whole"), []
-    for trial in range(trials):
+    for trial, number in enumerate([signal.SIGKILL] * trials + [signal.SIGTERM, signal.SIGUSR1]):
         (place := tmp_path / f"{trial}").mkdir()
-        number = rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
         code, said, _ = spawn(*words, cwd=place, after=rng.uniform(0.1, 0.9) * took, number=number)
         codes.append(code)  # before the study has begun, or after its end, a signal does what it does to any process
         assert code in (-number, 0) or (number != signal.SIGKILL and code == TERMINATED), said
@@ -249,3 +255,33 @@ def test_two_of_one_run_at_a_time(made: Path, spawn: Spawn, trials: int, tmp_pat
             ended = list(pool.map(lambda _, here=place: spawn(*EXTRACT, cwd=here), range(2)))
         assert [code for code, *_ in ended] == [0, 0], ended
         assert files(place / "runs") == wanted and left_over(place) == []
+
+
+def test_either_of_two_shards_is_killed(spawn: Spawn, rng: random.Random, trials: int, tmp_path: Path) -> None:
+    """The other goes on, and whoever comes next completes what is left, to the same files."""
+
+    def both(place: Path, **killed: int) -> list[tuple[int, str, int]]:
+        place.mkdir()
+        with ThreadPoolExecutor(2) as pool:
+            moments = ({}, killed) if killed.pop("second", False) else (killed, {})
+            started = [
+                pool.submit(spawn, *EXTRACT, "--shard", f"{number}/2", cwd=place, **moment)
+                for number, moment in enumerate(moments, 1)
+            ]
+        return [one.result() for one in started]
+
+    ended = both(tmp_path / "whole")
+    assert [code for code, *_ in ended] == [0, 0], ended
+    wanted, kills = files(tmp_path / "whole"), 0
+    for number in range(trials):
+        place, second = tmp_path / f"{number}", rng.random() < 0.5
+        at = rng.randint(1, ended[second][2])
+        codes = [code for code, *_ in both(place, at=at, second=second)]
+        assert codes[not second] == 0 and codes[second] in (-signal.SIGKILL, 0)  # 0: the other was there before it
+        kills += codes[second] != 0
+        if (place / "runs").is_dir():
+            open_runs(place / "runs", strict=True, check=None)
+        code, said, _ = spawn(*EXTRACT, "--shard", "1/2", cwd=place)
+        assert code == 0 and "Traceback" not in said, said
+        assert files(place) == wanted and left_over(place) == []
+    print(f"two shards: {kills} killed of {trials}, and gone on")

@@ -13,13 +13,16 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from tokenlens.benchmark.pipeline import PipelineBench
 from tokenlens.cli import tokenlens
 from tokenlens.errors import BadInput
+from tokenlens.records import tables
+from tokenlens.records.drawn import RUNS
 from tokenlens.records.store import open_run, open_runs
 from tokenlens.synthesis import task
+from tokenlens.synthesis.drawn import ABOUT, TIMINGS
 from tokenlens.synthesis.jobs import Synthesis
 from tokenlens.synthesis.prompts import as_prompts, prompts_of
-from tokenlens.synthesis.task import ABOUT, RUNS, TIMINGS
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
 QUICK: dict[str, Any] = {"steps": 2, "limit": 3, "device": "cpu", "progress": False}
@@ -85,7 +88,7 @@ def test_a_second_call_makes_nothing(made: Path) -> None:
     assert (result.pictures, result.made) == (3, 0) and contents(made) == before
 
 
-@pytest.mark.parametrize("name", ["save", "write", "RunWriter.add", "RunWriter.note"])
+@pytest.mark.parametrize("name", ["save", "write_rows", "RunWriter.add", "RunWriter.note"])
 def test_stopped_anywhere_it_goes_on(name: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, _, method = name.rpartition(".")
     target: Any = getattr(task, owner) if owner else task
@@ -126,6 +129,27 @@ def test_some_steps_or_none_are_recorded(tmp_path: Path) -> None:
     assert result.bytes_of_patterns == 0 and not (tmp_path / "none" / RUNS).exists()
     with pytest.raises(BadInput, match="step 2 cannot be recorded: the denoiser is called 2 times, 0 to 1"):
         list(Synthesis(out=tmp_path, record_steps=[0, 2], **settings).run())
+
+
+def test_speed_is_measured_beside_the_unreduced_model(tmp_path: Path) -> None:
+    settings = {"steps": 2, "repeats": 2, "out": tmp_path, "progress": False, "device": "cpu"}
+    lines = list(PipelineBench(methods=("tome-sd", "none"), ratios=(0.5, 0.7), **settings).run())
+    found = tables.read(tmp_path, "bench_pipeline")
+    assert list(zip(found["method"], found["ratio"], strict=True)) == [("none", 0), ("tome-sd", 0.5), ("tome-sd", 0.7)]
+    assert found["speedup"][0] == 1 and set(found["repeats"]) == {2} and len(lines) == 5
+    assert ((0 < found["deciding"]) & (found["deciding"] < 1)).all()
+    with pytest.raises(BadInput, match="no option 'sz'"):
+        list(PipelineBench(methods=("tome-sd",), options=("sz=2",), **settings).run())
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("--pipeline", "nano", "--keep-rate", "0.5", "--compile", "yes"), "--compile, --keep-rate goes with ViTs"),
+    (("--ratio", "0.5"), "--ratio goes with --pipeline"),
+    (("--pipeline", "nano", "--ratio", "1"), "the ratio is 1;"),
+])  # fmt: skip
+def test_speed_of_a_vit_and_of_a_pipeline_are_not_mixed(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        CliRunner().invoke(tokenlens, ["bench", *words], catch_exceptions=False)
 
 
 def test_the_protocol_of_the_study() -> None:

@@ -1,6 +1,7 @@
 """`tokenlens fid`: what it says of pictures whose quality is known, and clean-fid's features."""
 
-import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,8 +16,8 @@ from tokenlens.data import open_data
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records import tables
 from tokenlens.synthesis import judged
+from tokenlens.synthesis.drawn import ABOUT, TIMINGS, about_of, row_of, save, write_about, write_rows
 from tokenlens.synthesis.judged import INCEPTION, Quality, inception, pictures_of, resized
-from tokenlens.synthesis.task import ABOUT
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +26,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out, data = tmp_path_factory.mktemp("images"), open_data("embedded:shapes", "val", 20)
     for name in ("same", "noise"):
         (out / name).mkdir()
-        about = {"prompts": "shapes", "method": name, "ratio": 0.5, "seconds": 2.0}
-        (out / name / ABOUT).write_text(json.dumps(about))
+        rows = []
         for number in range(20):
             noise = np.random.default_rng(number).integers(0, 255, (112, 112, 3), dtype=np.uint8)
             image = data.image(number) if name == "same" else Image.fromarray(noise)
-            image.save(out / name / f"{number % 10}_{number // 10}.png")
+            file = f"{number % 10}_{number // 10}.png"
+            save(image, out / name / file)
+            rows.append(row_of(out / name, picture=file, prompt="", seed=number, seconds=2, deciding=1, flagged=0))
+        write_rows(out / name, rows)
+        write_about(out / name, {"prompts": "shapes", "method": name, "ratio": 0.5, "seconds": 2.0, "pictures": 20})
     return out
 
 
@@ -43,6 +47,29 @@ def test_good_pictures_are_told_from_bad_ones(drawn: Path, tmp_path: Path) -> No
     assert same["recognised"] >= 0.9 > 0.5 > noise["recognised"]
     assert (same["ratio"], same["seconds"], same["n_drawn"], same["features"]) == (0.5, 2.0, 20, "nano")
     assert len(lines) == 2 and "recognised" in lines[0] and "0.00, precision 1.000" in lines[1]
+
+
+@pytest.mark.parametrize("file", ["3_1.png", TIMINGS, ABOUT])
+def test_a_changed_bit_is_never_judged(drawn: Path, tmp_path: Path, file: str) -> None:
+    folder = shutil.copytree(drawn / "same", tmp_path / "same")
+    content = bytearray((folder / file).read_bytes())
+    for place in range(100, len(content), len(content) // 7):
+        (folder / file).write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(BadInput, match=file):
+            about_of(folder)
+    (folder / file).write_bytes(content)
+    (folder / "0_0.png").unlink()  # one that its owner has taken away is no damage
+    assert about_of(folder)["pictures"] == 20
+
+
+def test_pictures_are_files_that_no_program_reads(drawn: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(drawn / "same", tmp_path / "same", ignore=shutil.ignore_patterns(ABOUT))
+    os.mkfifo(folder / "pipe.png")  # would be waited for
+    assert len(list(pictures_of(str(folder), None, None))) == 20
+    image = Image.open(folder / "0_0.png")
+    image.save(folder / "0_0.png", format="EPS")  # which Pillow hands to Ghostscript
+    with pytest.raises(BadInput, match=r"0_0.png cannot be read as a picture"):
+        list(pictures_of(str(folder), None, None))
 
 
 class Layers(nn.Module):

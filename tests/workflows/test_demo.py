@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tokenlens.extraction.extract import Extracted
+from tokenlens.extraction.feed import Extracted
 from tokenlens.figures.catalogue import entries
 from tokenlens.records.run import Run
 from tokenlens.workflows import demo as workflow
@@ -39,14 +39,13 @@ def test_rows_read_the_last_stage_of_the_same_rate_in_either_order() -> None:
 
 @pytest.mark.long
 def test_it_goes_from_images_to_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflow, "own_methods", lambda: ["none", "topk", "l2", "random"])
     monkeypatch.setattr(workflow, "RATES", (0.5,))
     monkeypatch.setattr(workflow, "METRICS", ("iou",))
     monkeypatch.setattr(workflow, "RESAMPLES", 10)
     monkeypatch.setattr(workflow, "entries", lambda: entries(["accuracy", "object"]))
-    lines = list(workflow.demo(tmp_path / "demo", images=8, device="cpu"))
-    table = [line.split() for line in lines if line.startswith(("none ", "topk ", "l2 ", "random "))]
-    assert [row[0] for row in table] == ["none", "topk", "l2", "random"] and all(len(row) == 7 for row in table)
+    lines = list(workflow.demo(tmp_path / "demo", images=8, device="cpu", names=["mctf", "l2", "random"]))
+    table = [line.split() for line in lines if line.startswith(("none ", "mctf ", "l2 ", "random "))]
+    assert [row[0] for row in table] == ["none", "mctf", "l2", "random"] and all(len(row) == 7 for row in table)
     assert any("not enough runs" in line for line in lines)  # the findings are told
     made = {path.relative_to(tmp_path / "demo").as_posix() for path in (tmp_path / "demo").rglob("*") if path.is_file()}
     assert {"report.html", "results/comparison.parquet", "results/findings.parquet"} < made

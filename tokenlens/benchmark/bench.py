@@ -106,14 +106,12 @@ class Bench(Models):
 
     @torch.no_grad()
     def sides(self, host: Pretrained, planned: list[tuple[str, dict[str, Any]]], pool: Tensor) -> list[Side]:
-        """The un-reduced model first, as timm has it, then all that was asked for; their weights are there once."""
+        """The un-reduced model first, as timm has it, then all that was asked for."""
         found = [Side("none", 1.0, host.vit, gflops(host.vit, {}), "")]
         for name, amount in planned:
             if name == "none":
                 continue
             model = self.build(host, name, amount).eval()
-            for own, given in zip(model.vit.parameters(), host.vit.parameters(), strict=True):
-                own.data = given.data
             left = tokens_left(model, pool.split(max(self.batch_sizes)))
             stages = zip(model.blocks, left.mean(0), strict=True)
             told = " ".join(f"{block}:{round(float(mean), 1):g}" for block, mean in stages)

@@ -32,7 +32,9 @@ EXAMPLES = examples(
     show_default=True,
     help="auto: float32 on CPU, bfloat16 on CUDA.",
 )
-@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read images.")
+@click.option(
+    "--workers", type=click.IntRange(min=0), help="Processes that read images.  [default: 0 on CPU, up to 8 on CUDA]"
+)
 @click.option(
     "--features",
     is_flag=False,
@@ -41,11 +43,17 @@ EXAMPLES = examples(
     help="Store class-token features too; as float16 in half the space.",
 )
 @click.option("--soft", is_flag=True, help="Store the soft maps of soft mergers too.")
+@click.option(
+    "--shard",
+    metavar="NUMBER/OF",
+    help="Be one of several processes: 3/64.  [default: as torchrun and accelerate launch say]",
+)
 @click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of runs.")
 def extract(models: dict[str, Any], **settings: Any) -> None:
     """Extract the patterns of one or more methods into a folder of runs.
 
-    A run that was stopped goes on where it was, a finished one is left alone.
+    All runs are made in one pass over the images, which are read and decoded
+    once. A run that was stopped goes on where it was, a finished one is left alone.
     """
     from ..extraction.jobs import Job
 

@@ -9,10 +9,11 @@ from .options import examples
 
 
 def rows() -> Iterator[Row]:
-    """The methods in the order of the study, then those of other packages."""
+    """The methods in the order of the study, those of other packages, and the one that denoisers alone can have."""
     from ..methods.registry import METHODS
+    from ..synthesis.tome_sd import TOME_SD
 
-    for name, method in METHODS.items():
+    for name, method in (*METHODS.items(), (TOME_SD.name, TOME_SD)):
         reducer = method.reducer
         facts = {
             "learned": reducer.trained,
@@ -20,7 +21,7 @@ def rows() -> Iterator[Row]:
             "paper": reducer.paper,
             "options": method.defaults,
             "onnx": reducer.portable,
-            "defined in": METHODS.origin(name),
+            "defined in": METHODS.origin(name) if name in METHODS else method.reducer.__module__,
         }
         yield Row(name, reducer.family, method.card, facts)
 

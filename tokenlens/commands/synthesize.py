@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from ..errors import BadInput
 from .options import DEVICE, SEED, examples, list_option, numbers, pairs_option
 
 EXAMPLES = examples(
@@ -54,7 +53,5 @@ def synthesize(ratios: tuple[str, ...], record_steps: str, **settings: Any) -> N
     words: dict[str, list[int] | None] = {"all": None, "none": []}
     steps = words[record_steps] if record_steps in words else numbers(record_steps, int, "steps", ",")
     rates = numbers(",".join(ratios), float, "ratio", ",")
-    if bad := [rate for rate in rates if not 0 <= rate < 1]:
-        raise BadInput(f"the ratio is {bad[0]:g}; it is the share of tokens removed, from 0 to below 1, as in 0.5")
     for line in Synthesis(ratios=rates, record_steps=steps, **settings).run():
         click.echo(line)

@@ -33,6 +33,9 @@ class Positions(Protocol):
     def carried(self, plan: Plan, x: Float[Tensor, "b n c"], rule: str) -> Self:
         """Those of the new tokens, of a plan for the tokens x."""
 
+    def joined(self, waited: Self) -> Self:
+        """Those of these tokens and, behind them, of some that waited, which the same plan sent aside."""
+
 
 def nearest_member(plan: Plan, x: Float[Tensor, "b n c"]) -> Int[Tensor, "b k"]:
     """The old token that each new one stands nearest to: itself, or the member of its group nearest to their blend.
@@ -56,6 +59,12 @@ def nearest_member(plan: Plan, x: Float[Tensor, "b n c"]) -> Int[Tensor, "b k"]:
     place = torch.where(away == least.gather(1, into), positions(batch, old, x.device), old)
     first = place.new_full((batch, plan.count + 1), old).scatter_reduce(1, into, place, "amin")[:, :-1]
     return torch.where(first == old, 0, first)
+
+
+def together(ahead: Tensor | None, behind: Tensor | None) -> Tensor:
+    """What travels with the tokens of two parts, which a plan has made."""
+    assert ahead is not None and behind is not None
+    return torch.cat([ahead, behind], 1)
 
 
 class Rotary:
@@ -86,6 +95,10 @@ class Rotary:
         state = self._start(rule, len(x)) if self.state is None else self.state
         state = gather(state, nearest_member(plan, x)) if rule == "member" else plan.carry(state)
         return Rotary(self.table, self.places, self.at, rule, state)
+
+    def joined(self, waited: Rotary) -> Rotary:
+        """Those of all of them."""
+        return Rotary(self.table, self.places, self.at, self.rule, together(self.state, waited.state))
 
     def _start(self, rule: str, batch: int) -> Tensor:
         if rule == "member":
@@ -128,6 +141,10 @@ class Biases:
             return Biases(self.count, self.shared, gather(state, nearest_member(plan, x)))
         shares = nn.functional.one_hot(state, self.count).to(x.dtype) if state.dim() == 2 else state
         return Biases(self.count, self.shared, plan.carry(shares))
+
+    def joined(self, waited: Biases) -> Biases:
+        """Those of all of them."""
+        return Biases(self.count, self.shared, together(self.state, waited.state))
 
     def among(self, table: Float[Tensor, "1 h t t"] | None) -> Float[Tensor, "b h s s"] | None:
         """The rows and columns of those that are there, or the means over what they were blended from."""

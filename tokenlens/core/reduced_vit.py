@@ -18,7 +18,7 @@ from .host import host_of
 from .reducer import Reducer
 from .schedule import Schedule
 from .trace import Trace
-from .walk import Walk, listened
+from .walk import Beginning, Walk, listened
 
 
 class ReducedViT(nn.Module):
@@ -87,18 +87,21 @@ class ReducedViT(nn.Module):
         """(B, 3, H, W) -> (B, classes): logits."""
         return self.forward_head(self.forward_features(images))
 
-    def trace(self, images: Tensor, features: bool = False, soft: bool = False) -> tuple[Tensor, Trace]:
+    def trace(
+        self, images: Tensor, features: bool = False, soft: bool = False, begin: Beginning | None = None
+    ) -> tuple[Tensor, Trace]:
         """The logits and what became of every patch.
 
         Args:
             images: (B, 3, H, W) float.
             features: record the class token after every stage's block and after the last.
             soft: record the soft maps of a soft merger.
+            begin: of the same images, by a model of the same weights; see `tokenlens.core.walk.Beginning`.
         """
         host = self.host
         if features and not host.has_class_token:
             raise BadInput(f"{host.name} has no class token, so there are no class-token features to record")
-        walk = self._walk(images, {*self.blocks, host.blocks - 1} if features else (), soft)
+        walk = self._walk(images, {*self.blocks, host.blocks - 1} if features else (), soft, begin)
         return host.head(walk.run()), walk.trace
 
     def graphed(self, example: Tensor) -> Callable[[Tensor], Tensor]:
@@ -110,9 +113,11 @@ class ReducedViT(nn.Module):
         """
         return graphed(self, example)
 
-    def _walk(self, images: Tensor, layers: Collection[int] = (), soft: bool = False) -> Walk:
+    def _walk(
+        self, images: Tensor, layers: Collection[int] = (), soft: bool = False, begin: Beginning | None = None
+    ) -> Walk:
         return Walk(self.host, {block: self.reducer(block) for block in self.blocks}, self.schedule, images, self.seed,
-                    layers, soft)  # fmt: skip
+                    layers, soft, begin)  # fmt: skip
 
     def forward_features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, T, C): the tokens that are left, normalised."""

@@ -70,6 +70,8 @@ class Reducer(nn.Module):
     """it decides how many tokens remain, so it is asked even where no more are present than were asked to remain"""
     policy: ClassVar[bool] = False
     """in training no token leaves: it learns who stays, by the mass of its plan and from the un-reduced model"""
+    budget: ClassVar[str] = "tokens"
+    """what a policy holds to what was asked for: the "tokens" of each stage, or the "operations" of the whole walk"""
     drops: ClassVar[bool] = True
     """the content of some patches is lost; by default of what prunes, and said by a merger that prunes too"""
     halves: ClassVar[bool] = False

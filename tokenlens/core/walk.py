@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .attention import QKV, Attended, key_bias
-from .host import Ear, Host
+from .host import Ear, Host, Tokens
 from .plan import Plan, gather, positions
 from .random import content_hashes, keys
 from .reducer import Reducer
@@ -40,6 +41,33 @@ def watched(reducers: Mapping[int, Reducer]) -> dict[int, Reducer]:
     return {i: reducers[then] for first, then in stages if reducers[then].watches for i in range(first, then)}
 
 
+class Beginning:
+    """What comes before the first reducer: for models that share a host's weights, the same; so it is computed once.
+
+    Example:
+        begin = Beginning(one.host, images)
+        a, b = one.trace(images, begin=begin), other.trace(images, begin=begin)
+    """
+
+    def __init__(self, host: Host, images: Tensor) -> None:
+        """Embed the images."""
+        self.host, self.tokens = host, host.embed(images)
+        self.after = [self.tokens.x]
+        """the tokens before block 0, 1, ..., as far as somebody has asked"""
+
+    def before(self, block: int) -> Tensor:
+        """(B, T, C): the tokens that block `block` is given."""
+        while len(self.after) <= block:
+            x = self.after[-1]
+            mask = key_bias(_mass(self.tokens), self.host.prefix, x.dtype)
+            self.after.append(self.host.block(len(self.after) - 1, x, mask, self.tokens.positions))
+        return self.after[block]
+
+
+def _mass(tokens: Tokens) -> Tensor | None:
+    return None if tokens.valid is None else tokens.valid.to(torch.float32)
+
+
 class Walk:
     """One forward pass: the tokens on their way, and all that is known of them."""
 
@@ -52,16 +80,18 @@ class Walk:
         seed: int = 0,
         layers: Collection[int] = (),
         soft: bool = False,
+        begin: Beginning | None = None,
     ) -> None:
         """Embed the images. `layers` are blocks after which the class token is recorded; `soft`: soft maps too."""
-        tokens = host.embed(images)
+        self.begin = begin
+        tokens = host.embed(images) if begin is None else begin.tokens
         self.host, self.reducers, self.images, self.seed = host, reducers, images, seed
         self.x, self.grid, self.positions = tokens.x, tokens.grid, tokens.positions
-        self.mass = None if tokens.valid is None else tokens.valid.to(torch.float32)
+        self.mass = _mass(tokens)
         self.start = self.x[:, host.prefix :]
         self.size: Tensor | None = None
         self.memory: Tensor | None = None
-        self.waiting: tuple[Tensor, Tensor | None] | None = None  # tokens and masses
+        self.waiting: tuple[Tensor, Tensor | None, Any] | None = None  # tokens, masses and positions
         self.layers, self.soft = layers, soft
         self.patches = self.planned = self.grid[0] * self.grid[1]
         self.keep = dict(zip(schedule.blocks, schedule.keep(self.patches), strict=True))
@@ -75,7 +105,11 @@ class Walk:
 
     def run(self) -> Tensor:
         """(B, T, C): the features after the last block."""
-        for i in range(self.host.blocks):
+        first = 0
+        if self.begin is not None:
+            first = min({self.host.blocks, *self.reducers, *self.listened, *self.watchers, *self.layers})
+            self.x = self.begin.before(first)
+        for i in range(first, self.host.blocks):
             self.step(i)
         self._rejoin()
         return self.host.finish(self.x, self.mass if self.size is None else self.size)
@@ -147,8 +181,9 @@ class Walk:
     def _rejoin(self) -> None:
         """Put those that waited behind the others."""
         if self.waiting is not None:
-            tokens, mass = self.waiting
+            tokens, mass, places = self.waiting
             self.x = torch.cat([self.x, tokens], 1)
+            self.positions = None if self.positions is None else self.positions.joined(places)
             self.mass = None if mass is None or self.mass is None else torch.cat([self.mass, mass], 1)
             self.waiting = None
             self.trace.rejoin()
@@ -183,14 +218,19 @@ class Walk:
                     )
                 )
                 if plan.waiting is not None:
-                    mass = None if self.mass is None else gather(self.mass, plan.waiting)
-                    self.waiting = gather(x[:, prefix:], plan.waiting), mass
+                    self._set_aside(plan.waiting, x[:, prefix:], reducer.position)
                 if self.positions is not None:
                     self.positions = self.positions.carried(plan, x[:, prefix:], reducer.position)
             self.mass, self.size, self.memory = plan.mass, plan.size, plan.memory
         self.trace.add(block, plan, self.soft)
         self.planned = keep
         return plan
+
+    def _set_aside(self, waiting: Tensor, x: Tensor, rule: str) -> None:
+        """Let some of the tokens x (B, N, C) wait, as they are."""
+        mass = None if self.mass is None else gather(self.mass, waiting)
+        places = None if self.positions is None else self.positions.carried(Plan(waiting, waiting), x, rule)
+        self.waiting = gather(x, waiting), mass, places
 
     def _planned(self, block: int) -> int:
         """Tokens that were planned to be there; off the shelf as many more than asked for as are to go here."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tokenlens.data.files import FileSet, root_of
 from tokenlens.data.registry import register
 from tokenlens.data.selection import absent, chosen, unreadable
-from tokenlens.errors import BadInput
+from tokenlens.errors import BadInput, check_no_pipe
 
 SIZES = ("small", "medium", "large")
 AREAS = (32 * 32, 96 * 96)  # pixels; where medium and large begin
@@ -77,6 +77,7 @@ def open_coco(where: str, split: str = "val", limit: int | None = None, skip_bad
 
 def _read(path: Path) -> dict[str, Any]:
     """The file, with annotations as tuples (image, category, area): an object each would take gigabytes."""
+    check_no_pipe(path)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = json.loads(OUTLINE.sub(NO_OUTLINE, content), object_hook=_slim)  # type: ignore[call-overload]

@@ -146,6 +146,8 @@ def _without_pillows_warnings() -> Iterator[None]:
 def _reason(file: str, source: str | BinaryIO | None, error: Exception) -> str:
     if isinstance(source, str) and not Path(file).exists():  # a link that leads nowhere, or a file removed since
         return "there is no file behind this name"
+    if isinstance(error, BadInput):
+        return "a pipe or a device, and no file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     if isinstance(source, str) and Path(file).stat().st_size == 0:

@@ -69,7 +69,7 @@ def split_folder(root: Path, split: str) -> tuple[Path, str]:
     for name in SPLITS.get(split, (split,)):
         if (root / name).is_dir():
             return root / name, ""
-    names = [entry.name for entry in listing(root) if entry.is_dir() and not is_left_over(entry.name)]
+    names = [entry.name for entry in listing(root) if _is_folder(entry) and not is_left_over(entry.name)]
     said = {name: found for name in names if (found := split_of(name))}
     if not said or (len(said) < len(names) and len(set(said.values())) < 2):
         return root, ""
@@ -113,21 +113,28 @@ def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
     for entry in listing(folder):
         if is_left_over(entry.name):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(folder / entry.name, (*above, real))
-        elif entry.is_file() or entry.is_symlink():
+        elif entry.is_symlink() or entry.is_file():
             yield folder / entry.name
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def class_of(top: Path, file: Path) -> str:
-    """The class folder that a file is in; "" where it lies beside them."""
+    """The class folder that a file is in, as text; "" where it lies beside them."""
     parts = file.relative_to(top).parts
-    return parts[0] if len(parts) > 1 else ""
+    return text(parts[0]) if len(parts) > 1 else ""
 
 
 def class_folders(top: Path) -> tuple[str, ...]:
-    """All subfolders in natural order, the empty ones too, so that numbers agree between splits."""
-    names = (entry.name for entry in listing(top) if entry.is_dir() and not is_left_over(entry.name))
+    """All subfolders in natural order, as text, the empty ones too, so that numbers agree between splits."""
+    names = (text(entry.name) for entry in listing(top) if _is_folder(entry) and not is_left_over(entry.name))
     return tuple(sorted(names, key=natural_order))
 
 

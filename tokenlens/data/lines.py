@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokenlens.errors import BadInput
+from tokenlens.errors import BadInput, check_no_pipe
 
 Rows = list[tuple[int, list[str]]]
 
@@ -16,6 +16,7 @@ def read_text(path: Path, what: str) -> str:
         path: the file.
         what: what it tells, for the message where it is missing, as in "which images there are".
     """
+    check_no_pipe(path)
     try:
         return path.read_text("utf-8-sig", "backslashreplace")
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from timm.data import create_transform
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import PROCESS, BadInput, check_memory
 from . import ImageSet
@@ -164,5 +164,11 @@ def pictures(data: ImageSet, loading: Loading) -> Pictures:
 
 def batches(data: ImageSet, loading: Loading, start: int = 0) -> Iterator[Loaded]:
     """Batches from image `start` to the last: images (B, 3, H, W), labels (B,) or (B, classes), object masks (B, P)."""
-    shown = Subset(pictures(data, loading), range(start, len(data)))
-    return iter(Loader(shown, collate, batch_size=loading.batch_size, num_workers=loading.workers))
+    return batches_of(data, loading, [(start, len(data))])
+
+
+def batches_of(data: ImageSet, loading: Loading, spans: Iterable[tuple[int, int]]) -> Iterator[Loaded]:
+    """Batches of one span (first image, last + 1) after the other, which are asked for as they are needed."""
+    size = loading.batch_size
+    rows = (range(at, min(at + size, end)) for first, end in spans for at in range(first, end, size))
+    return iter(Loader(pictures(data, loading), collate, batch_sampler=rows, num_workers=loading.workers))

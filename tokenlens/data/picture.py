@@ -6,10 +6,13 @@ orientation that the camera wrote is applied.
 """
 
 from functools import cache
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
+
+from tokenlens.errors import check_no_pipe
 
 WHITE = (255, 255, 255, 255)
 SCALES = (255.0, 4095.0, 65535.0)  # of 8, 12 and 16 bit
@@ -38,7 +41,9 @@ def read_rgb(file: str | BinaryIO) -> Image.Image:
     Raises:
         Exception: whatever Pillow raises for a file that is not a complete image of a known format.
     """
-    with Image.open(file, formats=_formats()) as image:
+    if isinstance(file, str):
+        check_no_pipe(Path(file))
+    with Image.open(file, formats=formats()) as image:
         image.load()
         turn = UPRIGHT.get(_orientation(image))
         rgb = _to_rgb(image)
@@ -46,7 +51,7 @@ def read_rgb(file: str | BinaryIO) -> Image.Image:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """Photographs and drawings only: some of Pillow's other formats start a program to be read."""
     Image.init()
     wanted = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")

@@ -63,6 +63,15 @@ class DetectionSet:
             found.setdefault(annotation["image_id"], []).append(annotation)
         return found
 
+    def image(self, row: int) -> Image.Image:
+        """An image, RGB."""
+        return self.images(row)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of a detector's."""
+        return tuple(category["name"] for category in self.truth["categories"])
+
     @property
     def categories(self) -> list[int]:
         """COCO's ids of the classes, in the order of a detector's."""

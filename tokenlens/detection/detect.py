@@ -26,7 +26,8 @@ from .adapter import reduced
 from .checkpoints import load_detector, name_of
 from .data import DetectionSet, open_detection
 from .mask_rcnn import MaskRCNN
-from .patterns import alike, largest, metrics, on_objects, record
+from .objects import owners
+from .patterns import alike, largest, metrics, record
 from .preparing import batched
 
 CHUNK = 64  # images that a killed run may lose
@@ -76,14 +77,14 @@ class Detection:
             run = self._identity(data, model, name, rate, device)
             if run.name not in seen:
                 seen.add(run.name)
-                yield _described(run, *self._fill(data, model.to(device), run, device))
+                yield _described(run, *self._fill(data, model.to(device), run, rate, device))
 
     def _reduced(self, detector: MaskRCNN, name: str, rate: float | list[float]) -> MaskRCNN:
         options = method_named(name).parse(self.options)
         model = MaskRCNN(detector.config)
         model.load_state_dict(detector.state_dict())
-        model.eval().backbone = reduced(model.backbone, name, rate, self.blocks, seed=self.seed, **options)
-        return model
+        model.backbone = reduced(model.backbone, name, rate, self.blocks, seed=self.seed, **options)
+        return model.eval()
 
     def _identity(
         self, data: DetectionSet, model: MaskRCNN, name: str, rate: float | list[float], device: torch.device
@@ -109,10 +110,10 @@ class Detection:
         )
 
     def _fill(
-        self, data: DetectionSet, model: MaskRCNN, run: Run, device: torch.device
+        self, data: DetectionSet, model: MaskRCNN, run: Run, rate: float | list[float], device: torch.device
     ) -> tuple[dict[str, float], list[float], float | None, Path]:
         """Write the images that are missing; metrics, tokens left, images a second, and where the run lies."""
-        attributes = {**self._attributes(data, model, run), "place": data.name}
+        attributes = {**self._attributes(data, model, run, rate), "place": data.name}
         writer, speed = RunWriter(self.out, run, attributes, data.ids, self.batch_size, CHUNK), None
         if not writer.complete:
             with writer.alone():
@@ -129,27 +130,28 @@ class Detection:
             for rows in alike(data, model, start, writer.batch_size):
                 images, frames = batched([data.images(row) for row in rows], model.config)
                 arrays = record(model, images.to(device), frames, grid, [data.ids[row] for row in rows])
-                arrays["object"] = np.stack([on_objects(data, row, model, grid) for row in rows])
+                arrays["object"] = np.stack([owners(data, row, model.config, grid) >= 0 for row in rows])
                 writer.add(arrays)
                 bar.update(len(rows))
         speed = (len(data) - start) / max(time.perf_counter() - began, 1e-9)
-        writer.finish(metrics(data, open_run(writer.folder)))
+        writer.finish(metrics(data, open_run(writer.folder), model))
         return speed
 
-    def _attributes(self, data: DetectionSet, model: MaskRCNN, run: Run) -> dict[str, Any]:
+    def _attributes(self, data: DetectionSet, model: MaskRCNN, run: Run, rate: float | list[float]) -> dict[str, Any]:
         backbone = model.config.backbone
         kind = method_named(run.method).reducer
+        rows, columns = largest(data, model)
         return {
             **method_named(run.method).facts(),
             "follows_rate": run.keep_rate is not None and not (kind.adaptive or kind.family == "none"),
-            "keep_rates": [
-                rate for rate in schedule(self.blocks, self.keep_rates[0], depth=backbone.depth).rates or ()
-            ],
-            "grid": list(largest(data, model)),
+            "keep_rates": list(schedule(self.blocks, rate, depth=backbone.depth).rates or ()),
+            "grid": [rows, columns],
+            "input_size": [rows * backbone.patch, columns * backbone.patch],
+            "sides": [model.config.short, model.config.long],
             "depth": backbone.depth,
             "heads": backbone.heads,
             "capacity": capacity_of(run.model),
-            "classes": [category["name"] for category in data.truth["categories"]],
+            "classes": list(data.classes),
             "versions": {name: version(name) for name in ("tokenlens-vit", "torch", "timm")},
         }
 

@@ -76,8 +76,13 @@ class Detections:
     """(D,) int64"""
     shown: Tensor
     """(D, 28, 28) float32 in 0..1: how surely each place of a box shows the object"""
-    masks: Tensor
-    """(D, height, width) bool"""
+    size: tuple[int, int]
+    """height and width of the image"""
+
+    @property
+    def masks(self) -> Tensor:
+        """(D, height, width) bool; pasted when asked for, which takes longer than finding the boxes."""
+        return paste(self.shown, self.boxes, self.size)
 
 
 @dataclass
@@ -133,7 +138,7 @@ class MaskRCNN(nn.Module):
         shown = mask_head(read, torch.cat([kinds for _, _, kinds in found])).sigmoid()
         masks = shown.split([len(kinds) for _, _, kinds in found])
         return [
-            Detections(boxes, scores, kinds, mask, paste(mask, boxes, frame.original))
+            Detections(boxes, scores, kinds, mask, frame.original)
             for (boxes, scores, kinds), mask, frame in zip(found, masks, frames, strict=True)
         ]
 

@@ -7,7 +7,6 @@ Shapes: B images, S stages, P places of the largest grid, D detections at most.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from ..core.trace import laid
 from ..errors import BadInput, needed
@@ -25,10 +23,11 @@ from .data import DetectionSet
 from .deformable import Shape
 from .evaluation import average_precision
 from .mask_rcnn import Frame, MaskRCNN
-from .preparing import grid_of, seen_size
+from .objects import SIZES, intact, owners
+from .preparing import grid_of
 from .roi import MASK, MOST, paste
 
-COVERED = 0.25  # share of a patch that shows objects, from which on it is theirs
+READ = 64  # images that are read of a run at once
 
 
 def largest(data: DetectionSet, model: MaskRCNN) -> Shape:
@@ -73,6 +72,7 @@ def record(
         "valid": wide(there, False),
         "tokens_left": trace.tokens_left.cpu().numpy(),
     }
+    scale = torch.stack([frame.scale(images) for frame in frames])
     boxes = np.zeros((len(images), MOST, 4), np.float32)
     scores, kinds = np.zeros((len(images), MOST), np.float32), np.full((len(images), MOST), -1, np.int16)
     masks = np.zeros((len(images), MOST, 2 * MASK, 2 * MASK), np.uint8)
@@ -83,64 +83,56 @@ def record(
                            "look at the weights")  # fmt: skip
         boxes[row, :count], scores[row, :count] = seen.boxes.cpu(), seen.scores.cpu()
         kinds[row, :count], masks[row, :count] = seen.classes.cpu(), (255 * seen.shown).round().cpu()
-    return {**arrays, "box": boxes, "box_score": scores, "box_class": kinds, "box_mask": masks}
-
-
-def on_objects(data: DetectionSet, row: int, model: MaskRCNN, grid: Shape) -> NDArray[np.bool_]:
-    """(P,) bool: the patches of an image of which objects' boxes or masks cover at least a quarter."""
-    coco = needed("pycocotools.mask", "detection", "detection")
-    height, width = data.sizes[row]
-    pixels = np.zeros((height, width), np.float32)
-    for annotation in data.of(row):
-        shape = annotation.get("segmentation")
-        if isinstance(shape, dict) and isinstance(shape["counts"], list):
-            shape = coco.frPyObjects(shape, height, width)
-        elif isinstance(shape, list) and shape:
-            shape = coco.merge(coco.frPyObjects(shape, height, width))
-        else:
-            shape = shape or coco.frPyObjects([annotation["bbox"]], height, width)[0]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, for how pycocotools hands arrays over
-            pixels = np.maximum(pixels, coco.decode(shape))
-    seen = seen_size((height, width), model.config)
-    stretched = functional.interpolate(torch.from_numpy(pixels)[None, None], seen, mode="area")
-    patch = model.config.backbone.patch
-    room = (0, grid[1] * patch - seen[1], 0, grid[0] * patch - seen[0])
-    share = functional.avg_pool2d(functional.pad(stretched, room), patch)
-    covered: NDArray[np.bool_] = (share >= COVERED).flatten().numpy()
-    return covered
+    return {**arrays, "box": boxes, "box_score": scores, "box_class": kinds, "box_mask": masks,
+            "box_scale": scale.cpu().numpy()}  # fmt: skip
 
 
 def results(data: DetectionSet, run: xr.Dataset, masks: bool) -> list[dict[str, Any]]:
     """What a run found, as COCO's files of results say it."""
     encode = needed("pycocotools.mask", "detection", "average precision").encode
     found = []
-    for row, image in enumerate(data.truth["images"]):
-        here = {name: np.asarray(run[name][row]) for name in ("box", "box_score", "box_class", "box_mask")}
+    for row, here in enumerate(_rows(run, ["box", "box_score", "box_class", *["box_mask"] * masks])):
         count = int((here["box_class"] >= 0).sum())
         boxes = torch.from_numpy(here["box"][:count])
-        shown = torch.from_numpy(here["box_mask"][:count]).float() / 255
-        pixels = paste(shown, boxes, data.sizes[row]).numpy() if masks else None
+        if masks:
+            shown = torch.from_numpy(here["box_mask"][:count]).float() / 255
+            pixels = paste(shown, boxes, data.sizes[row]).numpy().astype(np.uint8)
         for place in range(count):
             x1, y1, x2, y2 = boxes[place].tolist()
             entry = {
-                "image_id": image["id"],
+                "image_id": data.truth["images"][row]["id"],
                 "category_id": data.categories[here["box_class"][place]],
                 "score": float(here["box_score"][place]),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
             }
-            if pixels is not None:
-                entry["segmentation"] = encode(np.asfortranarray(pixels[place].astype(np.uint8)))
+            if masks:
+                entry["segmentation"] = encode(np.asfortranarray(pixels[place]))
             found.append(entry)
     return found
 
 
-def metrics(data: DetectionSet, run: xr.Dataset) -> dict[str, float]:
-    """Average precision of boxes, and of masks where the set has them, in percent; what is not defined is left out."""
+def _rows(run: xr.Dataset, names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Some variables of each image in turn; a chunk of them is read at once."""
+    for start in range(0, run.sizes["image"], READ):
+        part = run[list(names)].isel(image=slice(start, start + READ)).load()
+        yield from ({name: part[name].values[row] for name in names} for row in range(part.sizes["image"]))
+
+
+def metrics(data: DetectionSet, run: xr.Dataset, model: MaskRCNN) -> dict[str, float]:
+    """What a run amounts to, in percent; what is not defined is left out.
+
+    Average precision of boxes, and of masks where the set has them, under COCO's names after "box" and "mask"; and
+    "intact s", "m" and "l": the share of an object's patches that is intact after the last stage, over the objects of
+    each of COCO's sizes.
+    """
     found = results(data, run, data.masks)
     told: dict[str, float] = {}
     for kind, word in (("bbox", "box"), ("segm", "mask")):
         if kind == "bbox" or data.masks:
             numbers = average_precision(data.truth, found, kind)  # type: ignore[arg-type]
             told |= {f"{word} {name}": value for name, value in numbers.items() if value == value}
-    return told
+    shares: dict[str, list[float]] = {}
+    for row, here in enumerate(_rows(run, ["group"])):
+        for size, share in intact(owners(data, row, model.config, run.attrs["grid"]), data.of(row), here["group"][-1]):
+            shares.setdefault(size, []).append(share)
+    return told | {f"intact {size}": 100 * float(np.mean(shares[size])) for size in SIZES if size in shares}

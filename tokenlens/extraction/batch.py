@@ -6,7 +6,7 @@ Shapes: B images, S stages, P patches.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.reduced_vit import ReducedViT
+from ..core.walk import Beginning
 from ..errors import BadInput, UnknownName
 from ..methods.registry import METHODS, Method
 
@@ -44,6 +45,7 @@ def record(
     soft: bool = False,
     precision: str = "float32",
     names: Sequence[str] = (),
+    begin: Callable[[], Beginning] | None = None,
 ) -> dict[str, np.ndarray]:
     """Run one batch and write down everything that the schema of a run knows (see `tokenlens.records.schema`).
 
@@ -55,13 +57,14 @@ def record(
         soft: with the soft maps of a soft merger.
         precision: float32, or bfloat16 or float16 through autocast; decisions are made in float32 all the same.
         names: of the images, for a message.
+        begin: gives what several models of the same weights have in common; it is called in the same precision.
 
     Raises:
         BadInput: logits are NaN or infinite, or features beyond float16.
     """
     half = nullcontext() if precision == "float32" else torch.autocast(images.device.type, getattr(torch, precision))
     with half:
-        logits, trace = model.trace(images, bool(features), soft)
+        logits, trace = model.trace(images, bool(features), soft, None if begin is None else begin())
     logits = logits.float()
     if not bool(logits.isfinite().all()):
         which = int((~logits.isfinite().all(1)).nonzero()[0])

@@ -1,33 +1,22 @@
-"""Extraction: a reduced model and images in, patterns out; in memory, or into a run on disk."""
+"""Extraction into memory: a reduced model and images in, patterns out."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from torch import Tensor
 from torch.utils.data import SequentialSampler
-from tqdm import tqdm
 
 from ..core.host import Host
 from ..core.reduced_vit import ReducedViT
-from ..data import ImageSet
-from ..data.loading import Loading, batches
 from ..errors import BadInput
-from ..hosts.timm_vit import TimmViT
 from ..records.accuracy import summary
-from ..records.run import Run, capacity_of
 from ..records.schema import SCHEMA, coordinates, dims_of
-from ..records.store import open_run
-from ..records.writer import RunWriter
 from .batch import attributes_of, ids_by_content, layers_of, read_batch, record
-from .flops import gflops, mean_gflops
+from .flops import mean_gflops
 
 
 def extract(
@@ -119,90 +108,3 @@ def _ids_of(loader: Iterable[Any]) -> Sequence[str] | None:
     sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
     in_order = isinstance(sampler, SequentialSampler) and not getattr(loader, "drop_last", False)
     return getattr(getattr(loader, "dataset", None), "ids", None) if in_order else None
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """What a run amounts to."""
-
-    folder: Path
-    metrics: dict[str, float]
-    """in percent, where labels are known: top1 and top5, or mAP of a multi-label set"""
-    tokens_left: list[float]
-    """mean over images, for each stage"""
-    gflops: float
-    """mean over images; those that the reducers take are counted"""
-    gflops_saved: float
-    """share of the un-reduced model's, 0 to 1"""
-    images_per_second: float | None
-    """None where the run was there already"""
-
-
-def comparable(data: ImageSet, vit: TimmViT) -> bool:
-    """Whether the labels can be the model's classes: those of another number would make a meaningless accuracy."""
-    return not data.classes or len(data.classes) == vit.num_classes
-
-
-def extract_run(
-    model: ReducedViT,
-    data: ImageSet,
-    run: Run,
-    out: Path,
-    loading: Loading,
-    device: torch.device,
-    progress: bool = True,
-) -> Extracted:
-    """Extract into `out / run.name`, chunk by chunk; a run that was stopped goes on, a finished one is left alone.
-
-    Where another process writes the same run, this one says so, waits, and takes what it wrote.
-
-    Raises:
-        BadInput: the disk is full or the folder holds another run; images that cannot be read; NaN logits.
-    """
-    attributes = {**attributes_of(model), **loading.attributes(), "capacity": capacity_of(run.model)}
-    attributes["place"] = data.name
-    if run.features:
-        attributes["layers"] = layers_of(model)
-    writer, speed = RunWriter(out, run, attributes, data.ids, loading.batch_size), None
-    if not writer.complete:
-        with writer.alone():
-            if not writer.complete:  # another may have gone on meanwhile
-                speed = _fill(writer, model.to(device).eval(), data, loading, device, progress)
-    return _result(model, writer, speed)
-
-
-def _fill(
-    writer: RunWriter, model: ReducedViT, data: ImageSet, loading: Loading, device: torch.device, progress: bool
-) -> float:
-    """Write the images that are missing; images a second."""
-    run, start, began = writer.run, writer.written, time.perf_counter()
-    loader = batches(data, loading.with_batch_size(writer.batch_size), start)
-    done = start
-    scored = comparable(data, model.vit)
-    label = f"{run.method} {run.keep_rate:g}" if run.keep_rate is not None else run.method
-    with tqdm(
-        total=len(data), initial=start, desc=label, unit="img", smoothing=0.1, disable=not progress, leave=False
-    ) as bar:
-        for images, labels, objects in loader:
-            names, done = data.ids[done : done + len(images)], done + len(images)
-            arrays = record(model, images.to(device), labels, run.features, run.soft, run.precision, names)
-            if not scored:
-                arrays["rank"][:] = -1
-            if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:
-                arrays["object"] = objects.numpy()
-            writer.add(arrays)
-            bar.update(len(images))
-    speed = (len(data) - start) / max(time.perf_counter() - began, 1e-9)
-    writer.finish(summary(open_run(writer.folder)))
-    return speed
-
-
-def _result(model: ReducedViT, writer: RunWriter, speed: float | None) -> Extracted:
-    dataset = open_run(writer.folder)
-    left = np.asarray(dataset["tokens_left"])
-    if "gflops" not in dataset.attrs:
-        writer.note(gflops=mean_gflops(model, left))
-        dataset = open_run(writer.folder)
-    cost, metrics = float(dataset.attrs["gflops"]), dict(dataset.attrs["metrics"])
-    saved = 1 - cost / gflops(model.host, {})
-    return Extracted(writer.folder, metrics, left.mean(0).tolist(), cost, saved, speed)

@@ -1,11 +1,13 @@
-"""Several runs in one call: every method at every rate, on one model and one data set."""
+"""Several runs in one call: every method at every rate, on one model and one data set, in one pass over its images."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -19,11 +21,19 @@ from ..hosts.loading import input_of
 from ..methods import method
 from ..records.run import Run
 from ..records.store import check_out
-from .extract import Extracted, comparable, extract_run
+from .feed import Extracted, comparable
+from .one_pass import Extraction
 from .pretrained import Pretrained
 from .reduced_models import Models, device_of, precision_on
+from .shard import Shard
 
 EMBEDDED_LIMIT = 1000  # of an endless set; a folder is read whole
+MOST_WORKERS = 8
+# settings in which all processes of one job have to agree
+SHARED = (
+    *("methods", "keep_rates", "keep", "remove", "decreasing", "blocks", "options", "model", "weights", "seed"),
+    *("data", "split", "limit", "features", "soft", "precision", "batch_size"),
+)
 
 
 @dataclass
@@ -41,22 +51,25 @@ class Job(Models):
     """fetch data that only the header of `weights` names"""
     batch_size: int = 32
     precision: str = "auto"
-    workers: int = 0
+    workers: int | None = None
+    """processes that read images; None: beside a GPU as many as there are cores, at most MOST_WORKERS, else none"""
     features: str | None = None
     """float32 or float16; None: without"""
     soft: bool = False
+    shard: str | None = None
+    """NUMBER/OF: which of several processes this is; None: as torch's launchers say, or the only one"""
     out: Path = Path("runs")
     progress: bool = True
     tell: Callable[[str], None] = print
     """where to say what is noticed before the first run"""
 
     def run(self) -> Iterator[str]:
-        """Do it; yields a line for each run as it ends. Everything is checked before the first image is read."""
+        """Do it; yields a line for each run that is complete. Everything is checked before the first image is read."""
         for result in self.results():
             yield describe(*result)
 
     def results(self) -> Iterator[tuple[Run, Extracted]]:
-        """Do it; yields each run and what it amounts to."""
+        """Do it, in one pass over the images; yields each run and what it amounts to."""
         yield from self.completed()._results()
 
     def completed(self) -> Self:
@@ -69,7 +82,8 @@ class Job(Models):
 
     def _results(self) -> Iterator[tuple[Run, Extracted]]:
         assert self.data is not None
-        device = device_of(self.device)
+        shard = Shard.parse(self.shard)
+        device = shard.device(device_of(self.device))
         precision = precision_on(device, self.precision)
         check_out(self.out)
         planned = self.planned()
@@ -79,17 +93,16 @@ class Job(Models):
             self.tell(line)
         host = self.host(len(data.classes) or 1000)
         self._check_classes(host, data)
-        loading = Loading.of(input_of(host.vit), data, self.batch_size, self.workers)
-        for name, amount in planned:  # refuse now what cannot be built; all at once they might not fit into memory
-            self.build(host, name, amount)
-        seen: set[str] = set()
+        loading = Loading.of(input_of(host.vit), data, self.batch_size, self._workers(device))
+        host.vit.to(device)
+        runs: dict[str, tuple[Run, ReducedViT]] = {}
         for name, amount in planned:
-            model = self.build(host, name, amount)
+            model = self.build(host, name, amount).eval()
             run = self._identity(host, data, name, model, precision, device)
-            if run.name in seen:  # the un-reduced model is the same at every rate
-                continue
-            seen.add(run.name)
-            yield run, extract_run(model, data, run, self.out, loading, device, self.progress)
+            runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
+        shows, settings = self.progress and shard.shows, self._settings([*runs])
+        asked = [*runs.values()]
+        yield from Extraction(asked, data, self.out, loading, device, shard, settings, shows, self.tell).results()
 
     def _identity(
         self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
@@ -113,6 +126,17 @@ class Job(Models):
             features=self.features or False,
             soft=self.soft,
         )
+
+    def _settings(self, runs: list[str]) -> dict[str, Any]:
+        """What all processes of one job have to have in common."""
+        asked = {name: getattr(self, name) for name in SHARED}
+        versions = {name: version(name) for name in ("tokenlens-vit", "torch", "timm")}
+        return {**asked, "versions": versions, "runs": runs}
+
+    def _workers(self, device: torch.device) -> int:
+        if self.workers is not None:
+            return self.workers
+        return min(os.cpu_count() or 1, MOST_WORKERS) if device.type == "cuda" else 0
 
     def _check_classes(self, host: Pretrained, data: ImageSet) -> None:
         """Refuse weights of other classes than an embedded set's; say of others that there will be no accuracy."""

@@ -86,10 +86,12 @@ class Models:
         return open_host(self.model, self.weights, self.heads, classes, self.seed)
 
     def build(self, host: Pretrained, name: str, amount: dict[str, Any]) -> ReducedViT:
-        """One of what was planned."""
+        """One of what was planned; the host's weights are in memory once, however many are built."""
         options = method(name).parse(self.options)
         torch.manual_seed(self.seed)  # for learned reducers that stay untrained, with --weights random
         model = reduce(host.vit, name, blocks=self.blocks or STUDY_BLOCKS, seed=self.seed, **amount, **options)
+        for own, given in zip(model.vit.parameters(), host.vit.parameters(), strict=True):
+            own.data = given.data
         host.equip(model, name)
         return model
 

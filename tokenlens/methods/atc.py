@@ -1,6 +1,6 @@
 """ATC: bottom-up hierarchical clustering of the patches; each cluster becomes its mean.
 
-Haurum et al., 2024, arXiv:2409.11923. Held against JoakimHaurum/ATC@227c94b.
+Haurum et al., 2024, arXiv:2409.11923. Held against JoakimHaurum/ATC@227c94b (MIT).
 Without proportional attention the sizes are forgotten after each block, so later merges weigh all tokens alike; off
 the shelf (MAE) they are remembered for averages: `proportional=False, remember=True`.
 Departs: off the shelf the published code removes one token fewer than asked; `compat=True` does the same.

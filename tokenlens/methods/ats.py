@@ -1,6 +1,6 @@
 """ATS: sample patches at fixed steps of the distribution of their significance; each image keeps its own number.
 
-Fayyaz et al., 2022, arXiv:2111.15667. Held against JoakimHaurum/TokenReduction@88fe07e with exact distances.
+Fayyaz et al., 2022, arXiv:2111.15667. Held against JoakimHaurum/TokenReduction@88fe07e (MIT) with exact distances.
 Departs: the step nearest to a token is found from |step - cdf| and not through a matrix product, which mis-picks near
 ties. Attention with the sampled query rows equals selecting after attention, so it stands there.
 """

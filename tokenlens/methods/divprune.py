@@ -1,6 +1,6 @@
 """DivPrune: keep tokens that are as far from each other as can be, whatever is attended to.
 
-Alvar et al., 2025, arXiv:2503.02175. Written from the paper; held against ModelTC/LightCompress@9701d03.
+Alvar et al., 2025, arXiv:2503.02175. Written from the paper; held against ModelTC/LightCompress@9701d03 (Apache-2.0).
 The first is the one whose nearest neighbour is farthest; then always the one that is farthest from all chosen.
 Departs: published for the visual tokens of a language model, it stands before a block here.
 """
@@ -19,6 +19,7 @@ class DivPrune(Reducer):
     """Farthest-point sampling by cosine distance of the tokens."""
 
     site = "before_block"
+    portable = True
     paper = "arXiv:2503.02175"
     look = Look("DivPrune")
 

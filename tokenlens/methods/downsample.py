@@ -40,6 +40,7 @@ class Downsample(Reducer):
     """Keep the first patch of each cell."""
 
     site = "before_block"
+    portable = True
     fixed = True
     look = Look("Down-sampling")
 

@@ -1,6 +1,7 @@
 """DPC-KNN: centres are patches in dense places far from denser ones; each group becomes a learned weighted mean.
 
-Zeng et al., 2022, arXiv:2204.08680 (density peaks: Du et al., 2016). Held against JoakimHaurum/TokenReduction@88fe07e.
+Zeng et al., 2022, arXiv:2204.08680 (density peaks: Du et al., 2016).
+Held against JoakimHaurum/TokenReduction@88fe07e (MIT).
 A token counts among its own neighbours, distances are divided by sqrt(C), as published.
 Departs: the 1e-6 noise that breaks ties is drawn for each image and stage, so that the batch size changes nothing.
 """

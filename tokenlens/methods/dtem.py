@@ -1,6 +1,7 @@
 """DTEM: match as ToMe does, by an embedding that is learned for it alone.
 
-Lee and Hong, 2024, arXiv:2412.10569. Written from the paper; held against movinghoon/DTEM@13f2046 without training.
+Lee and Hong, 2024, arXiv:2412.10569. Written from the paper; held against movinghoon/DTEM@13f2046 (no licence), without
+training.
 The embedding is one linear layer of what the attention projects, from which no gradient flows back into the model.
 In training no token leaves: who merges is drawn softly (successive softmaxes of the similarity to the nearest partner,
 as many as tokens are to go), a merged token gives its size to its most similar partners in soft shares.
@@ -26,7 +27,6 @@ class DTEM(ToMe):
     """Bipartite soft matching on a learned embedding."""
 
     trained = True
-    portable = False
     paper = "arXiv:2412.10569"
     look = Look("DTEM")
 

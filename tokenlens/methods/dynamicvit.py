@@ -1,6 +1,6 @@
 """DynamicViT: a small learned predictor scores the patches; the best stay.
 
-Rao et al., 2021, arXiv:2106.02034. Held against JoakimHaurum/TokenReduction@88fe07e.
+Rao et al., 2021, arXiv:2106.02034. Held against JoakimHaurum/TokenReduction@88fe07e (MIT).
 In training no token leaves: a straight-through Gumbel softmax draws who stays, and those who do not have mass 0.
 The published 1e-6 is added to the mean of the global features, not to its denominator.
 Departs: nothing.

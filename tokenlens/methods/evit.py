@@ -1,6 +1,6 @@
 """EViT: keep the most attended patches and fuse the rest into one token.
 
-Liang et al., 2022, arXiv:2202.07800. Held against JoakimHaurum/TokenReduction@88fe07e.
+Liang et al., 2022, arXiv:2202.07800. Held against JoakimHaurum/TokenReduction@88fe07e (MIT).
 The fused token is a sum weighted by class attention, not a mean, and at later stages an ordinary token, as published.
 Departs: nothing to do where as many tokens are asked for as there are (the published code fails there).
 """

@@ -1,6 +1,6 @@
 """Evo-ViT: the patches that the class attends to go on, the others wait and come back at the next stage.
 
-Xu et al., 2022, arXiv:2108.01390. Held against YifanXu74/Evo-ViT@4c5d9b3.
+Xu et al., 2022, arXiv:2108.01390. Held against YifanXu74/Evo-ViT@4c5d9b3 (see its licence file).
 At the first stage the attention of the block before counts; later what was known before and each block since, in equal
 parts, for the tokens that went on, and what was known before for those that waited. Nothing is lost: at the next stage,
 and at the end, those who waited stand behind the others, unchanged.

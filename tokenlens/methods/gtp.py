@@ -1,6 +1,6 @@
 """GTP-ViT: the tokens that leave are added, in part, to their neighbours on a graph of the image.
 
-Xu et al., 2024, arXiv:2311.03035. Held against Ackesnal/GTP-ViT@97a1178.
+Xu et al., 2024, arXiv:2311.03035. Held against Ackesnal/GTP-ViT@97a1178 (Apache-2.0).
 Neighbours are the patches around, or those that were embedded most alike, or both; the graph is normalised once, and
 its rows and columns leave with the tokens. A token is ranked by what it pays itself times what it receives, each of the
 head where it is most, or by one of them alone, or by what the class pays it. Token scales grow as tokens do, and weigh
@@ -38,6 +38,7 @@ class GTP(Reducer):
     family = "merging"
     keeps = True
     drops = True
+    portable = True
     needs = ("attention",)
     paper = "arXiv:2311.03035"
     look = Look("GTP-ViT")

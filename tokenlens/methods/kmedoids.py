@@ -1,6 +1,6 @@
 """K-Medoids: cluster the patches around some of themselves and keep those.
 
-Marin et al., 2021, arXiv:2110.03860. Held against JoakimHaurum/TokenReduction@88fe07e.
+Marin et al., 2021, arXiv:2110.03860. Held against JoakimHaurum/TokenReduction@88fe07e (MIT).
 A candidate's cost is its weight times its distances to *all* tokens, as published: a constant, computed once. An empty
 cluster falls back to token 0, as published.
 Departs: before the first block, where no attention was paid yet, all tokens weigh the same (the published code fails).

@@ -1,10 +1,10 @@
 """LTMP: merge what is more alike than one learned threshold, then drop what is attended to less than another.
 
-Bonnaerens and Dambre, 2023, arXiv:2307.10780. Written from the paper; held against Mxbonn/ltmp@1a9c055.
+Bonnaerens and Dambre, 2023, arXiv:2307.10780. Written from the paper; held against Mxbonn/ltmp@1a9c055 (no licence).
 Pairs are ToMe's; importance is the mean attention received, over heads and queries, of a merged token that of its most
 important member. How many remain differs from image to image. In training no token leaves: both decisions are steps
-with the gradient of a sigmoid.
-Departs: the most important token always stays; the loss is on the share of tokens that stay and not on their FLOPs.
+with the gradient of a sigmoid, and the loss holds the operations of the whole walk to those of the rate asked for.
+Departs: the most important token always stays.
 """
 
 import math
@@ -18,7 +18,7 @@ from ..core.reducer import Look, Reducer, Stage
 from ..core.view import View
 from .registry import register
 
-HEAT = 0.1  # of the sigmoids; that of importance is divided by the number of patches, as importance itself
+HEAT = 0.1  # of the sigmoids
 
 
 @register("ltmp")
@@ -30,15 +30,20 @@ class LTMP(Reducer):
     trained = True
     adaptive = True
     policy = True
+    budget = "operations"
     needs = ("attention",)
     paper = "arXiv:2307.10780"
     look = Look("LTMP")
 
     def __init__(self, stage: Stage) -> None:
-        """Before it is trained nothing merges, and what goes has less than a share of the mean importance."""
+        """Before it is trained nothing merges, and what goes has less than a share of the mean importance.
+
+        The threshold of importance is counted in such shares (the published one times the patches), so that both
+        learn at one rate.
+        """
         super().__init__(stage)
         self.merge_threshold = nn.Parameter(torch.ones(1))
-        self.prune_threshold = nn.Parameter(torch.full((1,), (1 - stage.keep / stage.patches) / stage.patches))
+        self.prune_share = nn.Parameter(torch.full((1,), 1 - stage.keep / stage.patches))
 
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape
@@ -49,7 +54,7 @@ class LTMP(Reducer):
         merges = alike > self.merge_threshold
         home = torch.where(merges, partner, positions(batch, count, size.device))
         most = important.scatter_reduce(1, home, important, "amax")
-        stays = here & ~merges & ((most > self.prune_threshold) | (most == most.amax(1, keepdim=True)))
+        stays = here & ~merges & ((most * self.stage.patches > self.prune_share) | (most == most.amax(1, keepdim=True)))
         if self.training:
             return self.softly(size, alike, partner, most, merges, stays)
         total = torch.zeros_like(size).scatter_add(1, home, size)
@@ -89,8 +94,8 @@ class LTMP(Reducer):
         flow = flow.scatter(1, partner.unsqueeze(1), moved.unsqueeze(1))
         flow = flow * ~torch.eye(size.shape[1], dtype=torch.bool, device=size.device)
         whole = flow + torch.diag_embed(size.detach().clamp(min=1e-6))
-        heat = HEAT / self.stage.patches
-        remains = straight(stays | merges, ((most - self.prune_threshold) / heat).sigmoid()) * (1 - goes)
+        above = most * self.stage.patches - self.prune_share
+        remains = straight(stays | merges, (above / HEAT).sigmoid()) * (1 - goes)
         there = remains * (size > 0.5)
         mass = (size + flow.sum(2)) * there
         everyone = positions(size.shape[0], size.shape[1], size.device)

@@ -1,9 +1,10 @@
 """MCTF: merge pairs that are alike, little attended to and small; the attention formed before is reused after.
 
-Lee et al., 2024, arXiv:2403.10030. Held against mlvlab/MCTF@2004da0.
+Lee et al., 2024, arXiv:2403.10030. Held against mlvlab/MCTF@2004da0 (MIT).
 Half of the tokens that go merge into their best partner one way, the others back. The score of a pair is the product of
 its three criteria, each to the power of one over its temperature; averages are weighted by attention received and size.
-Departs: the published code always leaves ten tokens; here as many stay as are asked for.
+Departs: the published code always leaves ten tokens, the class token with them, as does `compat=True`; here as many
+stay as are asked for.
 """
 
 import torch
@@ -16,6 +17,7 @@ from ..core.view import View
 from .registry import register
 
 SITES = {"reuse": "before_attention", "again": "ahead", "none": "after_block"}
+LEAST = 10  # tokens that are left as published
 POOLING = ("attention", "size", "mean")
 
 
@@ -26,13 +28,14 @@ class MCTF(Reducer):
     site = "before_attention"
     family = "merging"
     halves = True
+    portable = True
     needs = ("attention",)
     paper = "arXiv:2403.10030"
     look = Look("MCTF")
 
     def __init__(
         self, stage: Stage, similarity: float = 1.0, information: float = 20.0, size: float = 40.0,
-        both_ways: bool = True, ahead: str = "reuse", pooling: str = "attention",
+        both_ways: bool = True, ahead: str = "reuse", pooling: str = "attention", compat: bool = False,
     ) -> None:  # fmt: skip
         """The three temperatures (0: the criterion does not count); `ahead`: whether this block's attention is reused,
         formed again on what is left, or the merging comes after the block; `pooling`: what weighs in averages.
@@ -44,10 +47,11 @@ class MCTF(Reducer):
         demand(pooling in POOLING, "pooling", pooling, ", ".join(POOLING))
         self.powers = [1 / value if value else 0.0 for value in (similarity, information, size)]
         self.both_ways, self.pooling, self.site = both_ways, pooling, SITES[ahead]  # type: ignore[misc]
+        self.least = LEAST if compat else 1
 
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape
-        removed = min(count - view.keep, count // 2)
+        removed = min(count - view.keep, count // 2, max(count + view.prefix - self.least, 0))
         forth = removed // 2 if self.both_ways else removed
         size = torch.ones_like(view.tokens[..., 0]) if view.mass is None else view.mass
         first = view.prefix % 2  # prefix tokens count in the alternation but are never merged

@@ -1,6 +1,6 @@
 """PatchMerger: learned queries attend to the normalised tokens; their mixtures go on.
 
-Renggli et al., 2022, arXiv:2202.12015. Held against JoakimHaurum/TokenReduction@88fe07e.
+Renggli et al., 2022, arXiv:2202.12015. Held against JoakimHaurum/TokenReduction@88fe07e (MIT).
 Departs: nothing. (The products are not scaled, as published.)
 """
 

@@ -1,6 +1,6 @@
 """PiToMe: merge where tokens have many like them, and protect those that stand alone.
 
-Tran et al., 2024, arXiv:2405.16148. Written from the paper; held against hchautran/PiToMe@550b5de.
+Tran et al., 2024, arXiv:2405.16148. Written from the paper; held against hchautran/PiToMe@550b5de (CC BY-NC).
 The energy of a token is how alike the others are to it, above a margin that falls with depth. In the first half of the
 blocks all tokens, by falling energy, alternate between sources and partners; later only twice as many as are to go.
 Sizes weigh the averages and, as published for DeiT, no attention.
@@ -24,6 +24,7 @@ class PiToMe(Reducer):
 
     family = "merging"
     halves = True
+    portable = True
     needs = ("attention",)
     paper = "arXiv:2405.16148"
     look = Look("PiToMe")

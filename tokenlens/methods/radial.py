@@ -1,6 +1,6 @@
 """Radial patterns: keep the patches nearest to the image's centre, whatever the image shows.
 
-Haurum et al., 2023, arXiv:2308.04657. Held against JoakimHaurum/TokenReduction@88fe07e.
+Haurum et al., 2023, arXiv:2308.04657. Held against JoakimHaurum/TokenReduction@88fe07e (MIT).
 Rings are coarse: of all rings, the one whose number of patches is nearest to what was asked stays. The contiguous
 variant ignores the keep rate and shrinks the radius a little at every block from the first stage to the last, from the
 corner's on its way to `min_radius` (0: the middle patch's).

@@ -1,7 +1,7 @@
 """Sinkhorn: entropic optimal transport between the tokens and learned centres; its plan mixes the tokens.
 
 Haurum et al., 2023, arXiv:2308.04657 (transport: Cuturi, 2013, arXiv:1306.0895). Held against
-JoakimHaurum/TokenReduction@88fe07e. What is mixed are the normalised tokens, as published.
+JoakimHaurum/TokenReduction@88fe07e (MIT). What is mixed are the normalised tokens, as published.
 Departs: the centres are normalised when used and never overwritten; the result is the same.
 """
 

@@ -1,6 +1,6 @@
 """SiT: a small network gives every new token a softmax mixture of the old ones.
 
-Zong et al., 2022, arXiv:2111.11739 (self-slimmed). Held against JoakimHaurum/TokenReduction@88fe07e.
+Zong et al., 2022, arXiv:2111.11739 (self-slimmed). Held against JoakimHaurum/TokenReduction@88fe07e (MIT).
 Departs: nothing.
 """
 

@@ -1,6 +1,7 @@
 """ToFu: match as ToMe does; in the first half drop what is alike, in the second fuse it and keep its length.
 
-Kim et al., 2024, arXiv:2312.01026. Written from the paper; held against the port in hchautran/PiToMe@550b5de.
+Kim et al., 2024, arXiv:2312.01026. Written from the paper; held against the port in
+hchautran/PiToMe@550b5de (CC BY-NC).
 A fused token is the plain mean of its members, stretched by how much longer the longest of them is than the partner;
 nobody counts how many they are.
 Departs: nothing.
@@ -20,7 +21,6 @@ class ToFu(ToMe):
     """Bipartite matching on keys; up to the middle block the sources vanish, later on they are fused."""
 
     drops = True
-    portable = False
     paper = "arXiv:2312.01026"
     look = Look("ToFu")
 

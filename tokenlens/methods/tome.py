@@ -1,7 +1,7 @@
 """ToMe: match every other token with its most similar partner and average the most similar pairs.
 
-Bolya et al., 2023, arXiv:2210.09461. Written from the paper; held against JoakimHaurum/TokenReduction@88fe07e and,
-in hosts without a class token, against the numbers of JoakimHaurum/ATC@227c94b.
+Bolya et al., 2023, arXiv:2210.09461. Written from the paper; held against JoakimHaurum/TokenReduction@88fe07e (MIT)
+and, in hosts without a class token, against the numbers of JoakimHaurum/ATC@227c94b (MIT).
 A stage removes as many tokens as were planned, at most half of those present, so low rates are not reached.
 Without proportional attention sizes are forgotten after each block; off the shelf (MAE) they are remembered for
 averages: `proportional=False, remember=True`.

@@ -1,6 +1,6 @@
 """Top-K: keep the patches that the class token attends to most.
 
-Haurum et al., 2023, arXiv:2308.04657 (the score is EViT's). Held against JoakimHaurum/TokenReduction@88fe07e.
+Haurum et al., 2023, arXiv:2308.04657 (the score is EViT's). Held against JoakimHaurum/TokenReduction@88fe07e (MIT).
 Departs: nothing to do where as many tokens are asked for as there are (the published code fails there).
 """
 

@@ -1,6 +1,6 @@
 """TPS: the tokens that leave are squeezed into the kept tokens that they are most like.
 
-Wei et al., 2023, arXiv:2304.10716. Held against megvii-research/TPS-CVPR2023@4ff58ef.
+Wei et al., 2023, arXiv:2304.10716. Held against megvii-research/TPS-CVPR2023@4ff58ef (Apache-2.0).
 dTPS scores as DynamicViT does, and eTPS as EViT. A token that leaves weighs exp(cosine) in the one it goes to, which
 weighs e itself.
 Departs: nothing.
@@ -37,7 +37,6 @@ class DTPS(DynamicViT):
 
     family = "merging"
     keeps = True
-    portable = False
     paper = "arXiv:2304.10716"
     look = Look("dTPS")
 
@@ -64,7 +63,6 @@ class ETPS(TopK):
 
     family = "merging"
     keeps = True
-    portable = False
     paper = "arXiv:2304.10716"
     look = Look("eTPS")
 

@@ -1,6 +1,6 @@
 """VisionZip: keep the most attended patches, and gather the others in a few contextual tokens.
 
-Yang et al., 2025, arXiv:2412.04467. Held against dvlab-research/VisionZip@3151f6d.
+Yang et al., 2025, arXiv:2412.04467. Held against dvlab-research/VisionZip@3151f6d (Apache-2.0).
 Contextual tokens start from every n-th of the others, in raster order; each other one goes to the start whose key is
 most similar, and the contextual token is the start plus the mean of those.
 Departs: published at the exit of a tower, it stands after any attention; without a class token it goes by the attention
@@ -22,6 +22,7 @@ class VisionZip(Reducer):
 
     family = "merging"
     keeps = True
+    portable = True
     needs = ("attention",)
     paper = "arXiv:2412.04467"
     look = Look("VisionZip")
@@ -37,7 +38,8 @@ class VisionZip(Reducer):
         starts = max(round(view.keep * self.contextual), 1)
         score = view.from_class.sum(1) if view.has_class else view.received
         dominant = score.topk(view.keep - starts).indices
-        order = torch.ones_like(view.patch).scatter(1, dominant, 0).argsort(dim=1, stable=True)
+        places = positions(batch, score.shape[1], score.device)
+        order = (places + score.shape[1]).scatter(1, dominant, dominant).argsort(dim=1)  # both parts in raster order
         dominant, rest = order[:, : view.keep - starts], order[:, view.keep - starts :]
         step = rest.shape[1] // starts
         start = positions(batch, starts, score.device) * step
@@ -47,8 +49,7 @@ class VisionZip(Reducer):
         members = keys.new_full((batch, starts), -1.0).scatter_add(1, into, torch.ones_like(keys[..., 0]))
         share = (1 / members.clamp(min=1)).gather(1, into).scatter(1, start, 1.0)
         first = torch.where(members == 0, rest.gather(1, start), -1)
-        places = positions(batch, dominant.shape[1], score.device)
-        group = torch.cat([places, dominant.shape[1] + into], 1)
-        shares = torch.cat([torch.ones_like(places, dtype=share.dtype), share], 1)
+        group = torch.cat([places[:, : dominant.shape[1]], dominant.shape[1] + into], 1)
+        shares = torch.cat([torch.ones_like(dominant, dtype=share.dtype), share], 1)
         back = order.argsort(dim=1)
         return Plan(torch.cat([dominant, first], 1), group.gather(1, back), shares.gather(1, back))

@@ -53,9 +53,9 @@ def whole(path: Path, parents: bool = True) -> Iterator[Path]:
 
 
 def write(path: Path, content: bytes | str, parents: bool = True) -> Path:
-    """Write a file at one go; see `whole`."""
+    """Write a file at one go; see `whole`. A name in a text, which may hold any bytes, stays readable."""
     with whole(path, parents) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
     return path
 
 
@@ -85,7 +85,7 @@ def scratch(path: Path, folder: bool = False) -> Iterator[Path]:
             partial.mkdir()
         else:
             partial.touch(exist_ok=False)
-        with _locked(partial) as ours:
+        with locked(partial) as ours:
             # in the instant before it is locked, another may have taken it for a dead one's
             if ours is False or not partial.exists():
                 continue
@@ -100,7 +100,7 @@ def clean(folder: Path) -> None:
     """Remove what writers that have died were making in a folder; what the living make is left alone."""
     for entry in os.scandir(folder):
         if PARTIAL.fullmatch(entry.name) and not entry.is_symlink():
-            with suppress(OSError), _locked(Path(entry.path)) as dead:  # else somebody else's, or gone by now
+            with suppress(OSError), locked(Path(entry.path)) as dead:  # else somebody else's, or gone by now
                 if dead:
                     shutil.rmtree(entry.path) if entry.is_dir() else Path(entry.path).unlink()
 
@@ -148,7 +148,7 @@ def lock(path: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[bool | None]:
+def locked(path: Path) -> Iterator[bool | None]:
     """Lock a file or folder until the block ends: True; False where another has; None where that cannot be told."""
     if sys.platform == "win32":
         yield None

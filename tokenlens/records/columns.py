@@ -30,7 +30,8 @@ _JUDGED = {  # a claim, and what speaks for or against it
     "paragraph": "str",
 }  # fmt: skip
 COLUMNS: dict[str, dict[str, str]] = {
-    # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object".
+    # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object",
+    # for "layout" it is "grid".
     # value is of these very images, estimate of all of which they are some, low to high the 95 % interval of that; z
     # and p say how far from chance it is, ceiling what two seeds or halves of one run give, reason why none is told;
     # null names what z and p are beside, and where it was chosen chance too (see tokenlens.analysis.nulls)
@@ -100,9 +101,20 @@ COLUMNS: dict[str, dict[str, str]] = {
         "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
         "tokens_left": "str", "machine": "str",
     },
-    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown
+    # one row a diffusion model x setting x method of `tokenlens bench --pipeline`: steps of a picture a second (median
+    # and quartiles), the share of time that goes into deciding what to merge, the speed-up over the un-reduced model
+    "bench_pipeline": {
+        **dict.fromkeys(("model", "method", "precision", "device", "machine"), "str"),
+        **dict.fromkeys(("steps", "batch_size", "threads", "repeats"), "int64"),
+        **dict.fromkeys(
+            ("ratio", "guidance", "steps_per_second", "low", "high", "deciding", "speedup"), "float64"
+        ),
+    },
+    # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown;
+    # steps, seed (-1) and guidance (NaN) are unknown of pictures that `tokenlens synthesize` did not draw
     "quality": {
         **dict.fromkeys(("drawn", "real", "features", "model", "method"), "str"), "n_real": "int64", "n_drawn": "int64",
+        **dict.fromkeys(("steps", "seed"), "int64"), "guidance": "float64",
         **dict.fromkeys(("fid", "precision", "recall", "recognised", "ratio", "seconds"), "float64"),
         **dict.fromkeys(("family", "label", "color", "marker"), "str"), "order": "int64",
     },
@@ -116,6 +128,7 @@ ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
     "comparison": {
         "estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty, "null": _empty,
     },
+    "quality": {"steps": lambda rows: -1, "seed": lambda rows: -1, "guidance": _nan},
     "findings": {"p": _nan, "sensitivity": _empty},
     "truth": {"p": _nan, "sensitivity": _empty},
     "runs": {

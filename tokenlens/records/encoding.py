@@ -25,7 +25,8 @@ def encode(frame: pd.DataFrame, path: Path, csv: bool, told: Mapping[str, Any] |
     table = pa.Table.from_pandas(frame, preserve_index=False)
     if told is not None:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), TOLD: json.dumps(told, sort_keys=True)})
-    pq.write_table(table, path, write_page_checksum=True)
+    with path.open("wb") as file:  # which may be called by any bytes; pyarrow takes names of UTF-8 alone
+        pq.write_table(table, file, write_page_checksum=True)
 
 
 def decode(content: bytes, csv: bool, columns: Mapping[str, str]) -> pd.DataFrame:

@@ -7,21 +7,20 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import google_crc32c
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, TransposeCodec, ZstdCodec
 
+from . import packing
 from .atomic import write
 from .checksum import digest_of, intact, sealed
 from .schema import dims_of
 
 ROOT = "zarr.json"
-CRC = 4  # bytes of a checksum, the last of a chunk's file
 ALWAYS = ("kept", "group", "tokens_left", "image")  # also in runs that do not say which arrays they have
 
 
@@ -82,14 +81,26 @@ class Layout:
         """How many images are there."""
         return int(self.attributes["written"])
 
+    @property
+    def step(self) -> int:
+        """Images in a chunk."""
+        return packing.chunk_of(self.arrays["kept"])
+
+    def file(self, name: str, first: int) -> Path:
+        """The file of an array that holds row `first`."""
+        array = self.arrays[name]
+        index = first // array["chunk_grid"]["configuration"]["chunk_shape"][0]
+        words = ["c", str(index), *["0"] * (len(array["shape"]) - 1)]
+        return Path(name, array["chunk_key_encoding"]["configuration"]["separator"].join(words))
+
     def chunks(self, name: str) -> Iterator[tuple[int, Path]]:
-        """The first row of each chunk that is written of an array, and its file; only the first dimension is cut."""
+        """The first row of each file that is written of an array, and the file; only the first dimension is cut."""
         array = self.arrays[name]
         rows, step = array["shape"][0], array["chunk_grid"]["configuration"]["chunk_shape"][0]
         if name != "image" and array["dimension_names"][0] == "image":
             rows = min(rows, self.written)
         for first in range(0, rows, step):
-            yield first, Path(name, "c", str(first // step), *["0"] * (len(array["shape"]) - 1))
+            yield first, self.file(name, first)
 
     def lost(self) -> str | None:
         """An array, or the file of a chunk, that should be there and is not."""
@@ -102,16 +113,36 @@ class Layout:
 
     def checked(self, name: str) -> bool:
         """Whether the chunks of an array have checksums."""
-        return bool(self.arrays[name]["codecs"][-1]["name"] == "crc32c")
+        return bool(packing.codecs_of(self.arrays[name])[-1]["name"] == "crc32c")
 
     def damaged(self, name: str) -> str | None:
         """The first file of an array with checksums that does not match its own."""
         for _, file in self.chunks(name):
-            content = (self.folder / file).read_bytes()
-            right = google_crc32c.value(content[:-CRC]).to_bytes(CRC, "little")
-            if len(content) <= CRC or content[-CRC:] != right:  # of nothing, zero is the right one
+            place = self.folder / file
+            is_packed = packing.is_packed(self.arrays[name])
+            if packing.damaged(place) if is_packed else not packing.intact(place.read_bytes()):
                 return str(file)
         return None
+
+    def pack(self) -> Layout:
+        """Put the chunks of a run that has many into few files, beside the chunks, and describe it so (unwritten)."""
+        arrays = {}
+        for name, array in self.arrays.items():
+            chunks = [self.folder / file for _, file in self.chunks(name)]
+            if packing.is_packed(array) or len(chunks) < packing.FROM or not self.checked(name):
+                continue
+            arrays[name] = packing.packed(array)
+            for start in range(0, len(chunks), packing.TOGETHER):
+                target = self.folder / replace(self, arrays=arrays).file(name, start * packing.chunk_of(array))
+                packing.pack(chunks[start : start + packing.TOGETHER], target)
+            write(self.folder / name / ROOT, json.dumps(arrays[name], indent=1))
+        return replace(self, arrays={**self.arrays, **arrays})
+
+    def remove_packed(self) -> None:
+        """Remove the chunks of arrays that are packed."""
+        for name, array in self.arrays.items():
+            if packing.is_packed(array):
+                packing.remove_chunks(self.folder / name)
 
     def content(self) -> str:
         """A digest of the run: of its description, and of the size and the checksum of each chunk that is written."""
@@ -122,8 +153,11 @@ class Layout:
                 try:
                     with (self.folder / file).open("rb") as chunk:
                         size = chunk.seek(0, os.SEEK_END)
-                        chunk.seek(max(0, size - CRC))
+                        chunk.seek(max(0, size - packing.CRC))
                         found.update(f"{file} {size} ".encode() + chunk.read())
+                    if packing.is_packed(self.arrays[name]):
+                        for checksum in packing.checksums(self.folder / file):
+                            found.update(checksum)
                 except FileNotFoundError:  # of zeros, in a run of schema 1
                     found.update(f"{file}".encode())
         return found.hexdigest()

@@ -12,9 +12,10 @@
 | score | image, class | float32 | logits, of models with at most 100 classes, and in multi-label sets |
 | object | image, patch | bool | the patch is on the object, where the data set knows |
 | feature | image, layer, channel | float32, float16 | the class token after stages and the last block (optional) |
-| valid | image, patch | bool | which places of the grid this image has (ragged grids; absent: all) |
+| valid | image, patch | bool | which places of the grid this image has, its upper left (ragged grids; absent: all) |
 | box | image, detection, corner | float32 | detections: x1, y1, x2, y2 in pixels, best first |
 | box_score, box_class | image, detection | float32, int16 | how sure, and the class; -1: there are fewer |
+| box_scale | image, corner | float32 | by which boxes are larger in what the model saw than in the image |
 | box_mask | image, detection, mask_row, mask_column | uint8 | how surely each place of the box shows it, of 255 |
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
 
@@ -52,6 +53,7 @@ DIMS = {
     "box": ("detection", "corner"),
     "box_score": ("detection",),
     "box_class": ("detection",),
+    "box_scale": ("corner",),
     "box_mask": ("detection", "mask_row", "mask_column"),
 }
 

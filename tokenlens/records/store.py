@@ -12,8 +12,11 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
 
 from ..errors import BadInput, disk_errors
 from .facts import say_which_are_gone
@@ -27,6 +30,21 @@ AGAIN = "move it away to have it extracted again"
 
 class StoreError(BadInput):
     """A run on disk that cannot be read."""
+
+
+class _Complete(LocalStore):
+    """A run of which a chunk that is not there has gone: zarr would read zeros in its place."""
+
+    async def get(self, key: str, *given: Any, **more: Any) -> Buffer | None:
+        return self._found(key, await super().get(key, *given, **more))
+
+    def get_sync(self, key: str, *given: Any, **more: Any) -> Buffer | None:
+        return self._found(key, super().get_sync(key, *given, **more))
+
+    def _found(self, key: str, content: Buffer | None) -> Buffer | None:
+        if content is None and "/c" in key:
+            raise FileNotFoundError(f"{key} has gone")
+        return content
 
 
 def check_out(folder: Path) -> None:
@@ -73,7 +91,9 @@ def open_run(folder: Path, check: Iterable[str] | None = ()) -> xr.Dataset:
         with warnings.catch_warnings():
             # in runs of schema 1 a file that a killed run left half-written lies beside the arrays
             warnings.filterwarnings("ignore", message="Object at .*partial is not recognized")
-            dataset = xr.open_zarr(folder, consolidated=layout.consolidated, chunks=None)
+            place = _Complete(folder, read_only=True) if "arrays" in layout.attributes else folder
+            dataset = xr.open_zarr(place, consolidated=layout.consolidated, chunks=None)
+        dataset.encoding["source"] = str(folder)
         for name in dataset.coords:
             dataset[name].load()
     except Exception as error:  # a damaged store fails in zarr, numcodecs or xarray, each in its own way

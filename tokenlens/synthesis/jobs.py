@@ -51,11 +51,11 @@ class Synthesis:
 
     def results(self) -> Iterator[Synthesized]:
         """Do it; yields what each method and ratio amounts to. Everything is checked before the first picture."""
+        check_folder(self.out, "pictures")
         needed("diffusers", "synthesis", "image synthesis").utils.logging.set_verbosity_error()
         device = device_of(self.device)
         half = self.precision == "float16" or (self.precision == "auto" and device.type == "cuda")
-        check_folder(self.out, "pictures")
-        planned = self._planned()
+        planned = plan_methods(self.methods, self.ratios)
         prompts = prompts_of(self.prompts or ("shapes" if self.pipeline.partition(":")[0] == NANO else "imagenet"))
         pictures = prompts.pictures(self.per_class, self.limit)
         opened = open_pipeline(self.pipeline, device, torch.float16 if half else torch.float32)
@@ -67,11 +67,16 @@ class Synthesis:
             ) as reduced:  # fmt: skip
                 yield Task(self, opened, reduced, prompts, pictures, device, "float16" if half else "float32").run()
 
-    def _planned(self) -> list[tuple[str, float]]:
-        """Each method with each ratio; the un-reduced model once."""
-        if not self.methods or not self.ratios:
-            raise BadInput("no method or no ratio is given; for example --method atc-average --ratio 0.5")
-        pairs = [
-            (name, 0.0 if method_of(name).reducer.family == "none" else r) for name in self.methods for r in self.ratios
-        ]
-        return list(dict.fromkeys(pairs))
+
+def plan_methods(methods: Sequence[str], ratios: Sequence[float]) -> list[tuple[str, float]]:
+    """Each method with each ratio; the un-reduced model once, at 0.
+
+    Raises:
+        BadInput: there are none, a method that cannot decide in a denoiser, or a ratio that cannot be.
+    """
+    if not methods or not ratios:
+        raise BadInput("no method or no ratio is given; for example --method atc-average --ratio 0.5")
+    if bad := [ratio for ratio in ratios if not 0 <= ratio < 1]:
+        raise BadInput(f"the ratio is {bad[0]:g}; it is the share of tokens removed, from 0 to below 1, as in 0.5")
+    pairs = [(name, 0.0 if method_of(name).reducer.family == "none" else r) for name in methods for r in ratios]
+    return list(dict.fromkeys(pairs))

@@ -6,7 +6,6 @@ those of the embedded ViT, for pictures of the embedded set, which it also recog
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -22,12 +21,15 @@ from torch import Tensor
 
 from ..core.families import UNORDERED
 from ..data import open_data
+from ..data.folder import text
+from ..data.picture import formats
 from ..errors import BadInput, UnknownName, needed
 from ..extraction.reduced_models import device_of
 from ..records import tables as table
+from ..records.drawn import RUNS
+from .drawn import ABOUT, about_of
 from .quality import frechet_distance, precision_recall
 from .recognition import SIDE, recognise
-from .task import ABOUT, RUNS
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 INCEPTION = "inception-2015-12-05.pt"
@@ -61,14 +63,14 @@ class Quality:
         if kind == "auto":
             kind = "nano" if self.real.startswith("embedded:shapes") else "inception"
         table.check_out(self.out)
-        sets = [folder for where in self.drawn for folder in sets_in(Path(where))]
+        sets = {folder: about_of(folder) for where in self.drawn for folder in sets_in(Path(where))}
         device = device_of(self.device)
         look = recognise if kind == "nano" else inception(self.weights, device)
         prepare = small if kind == "nano" else resized
         real, _, _ = self._seen(self.real, look, prepare, device)
-        for folder in sets:
+        for folder, about in sets.items():
             features, told, names = self._seen(str(folder), look, prepare, device)
-            row = self._row(folder, kind, real, features, told, names)
+            row = self._row(folder, about, kind, real, features, told, names)
             table.merge(pd.DataFrame([row]), self.out, "quality", KEY, self.csv)
             yield describe(row)
 
@@ -90,19 +92,21 @@ class Quality:
         return torch.cat(features).numpy(), torch.cat(told).numpy() if told else None, names
 
     def _row(
-        self, folder: Path, kind: str, real: NDArray[Any], drawn: NDArray[Any], told: NDArray[Any] | None,
-        names: Sequence[str],
+        self, folder: Path, about: dict[str, Any], kind: str, real: NDArray[Any], drawn: NDArray[Any],
+        told: NDArray[Any] | None, names: Sequence[str],
     ) -> dict[str, Any]:  # fmt: skip
-        about = about_of(folder)
         precision, recall = precision_recall(real, drawn)
         recognised = np.nan
         if told is not None and about.get("prompts") == "shapes":
             recognised = float((told == [int(name.partition("_")[0]) for name in names]).mean())
         return {
-            "drawn": folder.name, "real": self.real, "features": kind, "n_real": len(real), "n_drawn": len(drawn),
+            "drawn": text(folder.name), "real": text(self.real), "features": kind,
+            "n_real": len(real), "n_drawn": len(drawn),
             "fid": frechet_distance(real, drawn), "precision": precision, "recall": recall, "recognised": recognised,
             "model": str(about.get("model", "")), "method": str(about.get("method", "")),
             "ratio": float(about.get("ratio", np.nan)), "seconds": float(about.get("seconds", np.nan)),
+            "steps": int(about.get("steps", -1)), "guidance": float(about.get("guidance", np.nan)),
+            "seed": int(about.get("seed", -1)),
             **{name: str(about.get(name, "")) for name in ("family", "label", "color", "marker")},
             "order": int(about.get("order", UNORDERED)),
         }  # fmt: skip
@@ -125,17 +129,6 @@ def sets_in(folder: Path) -> list[Path]:
     return inside or [folder]
 
 
-def about_of(folder: Path) -> dict[str, Any]:
-    """What `tokenlens synthesize` says of the pictures in a folder; {} of other pictures."""
-    try:
-        found: dict[str, Any] = json.loads((folder / ABOUT).read_text())
-        return found
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{folder / ABOUT} cannot be read ({error}); remove it, or make the pictures anew") from error
-
-
 def pictures_of(where: str, per_class: int | None, limit: int | None) -> Pictures:
     """Pictures of a folder, by sorted name, or of a data set (KIND:PLACE).
 
@@ -148,11 +141,11 @@ def pictures_of(where: str, per_class: int | None, limit: int | None) -> Picture
     folder = Path(where)
     if not folder.is_dir():
         raise BadInput(f"there is no folder of pictures {folder}; give one, or KIND:PLACE as `tokenlens data` lists")
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     classes = groupby(sorted(found, key=lambda path: (path.parent, path.name)), key=lambda path: path.parent)
     for path in islice((path for _, files in classes for path in islice(files, per_class)), limit):
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=formats()) as image:
                 yield path.name, image.convert("RGB")
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise BadInput(f"{path} cannot be read as a picture ({error}); remove it, or draw it anew") from error

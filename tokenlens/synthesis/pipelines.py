@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..errors import BadInput, needed
+from ..errors import BadInput, check_no_pipe, needed
 from ..hosts.checkpoints import digest_of
 from ..weights import nano_path
 from .denoiser import denoiser_of
@@ -64,6 +64,7 @@ def _nano(file: str) -> Any:
     from . import nano
 
     try:
+        check_no_pipe(Path(file))
         return nano.nano_pipeline(Path(file) if file else nano_path("nano-diffusion"))
     except Exception as error:  # of safetensors, torch and the file system
         raise BadInput(

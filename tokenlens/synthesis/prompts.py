@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.embedded import CLASSES
+from ..data.folder import text
 from ..errors import BadInput
 
 PHOTOGRAPH = "A high quality photograph of a {}."
@@ -89,19 +90,19 @@ def prompts_of(where: str) -> Prompts:
         raise BadInput(
             f"{where} is no text in UTF-8 (byte {error.start}); give a text file with one prompt a line"
         ) from error
-    return check(Prompts(path.stem, tuple(line.strip() for line in lines if line.strip())))
+    return check(Prompts(text(path.stem), tuple(line.strip() for line in lines if line.strip())))
 
 
 def check(prompts: Prompts) -> Prompts:
     """Refuse prompts that no file of them could hold, or none at all."""
     if not prompts.texts:
         raise BadInput(f"{prompts.name} holds no prompt; write one a line")
-    for number, text in enumerate(prompts.texts, 1):
-        if not text.isprintable():
+    for number, prompt in enumerate(prompts.texts, 1):
+        if not prompt.isprintable():
             raise BadInput(f"prompt {number} of {prompts.name} has a line break or another control character in it, "
-                           f"{text!r:.80}; write one prompt a line")  # fmt: skip
-        if len(text) > LONGEST:
-            raise BadInput(f"prompt {number} of {prompts.name} has {len(text):,} letters; the most are {LONGEST:,}")
+                           f"{prompt!r:.80}; write one prompt a line")  # fmt: skip
+        if len(prompt) > LONGEST:
+            raise BadInput(f"prompt {number} of {prompts.name} has {len(prompt):,} letters; the most are {LONGEST:,}")
     return prompts
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from ..errors import BadInput
-from ..records.atomic import lock, whole, write
+from ..records.atomic import lock
 from ..records.checksum import digest_of
+from ..records.drawn import RUNS
 from ..records.run import Run
 from ..records.writer import LOCKS, RunWriter
+from .drawn import Row, row_of, rows_of, save, write_about, write_rows
 from .pipelines import Opened
 from .prompts import Picture, Prompts
 from .reduced import ReducedDenoiser
@@ -29,10 +27,6 @@ from .reduced import ReducedDenoiser
 if TYPE_CHECKING:
     from .jobs import Synthesis
 
-RUNS = "runs"  # the folder of patterns beside those of pictures
-TIMINGS = "timings.csv"
-ABOUT = "about.json"  # what the pictures of a folder are, once all are there
-COLUMNS = ("picture", "prompt", "seed", "seconds", "deciding", "flagged")
 BRANCHES = ("unconditional", "conditional")
 
 
@@ -160,11 +154,12 @@ class Task:
 
     def _fill(self, folder: Path, writer: RunWriter | None) -> Synthesized:
         """Make what is missing: pictures first, then their timings, then the run, which counts them."""
-        rows = _rows(folder)
+        rows = rows_of(folder)
         size = self.batch if writer is None else writer.batch_size
         start = len(rows) if writer is None else min(len(rows), writer.written)
         if writer is not None and start < writer.written:
-            raise BadInput(f"{folder} has lost pictures that {writer.folder} is of; move both away to make them anew")
+            raise BadInput(f"{folder} has lost pictures that {writer.folder} is of, or they are damaged; move both "
+                           "away to make them anew")  # fmt: skip
         del rows[start:]
         label = f"{self.reduced.method.name} {self.reduced.ratio:g}"
         off = not self.asked.progress
@@ -178,11 +173,11 @@ class Task:
                 for picture, image, black in zip(batch, output.images, flagged, strict=True):
                     save(image, folder / picture.file)
                     deciding = self.reduced.seconds / len(batch)
-                    rows.append({
-                        "picture": picture.file, "prompt": picture.text, "seed": picture.seed(self.asked.seed),
-                        "seconds": f"{seconds:.4f}", "deciding": f"{deciding:.4f}", "flagged": int(bool(black)),
-                    })  # fmt: skip
-                write(folder / TIMINGS, _csv(rows))
+                    rows.append(row_of(
+                        folder, picture=picture.file, prompt=picture.text, seed=picture.seed(self.asked.seed),
+                        seconds=f"{seconds:.4f}", deciding=f"{deciding:.4f}", flagged=int(bool(black)),
+                    ))  # fmt: skip
+                write_rows(folder, rows)
                 if writer is None:
                     self.reduced.restart()
                 else:
@@ -197,24 +192,15 @@ class Task:
             float(of_it.sum() / took.sum()), _size(writer) / len(rows), sum(int(row["flagged"]) for row in rows),
         )  # fmt: skip
 
-    def _tell(self, folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-        """Say beside the pictures what they are, for whoever judges them."""
+    def _tell(self, folder: Path, rows: Sequence[Row]) -> None:
         facts = self.reduced.method.facts()
-        about = {
+        write_about(folder, {
             "model": self.opened.name, "method": self.reduced.method.name, "ratio": self.reduced.ratio,
-            "prompts": self.prompts.name, "pictures": len(rows),
+            "prompts": self.prompts.name, "pictures": len(rows), "steps": self.steps, "guidance": self.guidance,
+            "seed": self.asked.seed,
             "seconds": float(np.mean([float(row["seconds"]) for row in rows])),
             **{name: facts[name] for name in ("family", "label", "color", "marker", "order")},
-        }  # fmt: skip
-        write(folder / ABOUT, json.dumps(about, indent=1) + "\n")
-
-
-def save(image: Image.Image, path: Path) -> None:
-    """Write a PNG that is whole or not there."""
-    content = io.BytesIO()
-    image.save(content, format="PNG")
-    with whole(path) as partial:
-        partial.write_bytes(content.getvalue())
+        })  # fmt: skip
 
 
 def describe(result: Synthesized) -> str:
@@ -230,26 +216,6 @@ def describe(result: Synthesized) -> str:
             f"{result.flagged} made black by the pipeline's safety checker, which quality should not be judged by"
         )
     return f"{', '.join(words)} -> {result.folder}"
-
-
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    """The timings of the pictures that are there, from the first on."""
-    path = folder / TIMINGS
-    if not path.is_file():
-        return []
-    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    if rows and tuple(rows[0]) != COLUMNS:
-        raise BadInput(f"{path} has other columns than {', '.join(COLUMNS)}; move it away with the pictures beside it")
-    gone = next((number for number, row in enumerate(rows) if not (folder / row["picture"]).is_file()), len(rows))
-    return rows[:gone]
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
 
 
 def _size(writer: RunWriter | None) -> int:

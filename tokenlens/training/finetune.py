@@ -27,7 +27,7 @@ from .distribution import flat, make_accelerator, tell_ddp
 from .draws import BATCH, Order, Parts, seed_with
 from .evaluation import evaluate, measure_of
 from .images import mixing, train_loader
-from .losses import Criterion, Student
+from .losses import Criterion, Student, cost_of
 from .optimizer import make_optimizer
 from .patch_dropout import Dropping
 from .progress import EVERY, Meter
@@ -139,7 +139,8 @@ class Training:
         teacher = None if begun.teacher is None else begun.teacher.to(self.accelerator.device)
         patches = self.model.patches
         share = [keep / patches for keep in self.model.schedule.keep(patches)]
-        self.criterion = Criterion(recipe.loss, share, teacher, train.multi_label, recipe.augment.mixes)
+        cost = cost_of(self.model)
+        self.criterion = Criterion(recipe.loss, share, teacher, train.multi_label, recipe.augment.mixes, cost)
         self.loading = Loading.of(begun.config, self.val, recipe.train.batch_size, recipe.data.workers)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.mine = Parts(order, self.first, self.steps, rank, processes)

@@ -16,7 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from ..errors import BadInput, UnknownName
+from ..errors import BadInput, UnknownName, check_no_pipe
 from .recipe import Recipe, Values
 
 PLACE = files("tokenlens.training.recipes")
@@ -105,6 +105,7 @@ def _text(name: str) -> str:
         return (PLACE / f"{name}.yaml").read_text("utf-8")
     if not name.endswith(ENDINGS):
         raise UnknownName("recipe", name, names())
+    check_no_pipe(Path(name))
     try:
         return Path(name).read_text("utf-8")
     except FileNotFoundError:

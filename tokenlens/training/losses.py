@@ -8,6 +8,7 @@ Shapes: B images, N patch tokens, D channels, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.reduced_vit import ReducedViT
+from ..extraction.flops import gflops
 from ..hosts.timm_vit import TimmViT
 from .recipe import Loss
 
@@ -64,12 +66,40 @@ def has_policy(model: ReducedViT) -> bool:
     return any(reducer.policy for reducer in model.reducers.values())
 
 
+def cost_of(model: ReducedViT) -> Callable[[Tensor], Tensor] | None:
+    """From the shares of patches (stages, ...) that stay to their share of the un-reduced model's multiply-adds.
+
+    None where the method learns to keep to the tokens that are asked for at each stage.
+    """
+    first = model.reducer(model.blocks[0])
+    if first.budget == "tokens":
+        return None
+    whole = gflops(model.host, {})
+
+    def cost(stays: Tensor) -> Tensor:
+        left = dict(zip(model.blocks, stays * model.patches, strict=True))
+        return torch.as_tensor(gflops(model.host, left, first.site) / whole)
+
+    return cost
+
+
 class Criterion:
     """The loss of a batch."""
 
-    def __init__(self, loss: Loss, share: list[float], teacher: TimmViT | None, multi_label: bool, mixes: bool) -> None:
-        """`share` of the patches that are to stay, for each stage; labels are mixed already where `mixes`."""
-        self.loss, self.share, self.teacher = loss, share, teacher
+    def __init__(
+        self,
+        loss: Loss,
+        share: list[float],
+        teacher: TimmViT | None,
+        multi_label: bool,
+        mixes: bool,
+        cost: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """`share` of the patches that are to stay, for each stage; labels are mixed already where `mixes`.
+
+        With `cost`, from shares (stages, ...) to what they take (...), this is held to what was asked, not each stage.
+        """
+        self.loss, self.share, self.teacher, self.cost = loss, share, teacher, cost
         if multi_label:
             self.classes: nn.Module = AsymmetricLossMultiLabel(
                 loss.gamma_negative, loss.gamma_positive, loss.clip, reduction="batchmean"
@@ -99,9 +129,12 @@ class Criterion:
         return divergence(logits / heat, taught / heat) * heat**2
 
     def _ratio(self, policy: list[Tensor]) -> Tensor:
-        """As many stay as are asked for, in each image and at each stage."""
+        """As many stay as are asked for, in each image and at each stage; or their operations, over images and all."""
         stays = torch.stack([mass.float().mean(1) for mass in policy])  # (stages, B)
-        return (stays - stays.new_tensor(self.share).unsqueeze(1)).square().mean()
+        asked = stays.new_tensor(self.share)
+        if self.cost is not None:
+            return (self.cost(stays).mean() - self.cost(asked)).square()
+        return (stays - asked.unsqueeze(1)).square().mean()
 
     def _unreduced(self, seen: Seen, images: Tensor) -> Tensor:
         """From the un-reduced model: its classes, and its tokens where they stay to the end.

@@ -102,6 +102,9 @@ def start(recipe: Recipe, data: ImageSet) -> Start:
             host.equip(model, chosen.name)
         except BadInput as error:
             raise BadInput(f"{error}; or start its parameters anew with --set model.fresh=true") from error
+    rests = recipe.optimizer.backbone_scale == 0 and chosen.reducer.trained
+    if rests and not (new_head or recipe.optimizer.full_rate):
+        model.vit.requires_grad_(False)  # for good, so no gradient is formed for it
     teacher, origin = None, {"weights to start from": host.digest}
     if needs_teacher(model, recipe):
         words = {"method": chosen.name, "source": host.source, "there": known, "here": classes, "data": data.name}

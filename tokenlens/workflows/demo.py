@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 from tokenlens.analysis.compare_folder import compare_folder
 from tokenlens.figures.catalogue import Source, entries
@@ -17,14 +15,14 @@ from tokenlens.figures.report.write import write_report
 from ..data.embedded.open import SIZES
 from ..errors import BadInput
 from ..extraction.jobs import Job
-from ..methods import methods
+from ..methods import method, methods
 from ..records import tables as table
 from ..records.out import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..extraction.extract import Extracted
+    from ..extraction.feed import Extracted
     from ..records.run import Run
 
 RATES = (0.25, 0.5, 0.7, 0.9)
@@ -56,29 +54,26 @@ def own_methods() -> list[str]:
     return ["none", *(name for name in ours if name != "none")]
 
 
-def demo(out: Path, images: int = 256, device: str = "auto") -> Iterator[str]:
+def demo(out: Path, images: int = 256, device: str = "auto", names: Sequence[str] | None = None) -> Iterator[str]:
     """Run the demonstration; yields what to print.
 
     Args:
         out: folder of everything that is written.
         images: how many held-out images of the embedded set.
         device: auto, cpu or cuda.
+        names: of methods beside the un-reduced model; by default the study's.
     """
     check_folder(out, "demonstrations")
     if images > SIZES["test"]:
         raise BadInput(
             f"there are {SIZES['test']} held-out images and not {images}; give --images {SIZES['test']} or fewer"
         )
-    names = own_methods()
+    names = own_methods() if names is None else [n for n in dict.fromkeys(("none", *names)) if method(n)]
     job = Job(
         methods=names, keep_rates=RATES, split="test", limit=images, device=device, features="float32",
-        out=out / "runs", progress=False,
+        out=out / "runs",
     )  # fmt: skip
-    done: dict[str, tuple[Run, Extracted]] = {}
-    with tqdm(total=1 + (len(names) - 1) * len(RATES), desc="extract", unit="run") as bar:
-        for run, result in job.results():
-            done[run.name] = (run, result)
-            bar.update()
+    done = {run.name: (run, result) for run, result in job.results()}
     runs, results, figures = (out / name for name in ("runs", "results", "figures"))
     yield from compare_folder(runs, results, metrics=(*METRICS, *OF_EACH_RUN), resamples=RESAMPLES, findings=True)
     for path, note in draw_all(entries(), Source.open(results, runs), Request(figures, "png,pdf")):

@@ -144,3 +144,10 @@ def test_a_sheet_is_no_larger_than_a_picture_can_be(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"700 images of 0 runs make a sheet of \d+ x \d+ pixels, and 65535 are"):
         contact_sheet([np.zeros((8, 8, 3), np.uint8)] * 700, [], tmp_path / "sheet.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_lies_outside_an_image_is_left_as_it_is(image: np.ndarray) -> None:
+    valid = flags(0, 1, 3)[None]
+    panel = Panel("", flags(0)[None], np.where(flags(0), 0, -1)[None], False, GRID, valid)
+    cell, real = blocks(panel.painted(0, image)), blocks(image)
+    assert (cell[[2, 4, 5]] == real[[2, 4, 5]]).all() and (cell[1] != real[1]).any()

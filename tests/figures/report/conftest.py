@@ -12,6 +12,7 @@ from PIL import Image
 
 from tokenlens.methods import methods
 from tokenlens.records import tables as table
+from tokenlens.records.drawn import RUNS
 from tokenlens.records.run import Run
 from tokenlens.records.writer import RunWriter
 
@@ -38,6 +39,31 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Read only."""
     place = tmp_path_factory.mktemp("study")
     return build(place)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A run of `tokenlens synthesize`: its folder, its one picture, and its groups (1, 3, 2, 1, 16)."""
+
+    runs: Path
+    picture: Path
+    group: np.ndarray
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Drawn:
+    """Three steps, two branches, one block."""
+    shape, branches = (1, 3, 2, 1, 16), ["unconditional", "conditional"]
+    run = Run("prompts:p", "1 each", 1, "c", "nano", "w", "tome", 0.5, (0,), (8,))
+    attributes = {**FACTS["tome"], "grid": list(GRID), "steps": [0, 1, 2], "branches": branches}
+    writer = RunWriter(tmp_path / "images" / RUNS, run, attributes, ["p/0_0"], 1, 1)
+    group = np.random.default_rng(0).integers(0, 8, shape, dtype=np.int16)
+    writer.add({"kept": np.zeros(shape, bool), "group": group, "tokens_left": np.full(shape[:-1], 8, np.int16)})
+    writer.finish({})
+    picture = tmp_path / "images" / run.name / "0_0.png"
+    picture.parent.mkdir()
+    Image.new("RGB", (SIDE, SIDE), (200, 30, 60)).save(picture)
+    return Drawn(writer.folder.parent, picture, group)
 
 
 @pytest.fixture

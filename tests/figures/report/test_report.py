@@ -29,7 +29,7 @@ from tokenlens.figures.report import write as report_module
 from tokenlens.figures.report.data import picture_sets
 from tokenlens.figures.report.images import uri
 from tokenlens.figures.report.page import SCRIPTS, static, table_data
-from tokenlens.figures.report.patterns import describe_run, labels
+from tokenlens.figures.report.patterns import OUTSIDE, describe_run, labels, patterns
 from tokenlens.figures.report.write import write_report
 
 FIGURES = Path(report_page.__file__).parent
@@ -420,3 +420,31 @@ def test_colours_contrast_as_aa_asks(scheme: str) -> None:
     for edge in ("line", "on"):  # borders of controls, and the ring of the focus
         assert contrast(colours[edge], colours["page"]) >= 3, edge
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+def test_runs_with_steps_show_the_pictures_that_they_drew(drawn: Any, tmp_path: Path) -> None:
+    page = Page(write_report(drawn.runs, tmp_path, tmp_path / "r.html").path.read_text(encoding="utf-8"))
+    (told,) = json.loads(unpacked(page.data["index"]))["runs"]
+    assert (told["steps"], told["branches"], told["left"]) == ([0, 1, 2], ["unconditional", "conditional"], [[8]])
+    codes = np.frombuffer(unpacked(page.data["patterns-0"]), "<u2")
+    assert codes.tolist() == (2 * (drawn.group.ravel() + 1)).tolist()
+    (picture,) = json.loads(unpacked(page.data["pictures-0"]))
+    assert picture.startswith("data:image/webp") and "images-0-0" not in page.data
+    drawn.picture.rename(tmp_path / "elsewhere.png")
+    assert any("there is no picture" in note for note in write_report(drawn.runs, tmp_path, tmp_path / "r.html").notes)
+
+
+def test_boxes_are_shares_of_the_picture_and_places_outside_an_image_have_a_code(make_run: Callable[..., Any]) -> None:
+    valid = np.ones((2, 49), bool)
+    valid[1, 40:] = False
+    run = make_run("topk").assign(valid=(("image", "patch"), valid))
+    ids = ["absent", *run["image"].values.tolist()]
+    where = [0.1786, 0.2679, 0.4464, 0.5357]  # of 112 pixels
+    boxes = describe_run(run, "t", 0, ids)["boxes"]
+    assert boxes[0] is None and [one[:4] for image in boxes[1:] for one in image] == [where, where]
+    assert [image[0][4:] for image in boxes[1:]] == [
+        [pytest.approx(0.9, abs=1e-3), 1],
+        [pytest.approx(0.8, abs=1e-3), 0],
+    ]
+    codes = np.frombuffer(patterns(run, ids), "<u2").reshape(3, -1, 49)
+    assert ((codes[1:] == OUTSIDE) == ~valid[:, None]).all() and not codes[0].any()

@@ -405,3 +405,25 @@ def test_everything_is_reached_by_keyboard_named_and_seen_in_focus(tab: Tab) -> 
     named = "one => one.textContent.trim() || one.getAttribute('aria-label') || one.alt || one.labels?.length"
     nameless = f"all => all.filter(one => !({named})(one)).map(one => one.outerHTML)"
     assert tab.page.locator("button, a, select, canvas, img").evaluate_all(nameless) == []
+
+
+def test_a_slider_goes_through_the_steps_of_a_picture_that_was_drawn(browser: Any, drawn: Any, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_figures, "entries", lambda: [FIGURE])
+        tab = Tab(browser.new_page(viewport=DESK), write_report(drawn.runs, tmp_path, tmp_path / "r.html").path)
+    tab.go()
+    shown = "[...document.querySelector('#panes figure:nth-child(2) canvas').dataset.lit.split(' ')].map(Number)"
+    tab.page.locator("#panes canvas").nth(1).focus()
+    tab.press("ArrowRight")  # the first patch
+    for step, branch in ((2, 1), (1, 1), (1, 0)):
+        tab.page.evaluate(f"$('step').value = {step}; $('step').dispatchEvent(new Event('input'))")
+        tab.settled()
+        tab.choose("#branch", ("unconditional", "conditional")[branch])
+        group = drawn.group[0, step, branch, 0]
+        assert set(tab.page.evaluate(shown)) == set(np.flatnonzero(group == group[0]).tolist())
+        assert f"step={step}" in tab.page.url
+    tab.page.locator("#viewer").focus()
+    tab.press("<")
+    assert tab.page.locator("#step-said").inner_text() == "0 of 2"
+    assert not tab.said
+    tab.page.close()

@@ -12,7 +12,7 @@ from PIL import Image
 from tokenlens.errors import BadInput
 from tokenlens.figures.catalogue import Source
 from tokenlens.figures.plots.contact_sheet import contact_sheets, draw
-from tokenlens.figures.select.runs import as_seen, choose_images, choose_runs, read_panel, read_pictures
+from tokenlens.figures.select.runs import GREY, as_seen, choose_images, choose_runs, fitted, read_panel, read_pictures
 
 pytestmark = pytest.mark.usefixtures("among_methods")
 
@@ -149,3 +149,15 @@ def test_in_a_notebook_a_sheet_without_runs_is_an_annotated_gap() -> None:
 def test_images_that_are_gone_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"1 of 2 images of topk-0\.5-0 are no longer in folder:.* \(z\.png, \.\.\.\)"):
         read_pictures(run("topk", dataset=photos(tmp_path)), ["a.png", "z.png"])
+
+
+def test_a_detectors_image_lies_in_the_upper_left_of_grey() -> None:
+    """At the size that the detector gives it."""
+    from tokenlens.detection.mask_rcnn import DetectorConfig
+    from tokenlens.detection.preparing import seen_size
+
+    image = Image.new("RGB", (30, 44), (200, 10, 10))
+    height, width = seen_size((44, 30), DetectorConfig(short=64, long=96))
+    seen = fitted(image, (96, 96), (64, 96))
+    assert (seen[:height, :width] == (200, 10, 10)).all()
+    assert (seen[height:] == GREY).all() and (seen[:, width:] == GREY).all()

@@ -153,7 +153,10 @@ def test_a_backbone_may_start_from_that_of_another_set(write: Write, tmp_path: P
 
 def test_off_the_shelf_methods_are_only_extracted(write: Write, tmp_path: Path) -> None:
     study = write()
-    assert {task.name.split("/")[0] for task in runs(study, tmp_path)} == {"extract"}
+    tasks = {task.name: task.arguments for task in runs(study, tmp_path)}  # all amounts of a method in one pass
+    ours = [f"extract/embedded-{data}/nano/{name}-s0" for data in ("shapes", "birds")
+            for name in ("none-1", "topk-0.25+0.5", "tome-0.25+0.5")]  # fmt: skip
+    assert list(tasks) == ours and tasks[ours[1]]["keep_rate"] == "0.25,0.5"
 
 
 def test_settings_that_are_null_are_left_out_or_null(write: Write, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 `shapes` (one textured object), `birds` (kinds that differ in small parts), `scenes` (several objects, multi-label) and
 `tags` (attributes of the whole picture, multi-label) mirror ImageNet, NABirds, COCO and NUS-WIDE. The first three know
 which patches the objects lie on, and take a photographer's bias: `embedded:birds@bias=0.5` moves every object half of
-the way to the centre and changes nothing else in the picture.
+the way to the centre and changes nothing else in the picture. The very pictures of a set can be changed:
+`embedded:birds@noise=0.1` adds grain to them, `embedded:birds@mirror=1` shows them in a mirror. They keep their ids, so
+that `tokenlens compare --axis change` tells how far patterns hold.
 
 A new set is a file with a function (split, index[, bias]) -> image, label, mask, and a line in `SETS`.
 """
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from ...errors import BadInput, UnknownName
 from ..registry import register
 from . import birds, scenes, tags
+from .paint import generator
 from .shapes import CLASSES, shapes
 
 if TYPE_CHECKING:
@@ -64,13 +67,19 @@ def drawn(name: str, split: str, index: int, bias: float) -> tuple[NDArray[np.ui
 class EmbeddedSet:
     """A set as an image set: names, ids and PIL images over what its source draws."""
 
-    def __init__(self, source: str, split: str, count: int, bias: float = 0.0) -> None:
-        """`count` pictures of a split, the first ones; `bias` from 0, objects anywhere, to 1, in the centre."""
-        self.source, self.split, self.bias = source, split, bias
+    def __init__(
+        self, source: str, split: str, count: int, bias: float = 0.0, noise: float = 0.0, mirror: float = 0.0
+    ) -> None:
+        """`count` pictures of a split, the first ones; `bias` from 0, objects anywhere, to 1, in the centre.
+
+        `noise` is the deviation of the grain that is added, as a share of all grey levels; `mirror` is 0 or 1.
+        """
+        self.source, self.split, self.bias, self.noise, self.mirror = source, split, bias, noise, bool(mirror)
         self.classes, self.multi_label = SETS[source].classes, SETS[source].multi_label
-        named = f"{source}@bias={bias:.15g}" if bias else source
-        self.name = f"embedded:{named}"
-        self.ids: Sequence[str] = [f"{named}/{split}/{index:06d}" for index in range(count)]
+        given = {"bias": bias, "noise": noise, "mirror": mirror}
+        self.name = f"embedded:{source}" + "".join(f"@{key}={value:.15g}" for key, value in given.items() if value)
+        drawn_as = f"{source}@bias={bias:.15g}" if bias else source  # what is changed is still the same picture
+        self.ids: Sequence[str] = [f"{drawn_as}/{split}/{index:06d}" for index in range(count)]
 
     def __len__(self) -> int:
         """The number of pictures."""
@@ -88,7 +97,11 @@ class EmbeddedSet:
         """One picture, RGB, 112 x 112."""
         from PIL import Image
 
-        return Image.fromarray(drawn(self.source, self.split, self._at(index), self.bias)[0])
+        pixels = drawn(self.source, self.split, self._at(index), self.bias)[0]
+        if self.noise:
+            grain = generator(f"noise {self.noise:.15g}", self.split, self._at(index)).normal(size=pixels.shape)
+            pixels = np.clip(pixels + 255 * self.noise * grain, 0, 255).round().astype(np.uint8)
+        return Image.fromarray(np.ascontiguousarray(pixels[:, ::-1]) if self.mirror else pixels)
 
     def label(self, index: int) -> Label:
         """Its class, an index into `classes`; in a multi-label set (classes,) bool."""
@@ -99,7 +112,8 @@ class EmbeddedSet:
 
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """(14, 14) bool: the patches that objects lie on; None where a set has no objects."""
-        return drawn(self.source, self.split, self._at(index), self.bias)[2]
+        mask = drawn(self.source, self.split, self._at(index), self.bias)[2]
+        return mask[:, ::-1] if self.mirror and mask is not None else mask
 
     def instances(self, index: int) -> tuple[list[int], NDArray[np.bool_]] | None:
         """The objects of a picture: their classes, and (objects, 112, 112) bool where each is seen; None: not known.
@@ -110,7 +124,10 @@ class EmbeddedSet:
             (5, (112, 112))
         """
         known = SETS[self.source].instances
-        return None if known is None else known(self.split, self._at(index), self.bias)
+        if known is None:
+            return None
+        classes, masks = known(self.split, self._at(index), self.bias)
+        return classes, masks[:, :, ::-1] if self.mirror else masks
 
 
 @register("embedded", "embedded:shapes", labels="one or several", masks=True, ids="set, split and number")
@@ -125,22 +142,30 @@ def open_embedded(where: str, split: str = "val", limit: int | None = None, skip
     if split not in SIZES:
         raise UnknownName(f"split of {name}", split, SIZES)
     count = SIZES[split] if limit is None else min(SIZES[split], limit)
-    return EmbeddedSet(name, split, count, _bias(name, setting) if "@" in where else 0.0)
+    return EmbeddedSet(name, split, count, **(_setting(name, setting) if "@" in where else {}))
 
 
-def _bias(name: str, setting: str) -> float:
-    key, _, value = setting.partition("=")
-    if key != "bias":
-        raise UnknownName("setting of embedded sets", key, ["bias"])
-    if not SETS[name].objects:
+SETTINGS = {  # what each goes from and to, and one of its values
+    "bias": ("0 (objects anywhere) to 1 (in the centre)", 0.5),
+    "noise": ("0 (none) to 1 (grain as strong as all grey levels)", 0.1),
+    "mirror": ("0 (as drawn) to 1 (in a mirror)", 1),
+}
+
+
+def _setting(name: str, setting: str) -> dict[str, float]:
+    key, _, given = setting.partition("=")
+    if key not in SETTINGS:
+        raise UnknownName("setting of embedded sets", key, SETTINGS)
+    if key == "bias" and not SETS[name].objects:
         raise BadInput(f"embedded:{name} has no objects that a bias could move; leave out @{setting}")
     try:
-        bias = float(value)
+        value = float(given)
     except ValueError:
-        bias = float("nan")
-    if not 0 <= bias <= 1:
+        value = float("nan")
+    if not 0 <= value <= 1 or (key == "mirror" and value not in (0, 1)):
+        ends, one = SETTINGS[key]
         raise BadInput(
-            f"the bias of embedded:{name} goes from 0 (objects anywhere) to 1 (in the centre), and {value!r} is not "
-            f"such a number; give, for instance, embedded:{name}@bias=0.5"
+            f"the {key} of embedded:{name} goes from {ends}, and {given!r} is not such a number; give, for instance, "
+            f"embedded:{name}@{key}={one:g}"
         )
-    return bias
+    return {key: value}

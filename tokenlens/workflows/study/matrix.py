@@ -58,7 +58,11 @@ class Cell:
     @property
     def name(self) -> str:
         """A path below the study's folder."""
-        return f"{slug(self.data)}/{slug(self.model)}/{self.method}-{self.amount}-s{self.seed}"
+        return self.named(self.amount)
+
+    def named(self, amount: str) -> str:
+        """The same, of other amounts."""
+        return f"{slug(self.data)}/{slug(self.model)}/{self.method}-{amount}-s{self.seed}"
 
     @property
     def amount(self) -> str:

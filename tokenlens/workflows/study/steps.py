@@ -29,10 +29,13 @@ def finetune(out: str, **options: Any) -> None:
         print(line)
 
 
-def extract(method: str, out: str, keep_rate: float | None = None, **settings: Any) -> None:
-    """Extract one run; `settings` are those of `tokenlens.extraction.jobs.Job`."""
-    rates = () if keep_rate is None else (keep_rate,)
-    for line in Job(methods=[method], keep_rates=rates, out=Path(out), **settings).run():
+def extract(
+    method: str, out: str, keep_rate: float | str | None = None, remove: int | str | None = None, **settings: Any
+) -> None:
+    """Extract the runs of a method, at one amount or several between commas; `settings` are those of `Job`."""
+    rates = [] if keep_rate is None else [float(rate) for rate in str(keep_rate).split(",")]
+    counts = None if remove is None else [int(count) for count in str(remove).split(",")]
+    for line in Job(methods=[method], keep_rates=rates, remove=counts, out=Path(out), **settings).run():
         print(line)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,32 @@ BACKWARD = 2  # a backward pass costs two forward passes
 def runs(study: Study, out: Path) -> list[Task]:
     """The tasks that train and extract, each after what it needs; first the backbones, which most others wait for."""
     found: dict[str, Task] = {}
-    for cell in study.cells:
-        backbones = [*_backbone(study, cell, out)]
-        tuned = [*_finetune(study, cell, out, backbones[-1:])]
-        for task in (*backbones, *tuned, _extract(study, cell, out, tuned or backbones[-1:])):
+    for cells in _one_pass(study):
+        backbones = [*_backbone(study, cells[0], out)]
+        tuned = [*_finetune(study, cells[0], out, backbones[-1:])]
+        for task in (*backbones, *tuned, _extract(study, cells, out, tuned or backbones[-1:])):
             other = found.setdefault(task.name, task)
             if other.arguments != task.arguments:
                 differing = [key for key in task.arguments if other.arguments.get(key) != task.arguments[key]]
-                values = " and ".join(str(one.arguments.get(key)) for key in differing for one in (other, task))
-                raise BadInput(f"two tasks would be {task.name}, with {values}; leave one out, or rename it")
+                raise _twice(task.name, [one.arguments.get(key) for key in differing for one in (other, task)])
     return sorted(found.values(), key=lambda task: not task.name.startswith("backbone/"))
+
+
+def _one_pass(study: Study) -> list[list[Cell]]:
+    """The runs that are extracted in one pass: off the shelf those of a method that differ in their amount alone."""
+    found: dict[Cell, list[Cell]] = {}
+    for cell in study.cells:
+        alike = replace(cell, keep_rate=0.0, remove=cell.remove[1:]) if study.finetune is None else cell
+        found.setdefault(alike, []).append(cell)
+    for cells in found.values():
+        for one, other in pairwise(sorted(cells, key=lambda cell: cell.amount)):
+            if one.amount == other.amount:
+                raise _twice(f"extract/{one.name}", [one.keep_rate, other.keep_rate])
+    return [*found.values()]
+
+
+def _twice(name: str, values: Sequence[Any]) -> BadInput:
+    return BadInput(f"two tasks would be {name}, with {' and '.join(map(str, values))}; leave one out, or rename it")
 
 
 def conclusion(study: Study, out: Path) -> list[Task]:
@@ -88,11 +105,19 @@ def _allowed(study: Study) -> dict[str, Any]:
     return {"allow_remote": True} if study.allow_remote else {}
 
 
-def _reduction(cell: Cell) -> dict[str, Any]:
-    amount: dict[str, Any] = {"keep_rate": cell.keep_rate}
+def _reduction(cell: Cell, *others: Cell) -> dict[str, Any]:
+    """What is reduced how, as options; `others` differ in their amount alone."""
+    cells = (cell, *others)
+    amount: dict[str, Any] = {"keep_rate": _list([one.keep_rate for one in cells])}
     if cell.remove:
-        amount = {"remove": cell.remove[0]} | ({"decreasing": True} if cell.remove[1] else {})
+        removed = _list([one.remove[0] for one in cells])
+        amount = {"remove": removed} | ({"decreasing": True} if cell.remove[1] else {})
     return {"method": cell.method, **amount, "seed": cell.seed}
+
+
+def _list(values: Sequence[Any]) -> Any:
+    """One value, or several between commas, as options have them."""
+    return values[0] if len(values) == 1 else ",".join(map(str, values))
 
 
 def _plain(value: object) -> str:
@@ -143,17 +168,19 @@ def _tuned(cell: Cell, out: Path) -> Path:
     return _place(cell, out) / cell.name.rpartition("/")[2]
 
 
-def _extract(study: Study, cell: Cell, out: Path, before: Sequence[Task]) -> Task:
+def _extract(study: Study, cells: Sequence[Cell], out: Path, before: Sequence[Task]) -> Task:
+    cell = cells[0]
     start = {"weights": str(before[0].makes[0])} if before else {"model": cell.model}
     images = _images(study, cell, "val", study.extract.get("limit", 1000))
+    forward = sum(_forward(one.model, one.method, one.keep_rate, one.remove) for one in cells)
     return Task(
-        name=f"extract/{cell.name}",
+        name=f"extract/{cell.named('+'.join(one.amount for one in cells))}",
         call=f"{STEPS}:extract",
-        arguments={"data": cell.data, **start, **_reduction(cell), **study.extract, "out": str(out / "runs")},
+        arguments={"data": cell.data, **start, **_reduction(*cells), **study.extract, "out": str(out / "runs")},
         needs=tuple(task.name for task in before),
         makes=(out / "runs",),
-        cost=images * _forward(cell.model, cell.method, cell.keep_rate, cell.remove),
-        bytes=images * BYTES_AN_IMAGE,
+        cost=images * forward,
+        bytes=images * BYTES_AN_IMAGE * len(cells),
     )
 
 

@@ -1,0 +1,97 @@
+"""Runs of very many images: files on disk, and time and peak memory of a comparison of all pairs, size by size.
+
+The patterns are simulated. A table, and as the last line the ratios: files of chunks over packed files of the largest
+runs, seconds an image of each size over those of the smallest, and the peak memory of the largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tokenlens.records.run import Run
+from tokenlens.records.writer import CHUNK, RunWriter
+
+RATES = (0.5, 0.25, 0.125)
+COMPARE = """
+import sys, time
+from pathlib import Path
+from tokenlens.analysis.compare_folder import compare_folder
+began = time.perf_counter()
+list(compare_folder(Path(sys.argv[1]), Path(sys.argv[1] + "-results"), metrics=("iou",), workers=2, resamples=1000))
+seconds = time.perf_counter() - began
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(seconds, int(peak.split()[1]) / 2**10)
+"""
+
+
+def batches(images: int, patches: int, seed: int) -> Iterator[dict[str, np.ndarray]]:
+    """Patterns of a pruner that keeps so many patches at random, nested from stage to stage."""
+    rng = np.random.default_rng(seed)
+    for first in range(0, images, CHUNK):
+        order = rng.random((min(CHUNK, images - first), patches), dtype=np.float32).argsort(1).astype(np.int16)
+        kept = np.stack([order < round(rate * patches) for rate in RATES], 1)
+        yield {
+            "kept": kept,
+            "group": np.where(kept, kept.cumsum(-1) - 1, -1).astype(np.int16),
+            "tokens_left": kept.sum(-1, dtype=np.int16),
+            "label": np.full(len(kept), -1, np.int32),
+        }
+
+
+def write(out: Path, images: int, side: int, number: int) -> tuple[int, int, int]:
+    """Write a run: files before and after it is packed, and bytes."""
+    keep = tuple(round(rate * side**2) for rate in RATES)
+    run = Run("simulated", "val", images, "c", "m", "w", f"method{number}", 0.5, (3, 6, 9), keep)
+    facts = {"capacity": "tiny", "family": "pruning", "adaptive": False, "depth": 12, "grid": [side, side]}
+    writer = RunWriter(out, run, facts, [f"{index:09}" for index in range(images)], CHUNK)
+    for batch in batches(images, side**2, number):
+        writer.add(batch)
+    before = len(_files(writer.folder))
+    writer.finish({})
+    packed = _files(writer.folder)
+    return before, len(packed), sum(file.stat().st_size for file in packed)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--grid", type=int, default=14, help="patches along a side")
+    arguments = parser.parse_args()
+    print(f"{arguments.runs} runs, {arguments.grid} x {arguments.grid} patches, IoU of all pairs, two threads")
+    print(f"{'images':>10}{'files':>8}{'packed':>8}{'bytes an image':>16}{'us an image':>13}{'peak MB':>9}")
+    rows = []
+    for images in arguments.images:
+        with tempfile.TemporaryDirectory() as place:
+            out = Path(place) / "runs"
+            chunks, packed, size = [write(out, images, arguments.grid, number) for number in range(arguments.runs)][-1]
+            words = [sys.executable, "-c", COMPARE, str(out)]
+            said = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+        seconds, peak = (float(word) for word in said[-2:])
+        rows.append((chunks / packed, seconds / images, peak))
+        print(
+            f"{images:10,}{chunks:8}{packed:8}{size / images:16.1f}{1e6 * seconds / images:13.1f}{peak:9.0f}",
+            flush=True,
+        )
+    ratios = {
+        "files_of_chunks_over_packed": [row[0] for row in rows],
+        "seconds_an_image_over_smallest": [row[1] / rows[0][1] for row in rows],
+        "peak_megabytes": [row[2] for row in rows],
+    }
+    print(json.dumps({"images": arguments.images, "runs": arguments.runs, **ratios}))
+
+
+if __name__ == "__main__":
+    main()

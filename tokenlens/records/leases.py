@@ -1,0 +1,205 @@
+"""Processes that write the same runs share them by leases: files that only one can create, naming who holds them.
+
+Each process has a file of its own, below the folder of runs, by which it shows that it lives: it is touched every few
+seconds, and locked, which the system undoes when the process dies. A lease whose holder is dead may be taken over:
+one of this machine at once, one of another machine when it was silent for EXPIRY. Nothing is lost where somebody was
+only thought dead: what is written under a lease is the same whoever writes it, and replaces a file in one piece.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import BadInput, disk_errors
+from .atomic import locked, write
+
+LEASES = ".leases"  # below a folder of runs; it goes with the last process
+BEAT = 10.0  # seconds between signs of life
+EXPIRY = 60.0  # seconds of silence, after which somebody on another machine counts as dead
+POLL = 0.02  # seconds between looks at what is held only briefly
+
+
+class Leaseholder:
+    """A process among those that write runs into one folder: this one.
+
+    Example:
+        with Leaseholder(Path("runs"), {"of": 2, "settings": {"methods": ["topk"]}}) as here:
+            if here.take("run/0"):
+                ...
+                here.give("run/0")
+    """
+
+    def __init__(self, out: Path, told: Mapping[str, Any]) -> None:
+        """`told` is what the others may read of this process: plain JSON."""
+        self.folder = out / LEASES
+        self.name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+        self.told: dict[str, Any] = json.loads(json.dumps(told))
+        self._held: set[str] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._stack.callback(self._leave)
+        own = self._appear()
+        for other in self._others():
+            if not self._lives(other):
+                self._file(other).unlink(missing_ok=True)
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(BEAT):
+                with suppress(OSError):
+                    os.utime(own)
+
+        threading.Thread(target=beat, daemon=True).start()
+        self._stack.callback(ended.set)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _appear(self) -> Path:
+        while True:
+            own, held = write(self._file(self.name), json.dumps(self.told)), ExitStack()
+            with suppress(FileNotFoundError):  # in the instant before it is locked, it may be taken for a dead one's
+                held.enter_context(locked(own))
+                if own.exists():
+                    self._stack.push(held)
+                    return own
+            held.close()
+
+    def _leave(self) -> None:
+        with suppress(OSError):
+            for lease in [*self._held]:
+                self.give(lease)
+            self._file(self.name).unlink(missing_ok=True)
+            for folder in [*(path for path in self.folder.iterdir() if path.is_dir()), self.folder]:
+                with suppress(OSError):  # not empty: others are at work
+                    folder.rmdir()
+
+    def others(self) -> dict[str, dict[str, Any]]:
+        """What the others tell that live, by "process NUMBER on MACHINE"."""
+        found = {}
+        for name in self._others():
+            with suppress(OSError, ValueError):
+                if self._lives(name):
+                    found[_called(name)] = json.loads(self._file(name).read_text())
+        return found
+
+    def take(self, lease: str) -> bool:
+        """Take a lease, which is named by a path of one folder and a file; False where somebody has it who lives."""
+        path = self.folder / lease
+        with disk_errors(path.parent):
+            for _ in range(3):
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with path.open("x") as file:
+                        file.write(self.name)
+                    self._held.add(lease)
+                    return True
+                except FileExistsError:
+                    if self._valid(path):
+                        return False
+                    path.unlink(missing_ok=True)
+                except FileNotFoundError:  # the folder has just been removed, being empty
+                    continue
+        return False
+
+    def give(self, lease: str) -> None:
+        """Give a lease back."""
+        self._held.discard(lease)
+        with suppress(OSError):
+            (self.folder / lease).unlink(missing_ok=True)
+
+    @contextmanager
+    def holding(self, lease: str) -> Iterator[None]:
+        """Hold a lease that others hold only briefly, until the block ends."""
+        while not self.take(lease):
+            time.sleep(POLL)
+        try:
+            yield
+        finally:
+            self.give(lease)
+
+    def holder(self, run: str) -> str | None:
+        """One of the others who hold leases on chunks of a run."""
+        with suppress(OSError):
+            for path in sorted((self.folder / run).iterdir()):
+                name = path.read_text() if path.name.isdigit() else ""
+                if name and name != self.name and self._lives(name):
+                    return _called(name)
+        return None
+
+    def forget(self, run: str) -> None:
+        """Remove what is left of the leases of a run that is complete."""
+        shutil.rmtree(self.folder / run, ignore_errors=True)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _others(self) -> list[str]:
+        return [path.stem for path in sorted(self.folder.glob("[!.]*.json")) if path.stem != self.name]
+
+    def _valid(self, path: Path) -> bool:
+        """Whether the holder of a lease lives; one that is just being written has no name in it yet."""
+        try:
+            name = path.read_text()
+            return self._lives(name) if name else self._age(path) < EXPIRY
+        except FileNotFoundError:
+            return False
+
+    def _lives(self, name: str) -> bool:
+        file = self._file(name)
+        if name == self.name:
+            return True
+        try:
+            if name.split(".")[:-2] == self.name.split(".")[:-2]:  # of the same machine
+                with locked(file) as free:
+                    if free:
+                        return False
+            return self._age(file) < EXPIRY
+        except OSError:
+            return False
+
+    def _age(self, path: Path) -> float:
+        """Seconds since a file was touched, by the clock of the disk, which is the same for all."""
+        own = self._file(self.name)
+        os.utime(own)
+        return own.stat().st_mtime - path.stat().st_mtime
+
+
+def _called(name: str) -> str:
+    *machine, number, _ = name.split(".")
+    return f"process {number} on {'.'.join(machine)}"
+
+
+def check_alike(here: Leaseholder) -> None:
+    """Refuse to be one of several processes of one job that were given different settings.
+
+    What a process tells of itself has to have `job`, which is the same for all of one job, and `settings`.
+
+    Raises:
+        BadInput: naming the other, and the first setting that differs.
+    """
+    mine = here.told
+    for who, theirs in here.others().items():
+        if theirs.get("job") != mine["job"]:
+            continue
+        for name, value in mine["settings"].items():
+            other = theirs["settings"].get(name, value)
+            if other != value:
+                raise BadInput(
+                    f"{who} is another part of this job, and its {name} is {other} where here it is {value}; "
+                    "give all parts the same options, or this job another --out"
+                )

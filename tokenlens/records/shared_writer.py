@@ -1,0 +1,63 @@
+"""Write runs by several processes at once, each whole chunks on which it has a lease."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .atomic import write
+from .leases import Leaseholder
+from .writer import RunWriter
+
+PLAN = "plan"  # beside the leases of a run: batches and chunks of a run that is not there yet
+
+
+class SharedWriter(RunWriter):
+    """Writes chunks of a run wherever in it they are; touches nothing before `share`."""
+
+    _here: Leaseholder
+
+    def share(self, here: Leaseholder) -> None:
+        """Be one of several processes that write the run, each of them chunks on which it has a lease.
+
+        All take the batches and chunks that the first of them has planned.
+
+        Raises:
+            BadInput: what is there was begun by another tokenlens.
+        """
+        self._here = here
+        plan = here.folder / self.run.name / PLAN
+        with self._changing():
+            if self._layout is None:
+                try:
+                    self._asked = json.loads(plan.read_text())
+                    self.look()
+                except (OSError, ValueError):
+                    write(plan, json.dumps(self._asked))
+            elif not self.complete:
+                self._check_versions(self._layout.attributes)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Be the only one that changes the run's description, and see how far it is."""
+        with self._here.holding(f"{self.run.name}/description"):
+            self.look()
+            yield
+
+    def take(self, first: int) -> bool:
+        """Take a lease on the chunk that begins with an image; False where another has it, or it is there."""
+        if self._there(first) or not self._here.take(f"{self.run.name}/{first}"):
+            return False
+        self.look()
+        if self._there(first):  # it has come meanwhile
+            self.give(first)
+            return False
+        return True
+
+    def give(self, first: int) -> None:
+        """Give the lease on a chunk back."""
+        self._here.give(f"{self.run.name}/{first}")
+
+    def _there(self, first: int) -> bool:
+        return first < self.written or first in self.ahead
