@@ -87,7 +87,8 @@ def draw(
             inside = "white" if schedule == "decreasing" else style.color(name)
             above = 3 if (line["family"] == "none").all() else 2  # the star lies where all lines begin
             ax.plot(line["tokens_left"], line[value], color=style.color(name), marker=style.marker(name),
-                    markerfacecolor=inside, linestyle=style.linestyle(name), label=style.label(name), zorder=above)  # fmt: skip
+                    markerfacecolor=inside, linestyle=style.linestyle(name), label=style.label(name),
+                    zorder=above)  # fmt: skip
         ax.set_xlabel("patch tokens left")
         ax.set_ylabel(label.format(METRICS[METRIC].label))
         ax.grid(axis="both")
