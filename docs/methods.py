@@ -86,10 +86,10 @@ def section(group: list[Method]) -> str:
     title = ", ".join(f"`{method.name}`" for method in group)
     lines = [f"{anchors}\n\n## {title}\n\n{card(group[0])}\n"]
     for method in group:
-        told = [f"`{name}={value}`" for name, value in method.defaults.items()]
-        needs = f" needs {' and '.join(method.reducer.needs)}." if method.reducer.needs else ""
-        if told or needs:
-            lines.append(f"* `{method.name}`:{' options ' + ', '.join(told) + '.' if told else ''}{needs}")
+        options = ", ".join(f"`{name}={value}`" for name, value in method.defaults.items())
+        told = [f"options {options}"] * bool(options) + [f"needs {need}" for need in method.reducer.needs]
+        if told:
+            lines.append(f"* `{method.name}`: {'; '.join(told)}.")
     return "\n".join(lines) + "\n"
 
 

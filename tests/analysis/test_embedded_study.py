@@ -13,7 +13,7 @@ from tokenlens.workflows.study.matrix import read as read_study
 from tokenlens.workflows.study.matrix import shipped
 
 STUDY = Path(__file__).parents[2] / "analysis" / "embedded"
-TABLES = ("comparison", "runs", "heatmap", "proxy", "findings", "truth")
+TABLES = ("comparison", "runs", "heatmap", "tokens", "proxy", "across", "accuracy", "findings", "truth")
 
 
 def test_every_run_that_the_study_asks_for_is_there() -> None:
