@@ -64,7 +64,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
         draw_lines(ax, part, "ratio", "value", {ratio: ratio for ratio in sorted(part["ratio"].unique())})
         for value in frame.loc[(frame["ratio"] == 0) & (frame["measure"] == measure), "value"]:
             ax.axhline(value, **UNREDUCED)
-        ax.set_xlabel("ratio of tokens merged")
+        ax.set_xlabel("ratio of tokens removed")
         ax.set_ylabel(SHOWN[measure])
     style.legend_of(canvas, reduced["method"], also=[Line2D([], [], **UNREDUCED)])
     return canvas

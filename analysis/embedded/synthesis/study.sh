@@ -16,6 +16,7 @@ for seed in 0 10000; do
 done
 tokenlens fid embedded:shapes images
 # what is merged, of few pictures at every step and in both branches of guidance
-tokenlens synthesize --method atc-average,atc-complete,atc-single,tome-sd --ratio 0.75 --steps 8 --per-class 1 --limit 4 --out recorded
+tokenlens synthesize --method atc-average,atc-complete,atc-single,tome-sd --ratio 0.75 --steps 8 --per-class 1 --limit 4 \
+  --out recorded
 tokenlens compare recorded/runs
 tokenlens figures quality,steps,latents --runs recorded/runs --format png
