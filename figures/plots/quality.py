@@ -46,9 +46,8 @@ def numbers(source: Source) -> pd.DataFrame:
                     "low": of.min(), "high": of.max(), "seeds": part["seed"].nunique(),
                 })  # fmt: skip
     order = list(SHOWN)
-    return pd.DataFrame(
-        sorted(rows, key=lambda row: (order.index(row["measure"]), style.order_key(row["method"]), row["ratio"]))
-    )
+    rows.sort(key=lambda row: (order.index(row["measure"]), style.order_key(row["method"]), row["ratio"]))
+    return pd.DataFrame(rows)
 
 
 @figure("quality", "quality of drawn pictures and seconds against the ratio", numbers, needs=["quality"])
