@@ -292,6 +292,16 @@ def test_a_processor_that_is_not_there_is_told(folder: Path) -> None:
             "hf:my-vit wants code of its own to be run, which tokenlens does not do; load it in Python yourself",
         ),
         ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "could not get|holds no|no tower"),
+        (  # would fetch its backbone
+            {
+                "model_type": "detr",
+                "backbone": "hf_hub:a/b",
+                "use_timm_backbone": True,
+                "use_pretrained_backbone": True,
+            },
+            "hf:my-vit is a .* which has no tower of patch tokens that is understood",
+        ),
+        ({"architectures": ["BeitForImageClassification"]}, "hf:my-vit says that it is a Beit.* and of type vit; save"),
         ({"num_hidden_layers": 4}, "hf:my-vit holds no vit.layers.3.* give a checkpoint that is whole"),
         ({"model_type": "nonsense"}, "could not get hf:my-vit .* owner/name of a model on the hub, or a folder"),
     ],

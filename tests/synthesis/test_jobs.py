@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from tokenlens.records.store import open_run, open_runs
 from tokenlens.synthesis import task
 from tokenlens.synthesis.drawn import ABOUT, TIMINGS
 from tokenlens.synthesis.jobs import Synthesis
+from tokenlens.synthesis.pipelines import open_pipeline
 from tokenlens.synthesis.prompts import as_prompts, prompts_of
 
 diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed")
@@ -214,12 +216,26 @@ def test_a_prompt_is_one_line() -> None:
         as_prompts(["a striped disc\nand more"])
 
 
+def test_nothing_that_a_folder_names_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*_: object, **__: object) -> None:
+        assert huggingface_hub.constants.is_offline_mode()
+        raise OSError("seen")
+
+    (tmp_path / "model_index.json").write_text("{}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", opened)
+    with pytest.raises(BadInput, match="seen"):
+        open_pipeline(str(tmp_path), torch.device("cpu"), torch.float32)
+    assert not huggingface_hub.constants.is_offline_mode()
+
+
 @pytest.mark.parametrize(
     ("index", "sentence"),
     [
         ("{", "cannot be read"),
         (json.dumps({"_class_name": ["mine", "Pipe"]}), "a class of its own"),
         (json.dumps({"_class_name": "StableDiffusionPipeline", "unet": ["mine", "UNet"]}), "a class of its own"),
+        (json.dumps({"_class_name": "StableDiffusionPipeline", "unet": []}), "a class of its own"),
         (json.dumps({"_class_name": "NoSuchPipeline"}), "cannot be opened as a diffusers pipeline"),
     ],
 )

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import BadInput
+from .hf_layers import TOWERS
 from .multihead import configuration
 
 EXTRA = "transformers is not installed, which {} needs; install it with: pip install 'tokenlens-vit[hosts]'"
@@ -64,15 +65,24 @@ def open_tower(name: str, pretrained: bool, classes: int = 1000) -> nn.Module:
 
 def _class_for(transformers: Any, config: Any, called: str) -> Any:
     """The class that a checkpoint is read as: its classifier if it has one, else its tower."""
-    saved = (config.architectures or [""])[0]
+    saved = str((config.architectures or [""])[0])
+    known = transformers.MODEL_MAPPING.get(type(config), None)
+    known = known[0] if isinstance(known, tuple) else known
+    if known is None and config.model_type not in ALONE:
+        raise BadInput(f"{called} is a {saved or config.model_type}, which is no vision model; give one of an image")
+    if config.model_type not in ALONE and known.__name__ not in TOWERS:  # others fetch what their configuration names
+        raise BadInput(
+            f"{called} is a {saved or known.__name__}, which has no tower of patch tokens that is understood; give a "
+            f"folder or repository of one of {', '.join(TOWERS)}"
+        )
     if saved.endswith("ForImageClassification") or saved.endswith("ForImageClassificationWithTeacher"):
-        return getattr(transformers, saved)
+        kind = getattr(transformers, saved)
+        if kind.config_class is not type(config):
+            raise BadInput(f"{called} says that it is a {saved} and of type {config.model_type}; save it anew")
+        return kind
     if config.model_type in ALONE:
         return getattr(transformers, ALONE[config.model_type])
-    known = transformers.MODEL_MAPPING.get(type(config), None)
-    if known is None:
-        raise BadInput(f"{called} is a {saved or config.model_type}, which is no vision model; give one of an image")
-    return known[0] if isinstance(known, tuple) else known
+    return known
 
 
 def _pooling(kind: Any) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..data.remote import without_hub
 from ..errors import BadInput, check_no_pipe, needed
 from ..hosts.checkpoints import digest_of
 from ..weights import nano_path
@@ -79,9 +81,10 @@ def _from_files(where: str) -> Any:
     if not remote:
         _check_folder(Path(place))
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(
-            place, use_safetensors=True, local_files_only=not remote, safety_checker=None
-        )  # fmt: skip
+        with nullcontext() if remote else without_hub():
+            return diffusers.DiffusionPipeline.from_pretrained(
+                place, use_safetensors=True, local_files_only=not remote, safety_checker=None
+            )  # fmt: skip
     except Exception as error:  # the hub, safetensors, transformers and diffusers fail in many ways
         reason = (str(error) or type(error).__name__).strip().split("\n")[0]
         way_out = (
@@ -111,4 +114,4 @@ def _check_folder(folder: Path) -> None:
 def _known(name: str, value: Any) -> bool:
     if name == "_class_name":
         return isinstance(value, str)
-    return not isinstance(value, list) or value[0] in (None, *LIBRARIES)
+    return not isinstance(value, list) or (len(value) == 2 and value[0] in (None, *LIBRARIES))
