@@ -30,7 +30,7 @@ largest difference of any logit (of VisionZip a token's channel, of DivPrune the
 *GFLOPs* and *time* are shares of the un-reduced model's, of DeiT-S with random weights at keep rate 0.5 and blocks 3,
 6, 9, on one CPU thread shared with other work, both sides taking turns; *of its ideal* is how much of what its GFLOPs
 promise its time keeps. Untrained, methods that choose for themselves how many tokens stay (◇) keep what they happen
-to.
+to. What is empty was not measured yet.
 
 """
 MARKS = "● has parameters of its own, which are trained. ◇ decides how many tokens remain."

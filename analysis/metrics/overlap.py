@@ -37,10 +37,7 @@ def pack(kept: ArrayLike) -> Words:
 
 
 class Packed:
-    """Patterns as the streaming loop holds them: bits (..., W) uint64 of `patches` patches, None where not told.
-
-    Where grids are ragged, `patches` is what each image has, (...) int64, and the places beyond are kept by none.
-    """
+    """Bits (..., W) uint64 of `patches` patches: None where not told, (...) int64 where grids are ragged."""
 
     def __init__(self, bits: Words, patches: int | Counts | None) -> None:
         self.bits, self.patches = bits, patches
@@ -49,7 +46,7 @@ class Packed:
     def of(cls, pattern: ArrayLike, patches: int | Counts | None = None) -> Packed:
         """From bool (..., P), or from uint64 (..., W) as `pack` makes it; `patches`: if not P, or each image's."""
         pattern = np.asarray(pattern)
-        if np.ndim(patches):  # a number an image: the same at all stages
+        if isinstance(patches, np.ndarray):  # a number an image: the same at all stages
             spread = np.reshape(patches, (-1, *[1] * (pattern.ndim - 2)))
             patches = np.broadcast_to(spread, pattern.shape[:-1])
         if pattern.dtype == np.uint64:
@@ -63,7 +60,8 @@ class Packed:
 
     def __getitem__(self, where: Any) -> Packed:
         """Some of the images and stages."""
-        part = Packed(self.bits[where], self.patches if np.ndim(self.patches) == 0 else self.patches[where])
+        many = self.patches
+        part = Packed(self.bits[where], many[where] if isinstance(many, np.ndarray) else many)
         part.size = self.size[where]
         return part
 
@@ -74,7 +72,8 @@ class Overlap:
     def __init__(self, a: ArrayLike | Packed, b: ArrayLike | Packed, patches: int | None = None) -> None:
         """`patches` has to be given for patterns from `pack` of which a chance level is asked."""
         self.a, self.b = (x if isinstance(x, Packed) else Packed.of(x, patches) for x in (a, b))
-        if not np.all(np.equal(self.a.patches, self.b.patches)) or self.a.bits.shape[-1] != self.b.bits.shape[-1]:
+        same: Any = self.a.patches == self.b.patches
+        if not np.all(same) or self.a.bits.shape[-1] != self.b.bits.shape[-1]:
             shapes = " and ".join(f"{x.shape} ({x.dtype})" for x in (np.asarray(a), np.asarray(b)))
             raise BadInput(
                 f"patterns of shape {shapes} lie on different grids; "

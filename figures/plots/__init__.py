@@ -16,6 +16,7 @@ from . import (  # noqa: F401  importing registers; the order is that of the rep
     off_the_shelf,
     object,
     detections,
+    detection,
     contact_sheet,
     quality,
     steps,

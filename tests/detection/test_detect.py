@@ -16,8 +16,10 @@ from tokenlens.detection.adapter import AdapterHost, ViTAdapter, reduced
 from tokenlens.detection.checkpoints import load_detector
 from tokenlens.detection.data import open_detection
 from tokenlens.detection.detect import Detection
+from tokenlens.detection.evaluation import NAMES, average_precision
 from tokenlens.detection.interaction import AdapterConfig
 from tokenlens.detection.mask_rcnn import DetectorConfig, MaskRCNN, Objects
+from tokenlens.detection.objects import intact, owners
 from tokenlens.errors import BadInput
 from tokenlens.records.store import open_run
 
@@ -215,3 +217,38 @@ def test_what_cannot_be_is_refused(adapter: ViTAdapter, tmp_path: Path) -> None:
         open_detection("embedded:birds", limit=1)
     with pytest.raises(BadInput, match="nor one of 2014"):
         open_detection(f"coco:{tmp_path}")
+
+
+def test_ap_of_a_file_of_results_is_pycocotools_to_the_last_digit(folder: Path, tmp_path: Path) -> None:
+    """Read by its own way from a file, with a crowd and an image without objects."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    box = {"image_id": 3, "category_id": 5, "score": 0.7, "bbox": [5.0, 5.0, 18.5, 9.25]}
+    found = [box, {**box, "score": 0.9, "bbox": [1.0, 2.0, 20.0, 30.0]}, {**box, "image_id": 7, "score": 0.3}]
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    path = folder / "annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [{**one, "id": place} for place, one in enumerate(content["annotations"], 1)]
+    path.write_text(json.dumps(content))
+    truth = COCO(str(path))
+    session = COCOeval(truth, truth.loadRes(str(tmp_path / "results.json")), "bbox")
+    session.evaluate()
+    session.accumulate()
+    session.summarize()
+    own = average_precision(open_detection(f"coco:{folder}").truth, found)
+    theirs = [100 * value if value >= 0 else np.nan for value in session.stats]
+    assert np.array_equal([own[name] for name in NAMES], theirs, equal_nan=True) and own["AP50"] > 0
+
+
+def test_patches_of_an_object_are_intact_where_no_token_mixes_it(folder: Path) -> None:
+    data = open_detection(f"coco:{folder}")
+    config = DetectorConfig(SMALL.backbone, classes=2, long=40, short=30)  # seen as large as it is
+    owner = owners(data, data.ids.index("3"), config, (4, 4)).reshape(4, 4)
+    assert (owner[:2, :2] == 0).sum() == 2 and (owner[2:] == -1).all()  # the box of 20 x 10, and not the crowd
+    flat, tokens = owner.ravel(), np.arange(16)
+    annotation = [{"area": 200.0}, {"area": 900.0, "iscrowd": 1}]
+    assert list(intact(flat, annotation, tokens)) == [("s", 1.0)]
+    assert list(intact(flat, annotation, np.where(flat == 0, 0, 1))) == [("s", 1.0)]
+    assert list(intact(flat, annotation, np.zeros(16, int))) == [("s", 0.0)]
+    assert list(intact(flat, annotation, np.full(16, -1))) == [("s", 0.0)]

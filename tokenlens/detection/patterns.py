@@ -122,8 +122,8 @@ def metrics(data: DetectionSet, run: xr.Dataset, model: MaskRCNN) -> dict[str, f
     """What a run amounts to, in percent; what is not defined is left out.
 
     Average precision of boxes, and of masks where the set has them, under COCO's names after "box" and "mask"; and
-    "intact s", "m" and "l": the share of an object's patches that is intact after the last stage, over the objects of
-    each of COCO's sizes.
+    "intact", "intact s", "m" and "l": the share of an object's patches that is intact after the last stage, over all
+    objects, and over those of each of COCO's sizes.
     """
     found = results(data, run, data.masks)
     told: dict[str, float] = {}
@@ -135,4 +135,6 @@ def metrics(data: DetectionSet, run: xr.Dataset, model: MaskRCNN) -> dict[str, f
     for row, here in enumerate(_rows(run, ["group"])):
         for size, share in intact(owners(data, row, model.config, run.attrs["grid"]), data.of(row), here["group"][-1]):
             shares.setdefault(size, []).append(share)
+    if shares:
+        told["intact"] = 100 * float(np.mean([share for size in shares.values() for share in size]))
     return told | {f"intact {size}": 100 * float(np.mean(shares[size])) for size in SIZES if size in shares}
