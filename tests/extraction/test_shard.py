@@ -1,5 +1,7 @@
 """Several processes make the same runs: each chunk is made once, by whoever is there to make it."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +71,16 @@ def test_other_settings_are_refused_before_anything_is_written(run_job: Any, tmp
         ):
             run_job(tmp_path, **SETTINGS, keep_rates=[0.5], shard="2/2")
         assert [path.name for path in tmp_path.iterdir()] == [LEASES]
+
+
+def test_what_was_only_planned_binds_nobody_once_its_planner_is_dead(run_job: Any, tmp_path: Path) -> None:
+    (folder,) = run_job(tmp_path / "whole", **SETTINGS)
+    for by, size in (("gone.1.00000000", 2), (None, 6)):
+        with Leaseholder(tmp_path / "out", {"job": [1, "other"], "settings": {}}) as other:
+            plan = tmp_path / "out" / LEASES / folder.name / "plan"
+            plan.parent.mkdir()
+            plan.write_text(json.dumps({"batch_size": 6, "chunk": 1024, "by": by or other.name}))
+            run_job(tmp_path / "out", **SETTINGS)
+        (run,) = open_runs(tmp_path / "out")
+        assert run.attrs["batch_size"] == size
+        shutil.rmtree(tmp_path / "out")

@@ -53,7 +53,7 @@ class Leaseholder:
         self._stack.callback(self._leave)
         own = self._appear()
         for other in self._others():
-            if not self._lives(other):
+            if not self.lives(other):
                 self._file(other).unlink(missing_ok=True)
         ended = threading.Event()
 
@@ -93,7 +93,7 @@ class Leaseholder:
         found = {}
         for name in self._others():
             with suppress(OSError, ValueError):
-                if self._lives(name):
+                if self.lives(name):
                     found[_called(name)] = json.loads(self._file(name).read_text())
         return found
 
@@ -137,7 +137,7 @@ class Leaseholder:
         with suppress(OSError):
             for path in sorted((self.folder / run).iterdir()):
                 name = path.read_text() if path.name.isdigit() else ""
-                if name and name != self.name and self._lives(name):
+                if name and name != self.name and self.lives(name):
                     return _called(name)
         return None
 
@@ -155,11 +155,12 @@ class Leaseholder:
         """Whether the holder of a lease lives; one that is just being written has no name in it yet."""
         try:
             name = path.read_text()
-            return self._lives(name) if name else self._age(path) < EXPIRY
+            return self.lives(name) if name else self._age(path) < EXPIRY
         except FileNotFoundError:
             return False
 
-    def _lives(self, name: str) -> bool:
+    def lives(self, name: str) -> bool:
+        """Whether a process that is called so is still at work."""
         file = self._file(name)
         if name == self.name:
             return True

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from .atomic import write
 from .leases import Leaseholder
-from .writer import RunWriter
+from .writer import Batch, RunWriter
 
 PLAN = "plan"  # beside the leases of a run: batches and chunks of a run that is not there yet
 
@@ -27,16 +27,29 @@ class SharedWriter(RunWriter):
             BadInput: what is there was begun by another tokenlens.
         """
         self._here = here
-        plan = here.folder / self.run.name / PLAN
         with self._changing():
             if self._layout is None:
-                try:
-                    self._asked = json.loads(plan.read_text())
-                    self.look()
-                except (OSError, ValueError):
-                    write(plan, json.dumps(self._asked))
+                self._plan()
             elif not self.complete:
                 self._check_versions(self._layout.attributes)
+
+    def _plan(self) -> None:
+        """Agree with the others on the batches and chunks of a run that is not there yet; the first of them decides."""
+        path, name = self._here.folder / self.run.name / PLAN, self.run.name
+        try:
+            plan = json.loads(path.read_text())
+            planned = self._here.lives(plan.pop("by")) or self._here.holder(name) is not None
+        except (OSError, ValueError, KeyError):
+            planned = False
+        if planned:
+            self._asked = plan
+            self.look()
+        else:
+            write(path, json.dumps({**self._asked, "by": self._here.name}))
+
+    def _create(self, first: Batch) -> None:
+        super()._create(first)
+        (self._here.folder / self.run.name / PLAN).unlink(missing_ok=True)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
