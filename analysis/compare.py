@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tokenlens.errors import BadInput, check_memory
 from tokenlens.records import tables as table
 from tokenlens.records.facts import facts_of
+from tokenlens.words import as_html
 
 from . import feature_sums, heat_maps, image_means, selection, token_statistics
 from .ceiling import with_ceiling
@@ -42,6 +43,14 @@ class Comparison(NamedTuple):
     runs: pd.DataFrame
     heatmap: pd.DataFrame
     tokens: pd.DataFrame
+
+    def __repr__(self) -> str:
+        rows, pairs = self.comparison, len(self.comparison[["axis", "run_a", "run_b"]].drop_duplicates())
+        along = ", ".join(rows["axis"].unique()) or "no axis"
+        return f"{len(self.runs)} runs, {pairs} pairs along {along}, {rows['metric'].nunique()} metrics"
+
+    def _repr_html_(self) -> str:
+        return as_html(repr(self)) + str(self.comparison.to_html(max_rows=10))
 
 
 class _Work(NamedTuple):

@@ -78,9 +78,9 @@ def figure(
     """Decorator: make the function that draws a figure of this name.
 
     What `draw(source, *, figure, preset, ...)` draws is then drawn in the preset's letters and with each method's look,
-    by `draw(source, *, figure=None, preset="iccv", strict=False, ...)`; `figure` may be a Figure, a SubFigure or an
-    Axes. A Missing becomes an annotated gap, or is raised where `strict` is passed. So a figure asks for its numbers
-    before it asks for its canvas.
+    by `draw(source, *, figure=None, preset="iccv", strict=False, ...)`, where a `Comparison`, runs, or a list of both
+    is a source too; `figure` may be a Figure, a SubFigure or an Axes. A Missing becomes an annotated gap, or is raised
+    where `strict` is passed. So a figure asks for its numbers before it asks for its canvas.
 
     Args:
         name: what it is called in commands, and the name of its files.
@@ -106,8 +106,9 @@ def figure(
     def keep(draw: Callable[..., Canvas]) -> Callable[..., Canvas]:
         @wraps(draw)
         def styled(
-            source: Source, *, figure: Into = None, preset: str = "iccv", strict: bool = False, **options: Any
+            what: Any, *, figure: Into = None, preset: str = "iccv", strict: bool = False, **options: Any
         ) -> Canvas:
+            source = Source.of(what)
             with style.use(preset), style.among(entry.looks(source)):
                 try:
                     canvas = draw(source, figure=figure, preset=preset, **options)
@@ -120,7 +121,8 @@ def figure(
                 return canvas
 
         @wraps(numbers)
-        def ordered(source: Source, **options: Any) -> pd.DataFrame:
+        def ordered(what: Any, **options: Any) -> pd.DataFrame:
+            source = Source.of(what)
             with style.among(entry.looks(source)):
                 return numbers(source, **options)
 

@@ -65,6 +65,21 @@ class Source:
         """A source of the tables in one folder and the runs in another; either may be absent."""
         return cls(None if results is None else Path(results), None if runs is None else Path(runs))
 
+    @classmethod
+    def of(cls, what: Any) -> Source:
+        """A source of what Python has: a source itself; a `Comparison`, a run, or several of these together."""
+        if isinstance(what, Source):
+            return what
+        import xarray as xr
+
+        parts = [what] if isinstance(what, xr.Dataset) or hasattr(what, "_asdict") else list(what)
+        if strange := [one for one in parts if not isinstance(one, xr.Dataset) and not hasattr(one, "_asdict")]:
+            raise BadInput(
+                f"a figure is of a {type(strange[0]).__name__}; give what tokenlens.compare returns, runs, or both"
+            )
+        tables = {name: rows for one in parts if hasattr(one, "_asdict") for name, rows in one._asdict().items()}
+        return cls(given=tables, opened=[one for one in parts if isinstance(one, xr.Dataset)] or None)
+
     def only(self, where: Sequence[str]) -> Source:
         """The same source with the runs alone, and rows of the `runs` table, that fit all of KEY=VALUE,..."""
         return replace(self, where=tuple(where), _read={}) if where else self

@@ -34,6 +34,10 @@ _HOME = {
     "extract": "extraction.extract",
     "open_runs": "records.store",
     "compare": "analysis.compare",
+    "show": "figures.show",
+    "plot": "figures.show",
+    "draw": "figures.show",
+    "report": "figures.report.write",
     "open_data": "data",
     "BadInput": "errors",
 }

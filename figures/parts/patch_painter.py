@@ -24,7 +24,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from tokenlens.errors import BadInput
 
-from ..theme.style import shortened
+from ..theme.style import Drawing, shortened
 
 Picture = NDArray[np.uint8]
 
@@ -96,7 +96,7 @@ def contact_sheet(
             f"{len(images)} images of {len(panels)} runs make a sheet of {full_w} x {full_h} pixels, and {MOST} are "
             "the most a side; give fewer --images, or fewer runs with --where"
         )
-    figure = Figure(figsize=(full_w / DPI, full_h / DPI), dpi=DPI, facecolor="white")
+    figure = Drawing(figsize=(full_w / DPI, full_h / DPI), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)  # no window, no global state
     for i, image in enumerate(images):
         source = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))

@@ -14,6 +14,7 @@ import xarray as xr
 
 from tokenlens.records.facts import facts_of
 
+from ..select.runs import ids_with_pictures
 from ..select.setting import DEFAULT_RATE
 from ..theme.style import label, order_key, place
 from .patterns import labels
@@ -59,7 +60,7 @@ def picture_sets(runs: Sequence[xr.Dataset], count: int) -> list[PictureSet]:
     for (dataset, split, size, crop, _), members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         title = f"{place(dataset)}, {split}" + (f", {size}, crop {crop}" if several[dataset, split] > 1 else "")
         whole = [run for run in members if run.attrs.get("complete")] or members
-        held = Counter(str(name) for run in whole for name in run["image"].values)
+        held = Counter(name for run in whole for name in ids_with_pictures(run))
         most = max(held.values())
         ids = [name for name in held if held[name] == most]
         count_here = min(count, len(ids))

@@ -27,7 +27,8 @@ def chunks(one: PictureSet, allow_remote: bool = False) -> Iterator[list[str | N
     """
     source = one.runs[0]
     try:
-        one.classes = tuple(open_images(source, allow_remote).classes)
+        if "picture" not in source:  # in memory, where nobody says what classes are called
+            one.classes = tuple(open_images(source, allow_remote).classes)
     except BadInput as error:
         one.note = f"The images cannot be shown: {error}."
     for start in range(0, len(one.ids), CHUNK):

@@ -61,7 +61,25 @@ def write_report(
         BadInput: neither runs nor tables, no run that fits `where`, or a place that cannot be written.
     """
     source, notes = _open(runs, results, where)
-    source = replace(source, allow_remote=allow_remote)
+    return write_of(replace(source, allow_remote=allow_remote), out, split, images, progress, notes)
+
+
+def report(what: Any, out: str | Path = "report.html", split: bool = False, images: int = 500) -> Path:
+    """Write the report of what Python has: a `Comparison`, runs, or a list of both; the page's place is returned.
+
+    Args:
+        what: as `Source.of` takes it.
+        out: as in `write_report`, and so `split` and `images`.
+    """
+    return write_of(Source.of(what), Path(out), split, images).path
+
+
+def write_of(
+    source: Source, out: Path, split: bool = False, images: int = 500, progress: bool = False,
+    notes: Sequence[str] = (),
+) -> Report:  # fmt: skip
+    """Write the report of a source; see `write_report`. The `notes` are told on the page too."""
+    notes, allow_remote = list(notes), source.allow_remote
     with (Folder if split else OneFile)(out) as writer, among(source.looks()):
         shown = picture_sets(source.opened or [], images)
         _add_runs(writer, shown, progress, allow_remote)

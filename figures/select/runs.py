@@ -112,8 +112,11 @@ def _rate(run: xr.Dataset) -> str:
 
 
 def choose_images(runs: Sequence[xr.Dataset], count: int) -> list[str]:
-    """Return at most `count` image ids that all runs have, evenly spaced over those of the first run."""
-    ids = [[str(i) for i in run["image"].values[: int(run.attrs.get("written", run.sizes["image"]))]] for run in runs]
+    """Return at most `count` image ids that all runs have, evenly spaced over those of the first run.
+
+    Of a run in memory the ids are those whose pictures it holds, if it holds any.
+    """
+    ids = [ids_with_pictures(run) for run in runs]
     shared = set(ids[0]).intersection(*ids[1:])
     common = [i for i in ids[0] if i in shared]
     if not common:
@@ -121,6 +124,13 @@ def choose_images(runs: Sequence[xr.Dataset], count: int) -> list[str]:
         raise BadInput(f"the runs ({names}, ...) have no image in common: choose some of them with --where")
     count = min(count, len(common))
     return [common[i * len(common) // count] for i in range(count)]
+
+
+def ids_with_pictures(run: xr.Dataset) -> list[str]:
+    """The images of a run that can be drawn on: those that it holds itself, or else all that are written."""
+    if "picture" in run:
+        return [str(one) for one in run["pictured"].values]
+    return [str(one) for one in run["image"].values[: int(run.attrs.get("written", run.sizes["image"]))]]
 
 
 def read_panel(run: xr.Dataset, ids: Sequence[str], stage: int | None, tell_block: bool = False) -> Panel:
@@ -146,6 +156,10 @@ def last_block(run: xr.Dataset) -> int:
 
 def read_pictures(run: xr.Dataset, ids: Sequence[str], allow_remote: bool = False) -> list[Picture]:
     """Read the images `ids` of a run's data set, each as the model saw it, (H, W, 3) uint8."""
+    if "picture" in run:
+        held = {str(name): i for i, name in enumerate(run["pictured"].values)}
+        if set(ids) <= set(held):
+            return [run["picture"].values[held[name]] for name in ids]
     images = open_images(run, allow_remote)
     place = {name: i for i, name in enumerate(images.ids)}
     gone = [i for i in ids if i not in place]
@@ -174,6 +188,9 @@ def open_images(run: xr.Dataset, allow_remote: bool = False) -> Any:
     from tokenlens.data.remote import refuse_remote
 
     place, split = place_of(run), str(run.attrs.get("split", "val"))
+    if ":" not in place:
+        raise BadInput(f"the images of {run.attrs.get('run')} were given in memory as {place!r} and are not kept; "
+                       "extract with more of pictures=")  # fmt: skip
     refuse_remote(place, f"the run {run.attrs.get('run')}", allow_remote)
     kind, _, where = place.partition(":")
     if kind == "folder":  # not every image of a large folder need be decoded for the few that are shown

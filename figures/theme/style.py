@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from math import ceil
 from typing import Any, Literal, TypeAlias
 
@@ -47,6 +48,15 @@ Width: TypeAlias = Literal["column", "page"]
 Into: TypeAlias = Figure | SubFigure | Axes | None
 
 
+class Drawing(Figure):
+    """A figure that a notebook shows by itself, with or without pyplot, and once."""
+
+    def _repr_png_(self) -> bytes:
+        made = BytesIO()
+        self.savefig(made, dpi=self.dpi)
+        return made.getvalue()
+
+
 @dataclass(frozen=True)
 class Preset:
     """Widths of a column and of the page and the height of a page in inches, and the size of letters in points."""
@@ -58,6 +68,7 @@ class Preset:
     fonts: tuple[str, ...]
 
 
+SHOWN = 160  # dots an inch on a screen: a column of a paper is then readable in a notebook
 LONGEST = 28  # letters of a name in a legend
 TIMES, PLAIN = ("STIXGeneral", "DejaVu Serif"), ("DejaVu Sans",)  # both come with matplotlib
 _CVPR = Preset(3.28, 6.875, 8.875, 8, TIMES)
@@ -165,7 +176,7 @@ def new_figure(name: str, width: Width = "column", height: float = 2.4) -> Figur
     chosen = preset(name)
     with use(name):
         tall = min(height * chosen.size / 8, chosen.height)
-        return Figure(figsize=(getattr(chosen, width), tall), layout="constrained", facecolor="white")
+        return Drawing(figsize=(getattr(chosen, width), tall), dpi=SHOWN, layout="constrained", facecolor="white")
 
 
 def canvas(into: Into, name: str, width: Width = "column", height: float = 2.4) -> Canvas:

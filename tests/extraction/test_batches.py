@@ -10,7 +10,7 @@ from torch import nn
 
 import tokenlens
 from tokenlens.errors import BadInput
-from tokenlens.extraction.batch import classes_of
+from tokenlens.extraction.inputs import classes_of
 from tokenlens.records.store import check_out, open_runs
 
 ROWS = torch.eye(10)[:4]
@@ -46,14 +46,15 @@ def test_rows_of_yes_and_no_are_several_classes(labels: torch.Tensor) -> None:
 
 
 def test_images_that_are_none_are_refused(model: Any, tiny_vit: nn.Module, images: torch.Tensor) -> None:
-    for batch in ({"pixel_values": images}, images.numpy(), images.byte(), images[0], images[:, :1]):
-        with pytest.raises(BadInput, match=r"^(a batch of images is|the loader yields a dict of pixel_values)"):
+    last = images.permute(0, 2, 3, 1)
+    for batch in ({"picture": images}, images.numpy().astype("uint8"), images.byte(), images[0], images[:, :1], last):
+        with pytest.raises(BadInput, match=r"^(a batch of images is|the loader yields a dict of picture)"):
             tokenlens.extract(model, [batch])
-    with pytest.raises(BadInput, match="the loader is one tensor"):
-        tokenlens.extract(model, images)
+    with pytest.raises(BadInput, match=r"with channels last; give images.permute\(0, 3, 1, 2\)"):
+        tokenlens.extract(model, last)
     with pytest.raises(BadInput, match="the loader gave no images"):
         tokenlens.extract(model, [images[:0]])
-    for other in (tiny_vit, nn.DataParallel(model)):
+    for other in (tiny_vit, nn.DataParallel(tiny_vit)):
         with pytest.raises(BadInput, match=r"give what tokenlens\.reduce returns"):
             tokenlens.extract(other, [images])
     assert tokenlens.extract(model, [images.double()], ids=(i for i in "abcd"))["image"].values.tolist() == [*"abcd"]

@@ -10,15 +10,19 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 
 from ..errors import BadInput
+from ..words import as_html, in_a_line
 from .graph import graphed
 from .host import host_of
 from .reducer import Reducer
 from .schedule import Schedule
-from .trace import Trace
+from .trace import About, Trace
 from .walk import Beginning, Walk, listened
+
+USUAL = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # of images, where the model does not say
 
 
 class ReducedViT(nn.Module):
@@ -102,7 +106,19 @@ class ReducedViT(nn.Module):
         if features and not host.has_class_token:
             raise BadInput(f"{host.name} has no class token, so there are no class-token features to record")
         walk = self._walk(images, {*self.blocks, host.blocks - 1} if features else (), soft, begin)
+        walk.trace.about = About(
+            self.method, self.reducer(self.blocks[0]).merges, host.grid_of(images.shape[-2:]), self.training,
+            *(tuple(self.pretrained_cfg.get(name, usual)) for name, usual in zip(("mean", "std"), USUAL, strict=True)),
+        )  # fmt: skip
         return host.head(walk.run()), walk.trace
+
+    def __repr__(self) -> str:
+        blocks = " ".join(map(str, self.blocks))
+        return f"{self.host.name}, {in_a_line(self.method, None, [self.patches, *self.keep])}, at blocks {blocks}"
+
+    def _repr_html_(self) -> str:
+        rows = zip(self.blocks, self.keep, strict=True)
+        return as_html(repr(self), ("at block", "tokens asked to remain"), rows)
 
     def graphed(self, example: Tensor) -> Callable[[Tensor], Tensor]:
         """The forward pass for images like `example` as one CUDA graph, as `graph.graphed` says; itself on a CPU.
@@ -130,7 +146,7 @@ class ReducedViT(nn.Module):
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
         """The model's own, which timm makes transforms of."""
-        found: dict[str, Any] = self.vit.pretrained_cfg
+        found: dict[str, Any] = getattr(self.vit, "pretrained_cfg", None) or {}
         return found
 
     @property

@@ -7,16 +7,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..words import as_html, in_a_line
 from .plan import Plan, gather, positions
 
 
+@dataclass(frozen=True)
+class About:
+    """What a trace is of: whoever looks at it need not have the model at hand."""
+
+    method: str
+    merges: bool
+    """its patterns are partitions"""
+    grid: tuple[int, int]
+    training: bool
+    mean: tuple[float, ...]
+    """of the images, by channel, before they were normalised"""
+    std: tuple[float, ...]
+
+
 class Trace:
-    """The record of one walk."""
+    """The record of one walk.
+
+    Example:
+        >>> import timm, torch, tokenlens
+        >>> vit = timm.create_model("vit_tiny_patch16_224", depth=4, img_size=64).eval()
+        >>> _, trace = tokenlens.reduce(vit, "topk", 0.5, (1, 2)).trace(torch.randn(2, 3, 64, 64))
+        >>> trace
+        topk, 2 images, 2 stages, 16 → 8 → 4
+    """
+
+    about: About | None = None
+    """None where it is no ViT's, or was made by hand"""
 
     def __init__(self, batch: int, patches: int, device: torch.device) -> None:
         self.blocks: list[int] = []
@@ -90,6 +117,37 @@ class Trace:
     def tokens_left(self) -> Tensor:
         """(B, S) int16: patch tokens after the stage; padding does not count."""
         return torch.stack(self._left, 1).to(torch.int16)
+
+    def __repr__(self) -> str:
+        return in_a_line(self.about.method if self.about else "", len(self._home), self._counts()) + self._caution()
+
+    def _repr_html_(self) -> str:
+        counts = self._counts()
+        rows = [(block, f"{count:g}", f"{count / counts[0]:.0%}") for block, count in zip(self.blocks, counts[1:],
+                                                                                       strict=True)]  # fmt: skip
+        return as_html(repr(self), ("after block", "tokens left", "of the patches"), rows)
+
+    def _counts(self) -> list[float]:
+        """Tokens before the first stage and after each, means over images."""
+        means = [float(left.float().mean()) for left in self._left]
+        return [float(self._home.shape[1]), *means]
+
+    def _caution(self) -> str:
+        return " (in training mode, where patterns may change from call to call)" * bool(
+            self.about and self.about.training
+        )
+
+    def show(self, images: Any, **options: Any) -> Any:
+        """The patterns on the images that were traced, a column a stage; see `tokenlens.show`."""
+        import tokenlens  # the front, as a user calls it: the core knows no figure
+
+        return tokenlens.show(self, images, **options)
+
+    def plot(self, images: Any, ax: Any = None, *, image: int = 0, stage: int = -1) -> Any:
+        """One image's pattern at one stage into matplotlib axes; see `tokenlens.figures.show.plot`."""
+        import tokenlens
+
+        return tokenlens.plot(self, images, ax, image=image, stage=stage)
 
 
 @dataclass

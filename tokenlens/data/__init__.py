@@ -6,6 +6,7 @@ To add one, write its file and put its name here.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 # isort: off
 from . import (  # noqa: F401  importing registers; the order is that of lists
@@ -28,6 +29,7 @@ __all__ = [
     "DataSet",
     "ImageSet",
     "check_apart",
+    "content_of_ids",
     "content_of",
     "dataset_of",
     "left_out",
@@ -53,7 +55,12 @@ def dataset_of(data: ImageSet) -> str:
 
 def content_of(data: ImageSet) -> str:
     """A digest of the image ids, in order."""
-    return hashlib.sha256("\n".join(data.ids).encode()).hexdigest()[:16]
+    return content_of_ids(data.ids)
+
+
+def content_of_ids(ids: Sequence[str]) -> str:
+    """The digest of image ids, in order."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
 
 def check_apart(train: ImageSet, val: ImageSet) -> None:

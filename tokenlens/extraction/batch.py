@@ -5,7 +5,6 @@ Shapes: B images, S stages, P patches.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
@@ -112,52 +111,6 @@ def _judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     return {**found, "score": logits} if 0 < classes <= MOST_SCORES else found
 
 
-def read_batch(batch: Any, channels: int = 3) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Images, labels and object masks of whatever a loader yields, as `record` takes them.
-
-    Args:
-        batch: images, or a list or tuple (images, labels, masks) of which the latter may be missing.
-        channels: of the model's images.
-
-    Raises:
-        BadInput: images that are none, or labels that are no classes.
-    """
-    if isinstance(batch, dict):
-        raise BadInput(
-            f"the loader yields a dict of {', '.join(map(str, batch))}; give images, or (images, labels), as in "
-            '((batch["pixel_values"], batch["labels"]) for batch in loader)'
-        )
-    images, labels, objects = (*(batch if isinstance(batch, list | tuple) else (batch,)), None, None)[:3]
-    ours = isinstance(images, Tensor) and images.ndim == 4 and images.shape[1] == channels
-    if not ours or not images.is_floating_point():
-        kind = f"{images.dtype!s} {tuple(images.shape)}" if hasattr(images, "shape") else type(images).__name__
-        raise BadInput(f"a batch of images is {kind}; give torch tensors (B, {channels}, H, W) of floats, normalised")
-    return images.float(), None if labels is None else classes_of(labels, len(images)), objects
-
-
-def classes_of(labels: Any, count: int) -> Tensor:
-    """Labels as a loader has them, as (B,) int64 classes or (B, classes) bool.
-
-    Raises:
-        BadInput: they are no classes (smoothed, mixed, words), or not one for each image.
-    """
-    try:
-        found = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise BadInput(f"labels are {labels!r:.60}; give their numbers, -1 where unknown") from error
-    if found.ndim == 2 and found.shape[1] == 1 and found.dtype != torch.bool:  # as medical sets have them
-        raise BadInput(f"labels are {tuple(found.shape)}, a class each or one of one class; give labels[:, 0] or bool")
-    if found.ndim not in (1, 2) or len(found) != count:
-        raise BadInput(f"labels are {tuple(found.shape)} for {count} images; give (B,) classes or (B, classes) bool")
-    whole = not found.is_complex() and bool((found == found.to(torch.int64)).all())
-    if not whole or (found.ndim == 2 and not bool(((found == 0) | (found == 1)).all())):
-        raise BadInput(
-            f"labels are no classes: a row is {[round(x, 3) for x in found[0].reshape(-1)[:4].tolist()]}, as after "
-            "label smoothing or mixup; give the loader that is for evaluation"
-        )
-    return found.bool() if found.ndim == 2 else found.long()
-
-
 def ranks(logits: Tensor, labels: Tensor) -> Tensor:
     """How many classes score above the label's.
 
@@ -179,10 +132,15 @@ def layers_of(model: ReducedViT) -> list[int]:
     return sorted({*model.blocks, model.host.blocks - 1})
 
 
+def method_of(model: ReducedViT) -> Method:
+    """The method of a model, also of one whose reducers were never registered."""
+    kind = type(model.reducer(model.blocks[0]))
+    return METHODS.get(model.method) or Method(model.method or kind.__name__.lower(), kind)
+
+
 def attributes_of(model: ReducedViT) -> dict[str, Any]:
     """What a run's attributes say about the model, beside its identity."""
-    kind = type(model.reducer(model.blocks[0]))
-    made_by = METHODS.get(model.method) or Method(model.method or kind.__name__.lower(), kind)
+    made_by = method_of(model)
     return {
         **made_by.facts(),
         "method": made_by.name,
@@ -195,13 +153,3 @@ def attributes_of(model: ReducedViT) -> dict[str, Any]:
         "heads": model.host.heads,
         "versions": {name: version(name) for name in ("tokenlens-vit", "torch", "timm")},
     }
-
-
-def ids_by_content(images: Tensor, seen: dict[str, int]) -> list[str]:
-    """Names for images that come without: a digest of their pixels, numbered where it repeats."""
-    names = []
-    for image in images.detach().float().cpu().contiguous().numpy():
-        digest = hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()
-        seen[digest] = seen.get(digest, 0) + 1
-        names.append(digest if seen[digest] == 1 else f"{digest}-{seen[digest]}")
-    return names

@@ -6,89 +6,120 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
-from torch import Tensor
-from torch.utils.data import SequentialSampler
+from torch import Tensor, nn
 
 from ..core.host import Host
 from ..core.reduced_vit import ReducedViT
+from ..data import content_of_ids
 from ..errors import BadInput
+from ..hosts.checkpoints import digest_of
 from ..records.accuracy import summary
-from ..records.schema import SCHEMA, coordinates, dims_of
-from .batch import attributes_of, ids_by_content, layers_of, read_batch, record
+from ..records.patterns import Patterns
+from ..records.run import Run, capacity_of
+from ..records.schema import PICTURE, SCHEMA, coordinates, dims_of
+from .batch import attributes_of, layers_of, method_of, record
 from .flops import mean_gflops
+from .inputs import as_pictures, batches_of, ids_by_content, read_batch, set_behind, unwrapped
 
 
 def extract(
-    model: ReducedViT,
-    loader: Iterable[Any],
-    ids: Sequence[str] | None = None,
+    model: nn.Module,
+    loader: Any,
+    ids: Iterable[str] | None = None,
     features: bool | str = False,
     soft: bool = False,
-) -> xr.Dataset:
-    """Extract the patterns of all images into memory.
+    *,
+    name: str | None = None,
+    dataset: str | None = None,
+    pictures: int = 500,
+) -> Patterns:
+    """Extract the patterns of all images into memory: a run like those on disk, which compares, draws and reports.
 
     Args:
-        model: what `tokenlens.reduce` returned; it is put into eval mode.
-        loader: yields batches: images (B, 3, H, W), or (images, labels), as a DataLoader does; or also object masks
-            (B, P) bool in the third place. Labels are (B,) classes, or (B, classes) bool.
+        model: what `tokenlens.reduce` returned, also inside torch.compile or DataParallel; it is put into eval mode.
+        loader: a DataLoader, or any batches: images (B, 3, H, W) as tensors or arrays; (images, labels), or also object
+            masks (B, P) bool in the third place; or dicts with pixel_values and labels. Or else, cut into batches here:
+            images (B, 3, H, W), a list of PIL images, a torch data set, what `tokenlens.open_data` returns; pictures
+            are resized and normalised as the model asks. Labels are (B,) classes, or (B, classes) bool.
         ids: a stable name for each image, in order; by default the loader's data set's `ids`, else digests of the
             pixels.
         features: with class-token features, (image, layer, channel), as float32; or the word float16.
         soft: with the soft maps of a soft merger.
+        name: what the run is called; by default after data, model, method and rate, with a digest of all that makes it.
+        dataset: what the images are called; by default as the data set behind the loader is, or "memory".
+        pictures: keep so many of the images to draw patterns on, the first ones.
 
     Returns:
-        The same schema as a run on disk (see `tokenlens.records.schema`).
+        An `xarray.Dataset` of the same schema as a run on disk (see `tokenlens.records.schema`).
 
     Raises:
         BadInput: there are no images, they are of another size than the model's, ids are too few or too many, logits
             are NaN or infinite, or features of no type that is stored.
+
+    Example:
+        >>> import timm, torch, tokenlens
+        >>> vit = timm.create_model("vit_tiny_patch16_224", depth=4, img_size=64)
+        >>> tokenlens.extract(tokenlens.reduce(vit, "topk", 0.5, (1, 2)), torch.randn(4, 3, 64, 64)).sizes["stage"]
+        2
     """
-    if not isinstance(model, ReducedViT):
-        kind = type(model).__name__
-        raise BadInput(f"the model is a {kind}; give what tokenlens.reduce returns, as in reduce(model, 'topk')")
-    if isinstance(loader, Tensor):
-        raise BadInput(f"the loader is one tensor {tuple(loader.shape)}; give a list of batches, as in [images]")
-    model.eval()
+    model = unwrapped(model).eval()
     device = next(model.parameters()).device
-    known = [str(name) for name in ids] if ids is not None else _ids_of(loader)
+    behind = set_behind(loader)
+    known = ids if ids is not None else getattr(behind, "ids", None)
+    known = None if known is None else [str(one) for one in known]
     names: list[str] = []
     seen: dict[str, int] = {}
-    batches = []
-    for batch in loader:
+    parts, shown = [], []
+    for batch in batches_of(loader, model):
         images, labels, objects = read_batch(batch, model.host.image[0])
         if not len(images):
             continue
         _check_size(images, model.host)
         arrays = record(model, images.to(device), labels, features, soft)
-        if objects is not None:
+        if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:  # else on another grid
             arrays["object"] = objects.cpu().numpy()
-        batches.append(arrays)
+        parts.append(arrays)
+        shown.append(as_pictures(images[: max(pictures - len(names), 0)], model))
         names += known[len(names) : len(names) + len(images)] if known is not None else ids_by_content(images, seen)
-    images_seen = sum(len(part["kept"]) for part in batches)
+    images_seen = sum(len(part["kept"]) for part in parts)
     if not images_seen:
         raise BadInput("the loader gave no images; check the data set behind it")
     if len(names) != images_seen or (known is not None and len(known) != images_seen):
         raise BadInput(f"there are {len(known or ())} ids for {images_seen} images; give one for each, in their order")
-    whole = {name: np.concatenate([part[name] for part in batches]) for name in batches[0]}
-    attributes = attributes_of(model)
-    return xr.Dataset(
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    run = _identity(model, dataset or str(getattr(behind, "dataset", None) or getattr(behind, "name", "memory")),
+                    str(getattr(behind, "split", "")), names, features, soft)  # fmt: skip
+    attributes = {**run.attributes(), **attributes_of(model), "capacity": capacity_of(run.model)}
+    made = Patterns(
         {name: (dims_of(name, values.ndim), values) for name, values in whole.items()},
         {"image": names, **coordinates(model.blocks, attributes["grid"], layers_of(model) if features else ())},
         {
             **attributes,
-            "run": "in memory",
+            "run": name or run.name,
             "schema": SCHEMA,
-            "images": len(names),
             "written": len(names),
             "complete": True,
-            "blocks": list(model.blocks),
-            "keep_rate": model.rate,
-            "seed": model.seed,
+            "place": str(getattr(behind, "name", run.dataset)),
+            "input_size": list(model.host.image[1:]),
             "metrics": summary(whole),
             "gflops": mean_gflops(model, whole["tokens_left"]),
         },
     )
+    held = np.concatenate(shown)
+    return made.assign({"picture": (PICTURE, held)}).assign_coords(pictured=names[: len(held)]) if len(held) else made
+
+
+def _identity(
+    model: ReducedViT, dataset: str, split: str, names: Sequence[str], features: bool | str, soft: bool
+) -> Run:
+    """The identity of a run in memory, as that of one on disk."""
+    made_by = method_of(model)
+    return Run(
+        dataset=dataset, split=split, images=len(names), content=content_of_ids(names), model=model.host.name,
+        weights=digest_of(model.state_dict()), method=made_by.name, keep_rate=model.rate, blocks=model.blocks,
+        keep=model.keep, options=model.options, source=made_by.digest, seed=model.seed,
+        device=next(model.parameters()).device.type, features=features, soft=soft,
+    )  # fmt: skip
 
 
 def _check_size(images: Tensor, host: Host) -> None:
@@ -101,10 +132,3 @@ def _check_size(images: Tensor, host: Host) -> None:
             f"images of {size[0]} x {size[1]} make {there} patches and {host.name} has {here}; "
             f"resize them, or create the model with img_size={size}"
         )
-
-
-def _ids_of(loader: Iterable[Any]) -> Sequence[str] | None:
-    """The ids of the data set behind a loader, if it goes through it once and in order."""
-    sampler = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-    in_order = isinstance(sampler, SequentialSampler) and not getattr(loader, "drop_last", False)
-    return getattr(getattr(loader, "dataset", None), "ids", None) if in_order else None

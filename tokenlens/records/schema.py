@@ -19,6 +19,9 @@
 | box_mask | image, detection, mask_row, mask_column | uint8 | how surely each place of the box shows it, of 255 |
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
 
+In memory a run also holds the first images themselves, `picture` (pictured, pixel_row, pixel_column, colour) uint8,
+with their ids as the coordinate `pictured`.
+
 In a run of `tokenlens synthesize` kept, group and tokens_left have step and branch between image and stage: the call of
 the denoiser, and which half of its batch.
 
@@ -57,6 +60,7 @@ DIMS = {
     "box_mask": ("detection", "mask_row", "mask_column"),
 }
 
+PICTURE = ("pictured", "pixel_row", "pixel_column", "colour")
 OF_STEPS = ("step", "branch")  # what a pattern has besides, in synthesis
 LARGE = ("feature", "box_mask")
 SHOWN = tuple(name for name in DIMS if name not in LARGE)  # what pictures are made of

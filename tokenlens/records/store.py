@@ -22,6 +22,7 @@ from ..errors import BadInput, disk_errors
 from .facts import say_which_are_gone
 from .layout import ROOT, Layout
 from .out import check_folder
+from .patterns import Patterns
 from .schema import DIMS, READABLE, SCHEMA, malformed
 
 CHUNKS_AT_ONCE = 16  # unpacked to see whether they can be; each alone takes three times as long
@@ -65,7 +66,7 @@ def check_out(folder: Path) -> None:
         )
 
 
-def open_run(folder: Path, check: Iterable[str] | None = ()) -> xr.Dataset:
+def open_run(folder: Path, check: Iterable[str] | None = ()) -> Patterns:
     """One run, lazily, cut to the images that are written.
 
     Args:
@@ -101,11 +102,11 @@ def open_run(folder: Path, check: Iterable[str] | None = ()) -> xr.Dataset:
     dataset.attrs = {name: value for name, value in layout.attributes.items() if name != "coordinates"}
     if wrong := malformed(dataset.attrs):
         raise _unreadable(folder, f"its {wrong} is {dataset.attrs[wrong]!r}")
-    dataset = dataset.isel(image=slice(0, written))
-    for name in dataset.data_vars if check is None else [name for name in check if name in dataset]:
-        if damaged := _damaged(layout, dataset[name]):
+    run = Patterns.of(dataset.isel(image=slice(0, written)))
+    for name in run.data_vars if check is None else [name for name in check if name in run]:
+        if damaged := _damaged(layout, run[name]):
             raise _unreadable(folder, f"{damaged} is damaged")
-    return dataset
+    return run
 
 
 def _unreadable(folder: Path, why: str | Exception) -> StoreError:
@@ -139,7 +140,7 @@ def content(run: xr.Dataset) -> str:
     return replace(there, attributes=run.attrs).content()  # as it was opened: it may have grown since
 
 
-def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[str] | None = ()) -> list[xr.Dataset]:
+def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[str] | None = ()) -> list[Patterns]:
     """All runs in a folder, by name.
 
     Args:
