@@ -66,7 +66,8 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv", pic
         kept, group = (part[what].sel(step=_steps(run)).values for what in ("kept", "group"))
         merges, grid = facts_of(run).merges, (int(run.attrs["grid"][0]), int(run.attrs["grid"][1]))
         outlines = group_colors(group) if merges else [None] * len(group)
-        cells = [own, *(paint(own, *one, merges, grid, line) for *one, line in zip(kept, group, outlines, strict=True))]
+        steps = zip(kept, group, outlines, strict=True)
+        cells = [own, *(paint(own, of_step, groups, merges, grid, line) for of_step, groups, line in steps)]
         for ax, cell in zip(row, cells, strict=True):
             ax.imshow(cell)
             ax.set(xticks=[], yticks=[])

@@ -85,8 +85,10 @@ def draw(
         for (method, schedule), line in rows.groupby(["method", "schedule"], sort=False):
             line, name = line.sort_values("tokens_left"), str(method)
             inside = "white" if schedule == "decreasing" else style.color(name)
+            above = 3 if (line["family"] == "none").all() else 2  # the star lies where all lines begin
             ax.plot(line["tokens_left"], line[value], color=style.color(name), marker=style.marker(name),
-                    markerfacecolor=inside, linestyle=style.linestyle(name), label=style.label(name))  # fmt: skip
+                    markerfacecolor=inside, linestyle=style.linestyle(name), label=style.label(name),
+                    zorder=above)  # fmt: skip
         ax.set_xlabel("patch tokens left")
         ax.set_ylabel(label.format(METRICS[METRIC].label))
         ax.grid(axis="both")

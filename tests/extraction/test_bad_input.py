@@ -29,7 +29,10 @@ NANO = Path(__file__).parents[2] / "tokenlens" / "weights" / "nano.safetensors"
         ("--method topk,evut", r"no method called 'evut'; did you mean evit"),
         ("--method ,", r"--method ',' names nothing; name one or more, or leave it out"),
         ("--model deit_tiny_patch16_22", r"no model called 'deit_tiny_patch16_22'; did you mean deit_tiny_patch16_224"),
-        ("--model resnet18 --weights random", r"resnet18 is a ResNet, which tokenlens does not understand; supported:"),
+        (
+            "--model resnet18 --weights random",
+            r"resnet18 is a ResNet, which tokenlens does not understand; `tokenlens models`",
+        ),
         (f"--model resnet18 --weights {NANO}", r"resnet18 is a ResNet"),
         ("--model swin_tiny_patch4_window7_224 --weights random", r"SwinTransformer, which attends within windows"),
         (f"--seed {2**63}", r"Invalid value for .--seed.: 9223372036854775808 is not in the range"),

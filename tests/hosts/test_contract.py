@@ -94,7 +94,9 @@ def test_every_module_is_called_where_reducers_stand(model: nn.Module) -> None:
 
 
 def test_a_model_that_no_host_knows_is_refused_by_name() -> None:
-    with pytest.raises(BadInput, match=r"Linear is a Linear, which tokenlens does not understand; supported: .*timm's"):
+    with pytest.raises(
+        BadInput, match=r"Linear is a Linear, which tokenlens does not understand; `tokenlens models` lists .*timm ViT"
+    ):
         host_of(nn.Linear(2, 2))
 
 

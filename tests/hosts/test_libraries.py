@@ -1,10 +1,12 @@
 """Models that are opened by a library's name for them, before a colon: what they are, and what there is none of."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from tokenlens.core.host import host_of
-from tokenlens.errors import UnknownName
+from tokenlens.errors import BadInput, UnknownName
 from tokenlens.hosts.loading import input_of, untrained
 from tokenlens.hosts.torchvision_vit import TorchvisionViT
 
@@ -24,6 +26,18 @@ def test_open_clips_tower_gives_an_embedding() -> None:
     found = host_of(model)
     assert (found.grid, found.image, model.num_classes) == ((14, 14), (3, 224, 224), 0)
     assert input_of(model)["mean"] == pytest.approx((0.4815, 0.4578, 0.4082), abs=1e-4)
+
+
+def test_open_clips_other_towers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed")
+    tower = open_clip.modified_resnet.ModifiedResNet((1, 1, 1, 1), 8, 2, image_size=32, width=8)
+    tower.preprocess_cfg = {}
+    monkeypatch.setattr(open_clip, "create_model", lambda *a, **k: SimpleNamespace(visual=tower))
+    with pytest.raises(BadInput, match=r"open_clip:RN50 looks at images with a ModifiedResNet, not .* one of its ViTs"):
+        untrained("open_clip:RN50", 10)
+    tower.trunk = tower.conv1
+    with pytest.raises(BadInput, match=r"with timm's Conv2d, .* give its visual\.trunk to tokenlens\.reduce"):
+        untrained("open_clip:RN50", 10)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,12 @@ def test_features_come_in_the_order_of_the_batch() -> None:
         torch.testing.assert_close(features[row], model.trace(image, features=True)[1].features[1][0])
 
 
+def test_patterns_of_images_are_extracted() -> None:
+    model = tokenlens.reduce(small("naflexvit_base_patch16_gap"), "tome", 0.5, blocks=(1,))
+    run = tokenlens.extract(model, [torch.cat(pictures()[:3:2])])
+    assert run["tokens_left"].values.tolist() == [[8], [8]] and run.attrs["grid"] == [4, 4]
+
+
 def test_what_is_no_batch_of_pictures_is_refused() -> None:
     model = tokenlens.reduce(small("naflexvit_base_patch16_gap"), "tome", 0.5, blocks=(1,))
     batch = ragged(pictures(), 20)

@@ -50,7 +50,7 @@ EXAMPLES = examples(
 @click.option("--csv", is_flag=True, help="Write the table as CSV instead of Parquet.")
 @click.pass_context
 def bench(
-    context: click.Context, models: dict[str, Any], batch_size: tuple[str, ...], precision: tuple[str, ...],
+    context: click.Context, /, models: dict[str, Any], batch_size: tuple[str, ...], precision: tuple[str, ...],
     compiled: str, pipeline: str | None, ratios: tuple[str, ...], steps: int, **settings: Any,
 ) -> None:  # fmt: skip
     """Measure speed, memory and cost of methods beside the un-reduced model.

@@ -170,6 +170,9 @@ def host_of(model: nn.Module) -> Host:
     for kind in HOSTS.values():
         if kind.recognises(model):
             return kind(model)
-    supported = "; ".join(kind.supported for kind in HOSTS.values())
+    families = ", ".join(kind.family for kind in HOSTS.values())
     why = _NO_HOSTS.get(type(model), "tokenlens does not understand")
-    raise BadInput(f"{name_of(model)} is a {type(model).__name__}, which {why}; supported: {supported}")
+    raise BadInput(
+        f"{name_of(model)} is a {type(model).__name__}, which {why}; `tokenlens models` lists what can be reduced "
+        f"({families})"
+    )

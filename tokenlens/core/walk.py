@@ -96,7 +96,9 @@ class Walk:
         self.patches = self.planned = self.grid[0] * self.grid[1]
         self.keep = dict(zip(schedule.blocks, schedule.keep(self.patches), strict=True))
         self.fewer = dict(zip(schedule.blocks, schedule.fewer or (), strict=False))
-        self.listened, self.watchers = listened(reducers), watched(reducers)
+        self.watchers = watched(reducers)
+        busy = {block: r for block, r in reducers.items() if self.keep[block] < self.patches or r.sparsity < 1}
+        self.listened = listened(busy) | self.watchers.keys()
         self.trace = Trace(self.x.shape[0], self.patches, self.x.device)
         self._contents: Tensor | None = None
         self._attended: Attended | None = None
@@ -135,6 +137,8 @@ class Walk:
         mask = key_bias(self.mass, host.prefix, x.dtype)
         if ear is None:
             self.x = host.block(i, x, mask, self.positions)
+            if site in ("before_attention", "after_attention"):  # a stage that has nothing to do
+                self._decide(i, self.x, None)
             return None
         heard = ear
         attended = Attended(lambda: host.qkv(i, x, heard), self.mass, host.prefix)

@@ -92,7 +92,10 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
             f"{source} does not say which model it holds; name it with --model, for example deit_tiny_patch16_224"
         )
     if library_of(str(name)):
-        raise BadInput(f"{name} comes with weights of its own; leave --weights out, or give --weights random")
+        raise BadInput(
+            f"{name} comes with weights of its own; leave --weights out, give --weights random, or load {source} in "
+            "Python and give the model to tokenlens.reduce"
+        )
     name = timm_name(str(name))
     bare = name.split(".")[0]
     if name not in timm.list_pretrained(name):  # a tag that timm knows tells the mean of its images

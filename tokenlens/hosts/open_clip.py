@@ -86,7 +86,7 @@ class OpenClip(MultiheadViT):
 
         Raises:
             UnknownName: no such model, or no such weights of it.
-            BadInput: the extra is missing.
+            BadInput: the extra is missing, or its tower is another, such as a convolutional one.
         """
         try:
             import open_clip
@@ -104,6 +104,13 @@ class OpenClip(MultiheadViT):
             bare, pretrained=(tag or tags[0]) if pretrained else None, load_weights=pretrained, pretrained_text=False
         )
         seen, model = clip.visual.preprocess_cfg, clip.visual
+        if not OpenClip.recognises(model):
+            trunk = getattr(model, "trunk", None)
+            kind = f"a {type(model).__name__}" if trunk is None else f"timm's {type(trunk).__name__}"
+            way = "take one of its ViTs" if trunk is None else "give its visual.trunk to tokenlens.reduce"
+            raise BadInput(
+                f"open_clip:{bare} looks at images with {kind}, not with open_clip's own VisionTransformer; {way}"
+            )
         model.pretrained_cfg = configuration(
             f"open_clip:{name}", model.image_size, seen["mean"], seen["std"],
             interpolation=seen["interpolation"], crop_mode="squash" if seen["resize_mode"] == "squash" else "center",

@@ -15,6 +15,7 @@ from torch.nn.functional import linear
 from ..core.attention import QKV
 from ..core.host import Decide, Ear
 from .decided import decided
+from .twins import twin
 
 
 class _Listening(nn.Module):
@@ -41,22 +42,9 @@ class Given(nn.Module):
         return self.known
 
 
-def twin(attention: nn.Module, **parts: nn.Module | None) -> nn.Module:
-    """One that shares everything with an attention but some of its modules, and parameters that it is to lack.
-
-    So timm's forward runs as it is, and no hook or attribute stays on the model: threads do not meet, and an exception
-    leaves nothing behind.
-    """
-    made: nn.Module = object.__new__(type(attention))
-    made.__dict__.update({name: value for name, value in attention.__dict__.items() if name not in parts})
-    made.__dict__["_parameters"] = {name: p for name, p in attention._parameters.items() if name not in parts}
-    made.__dict__["_modules"] = {**attention._modules, **parts}
-    return made
-
-
 def overheard(attention: Any, ear: Ear) -> nn.Module:
     """A twin that tells the ear what its `qkv` gives, whatever stands there now (LoRA, say)."""
-    return twin(attention, qkv=_Listening(attention.qkv, ear))
+    return twin(attention, {"qkv": _Listening(attention.qkv, ear)})
 
 
 def attended_after(

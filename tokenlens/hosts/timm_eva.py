@@ -21,10 +21,11 @@ from torch.utils.checkpoint import checkpoint
 from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear, Tokens, host
 from ..errors import BadInput
-from .timm_attention import Given, attended_after, fused, normed, twin
+from .timm_attention import Given, attended_after, fused, normed
 from .timm_halves import PostNorm, Scaled
 from .timm_rope import KINDS, rotary
 from .timm_vit import TimmVisionTransformer
+from .twins import twin
 
 Projected = tuple[Tensor, Tensor, Tensor]
 
@@ -79,16 +80,14 @@ class _Split:
             parts = projected(attention, y)
             ear.given, ear.heard = y, (parts, rope)
             given = dict(zip(("q_proj", "k_proj", "v_proj"), map(Given, parts), strict=True))
-            attention = twin(attention, qkv=None, **given)
+            attention = twin(attention, {"qkv": None, **given})
         if decide is not None:
             qkv = split(self.attn, projected(self.attn, y), rope)
             x, y = attended_after(decide, self.attn, qkv, x, attn_mask, self.before_attention, self._values)
         else:
             y = attention(y, rope=rope, attn_mask=attn_mask, is_causal=is_causal)
-        x = x + self.drop_path1(self.after_attention(y))
-        if between is not None:
-            x = between(x)
-        return x + self.drop_path2(self.changed(x))
+        joined: Tensor = self.joined(x, y, between)
+        return joined
 
     def _values(self: Any, x: Tensor) -> Tensor:
         return split(self.attn, projected(self.attn, self.before_attention(x)), None).values

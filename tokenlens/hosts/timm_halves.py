@@ -6,8 +6,21 @@ from typing import Any
 
 from torch import Tensor
 
+from ..core.host import Between
 
-class Scaled:
+
+class Halves:
+    """What they have in common."""
+
+    def joined(self: Any, x: Tensor, y: Tensor, between: Between | None) -> Tensor:
+        """Tokens x (B, T, C) and what attention gives for them -> those that leave the block, maybe fewer."""
+        x = x + self.drop_path1(self.after_attention(y))
+        if between is not None:
+            x = between(x)
+        return x + self.drop_path2(self.changed(x))
+
+
+class Scaled(Halves):
     """Norms before attention and MLP, and where they are there scales after them."""
 
     def before_attention(self: Any, x: Tensor) -> Tensor:
@@ -36,7 +49,7 @@ class Layered(Scaled):
         return self.ls2(self.mlp(self.norm2(x)))
 
 
-class PostNorm:
+class PostNorm(Halves):
     """Norms after attention and MLP."""
 
     def before_attention(self: Any, x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..core.host import Tokens, host
 from ..core.reduced_vit import ReducedViT
 from ..core.trace import Part, RaggedTrace
+from ..core.walk import Beginning
 from ..errors import BadInput
 from .timm_vit import TimmVisionTransformer
 
@@ -47,11 +48,15 @@ class ReducedNaFlex(ReducedViT):
         return _in_order([rows for rows, _ in walked], [logits for _, logits in walked])
 
     def trace(  # type: ignore[override]
-        self, images: Tensor | Mapping[str, Tensor], features: bool = False, soft: bool = False
+        self,
+        images: Tensor | Mapping[str, Tensor],
+        features: bool = False,
+        soft: bool = False,
+        begin: Beginning | None = None,
     ) -> tuple[Tensor, Any]:
-        """As `ReducedViT.trace`; of a ragged batch with a `RaggedTrace`."""
+        """As `ReducedViT.trace`; of a ragged batch with a `RaggedTrace`, and without a `begin`."""
         if isinstance(images, Tensor):
-            return super().trace(images, features, soft)
+            return super().trace(images, features, soft, begin)
         if soft:
             raise BadInput(
                 "soft maps of pictures of several shapes have several sizes; ask for those of one shape each"

@@ -26,9 +26,10 @@ from torch.utils.checkpoint import checkpoint
 from ..core.attention import QKV
 from ..core.host import Between, Decide, Ear, Tokens, host
 from ..core.positions import Biases
-from .timm_attention import Given, attended_after, fused, split, twin
+from .timm_attention import Given, attended_after, fused, split
 from .timm_halves import Layered, PostNorm, Scaled
 from .timm_vit import TimmVisionTransformer, weights_of
+from .twins import twin
 
 
 def own_bias(attention: Any) -> Tensor | None:
@@ -42,7 +43,7 @@ def told(attention: Any, projected: Tensor) -> nn.Module:
     """A twin that has projected already, and has no bias but the one that it is handed."""
     apart = {"rel_pos": None} if isinstance(attention, RelPosAttention) else dict.fromkeys(
         ("q_bias", "v_bias", "relative_position_bias_table"))  # fmt: skip
-    return twin(attention, qkv=Given(projected), **apart)
+    return twin(attention, {"qkv": Given(projected), **apart})
 
 
 class _Split:
@@ -71,10 +72,8 @@ class _Split:
             x, y = attended_after(decide, self.attn, qkv, x, shared, self.before_attention, self._values)
         else:
             y = attention(y, shared)
-        x = x + self.drop_path1(self.after_attention(y))
-        if between is not None:
-            x = between(x)
-        return x + self.drop_path2(self.changed(x))
+        joined: Tensor = self.joined(x, y, between)
+        return joined
 
     def _values(self: Any, x: Tensor) -> Tensor:
         return split(self.attn, fused(self.attn, self.before_attention(x))).values

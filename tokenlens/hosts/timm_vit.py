@@ -24,11 +24,12 @@ from ..core.host import Between, Decide, Ear, Tokens, host, name_of
 from ..errors import BadInput
 from .patch_product import let_product
 from .timm_attention import attended_after, overheard, split
+from .timm_halves import Layered
 
 TimmViT = Any  # a timm VisionTransformer; what its parts are is known at run time only
 
 
-class SplitBlock(Block):
+class SplitBlock(Layered, Block):
     """timm's Block. Modifications: an ear on its attention; what stands between its halves, or before its attention."""
 
     def forward(
@@ -42,23 +43,17 @@ class SplitBlock(Block):
     ) -> Tensor:
         """(B, T, C) -> (B, T, C), or fewer tokens."""
         if decide is not None:
-            x = self._decided(x, attn_mask, decide)
+            project = self._projected
+            qkv = project(x)
+            x, y = attended_after(decide, self.attn, qkv, x, attn_mask, self.norm1, lambda x: project(x).values)
         else:
             attention = self.attn if ear is None else overheard(self.attn, ear)
-            x = x + self.drop_path1(self.ls1(attention(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)))
-        if between is not None:
-            x = between(x)
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+            y = attention(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)
+        return self.joined(x, y, between)
 
-    def _decided(self, x: Tensor, mask: Tensor | None, decide: Decide) -> Tensor:
-        """The first half with the softmax of all tokens, carried over to those of the plan."""
+    def _projected(self, x: Tensor) -> QKV:
         attn: Any = self.attn
-
-        def project(x: Tensor) -> QKV:
-            return split(attn, attn.qkv(self.norm1(x)))
-
-        x, y = attended_after(decide, attn, project(x), x, mask, self.norm1, lambda x: project(x).values)
-        return x + self.drop_path1(self.ls1(y))
+        return split(attn, attn.qkv(self.norm1(x)))
 
 
 @host("timm-vit")

@@ -13,12 +13,12 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def twin(module: nn.Module, parts: Mapping[str, nn.Module]) -> nn.Module:
+def twin(module: nn.Module, parts: Mapping[str, nn.Module | None]) -> nn.Module:
     """A twin of a module.
 
     Args:
         module: it is not changed.
-        parts: dotted name -> what stands in that part's place.
+        parts: dotted name -> what stands in the place of that part or parameter; None: the twin has none.
 
     Example:
         >>> from torch import nn, ones
@@ -26,17 +26,16 @@ def twin(module: nn.Module, parts: Mapping[str, nn.Module]) -> nn.Module:
         >>> twin(doubled, {"0": nn.Identity()})(ones(1))
         tensor([1.])
     """
-    inner: dict[str, dict[str, nn.Module]] = {}
+    inner: dict[str, dict[str, nn.Module | None]] = {}
     for name, part in parts.items():
         first, _, rest = name.partition(".")
         inner.setdefault(first, {})[rest] = part
     made: nn.Module = object.__new__(type(module))
-    made.__dict__.update(module.__dict__)
+    made.__dict__.update({name: value for name, value in module.__dict__.items() if name not in inner})
+    made.__dict__["_parameters"] = {name: value for name, value in module._parameters.items() if name not in inner}
     children = dict(module._modules)
     for first, below in inner.items():
-        child = children[first]
-        assert child is not None
-        children[first] = below[""] if "" in below else twin(child, below)
+        children[first] = below[""] if "" in below else twin(module.get_submodule(first), below)
     made.__dict__["_modules"] = children
     return made
 

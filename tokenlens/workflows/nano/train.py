@@ -106,7 +106,7 @@ def fit(
     for step, (images, labels) in enumerate(batches, first):
         vit.patch_drop = dropping(next((drop for until, drop in drops if step < until * steps), 0.0))
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, 200, peak)
+            group["lr"] = learning_rate(step, steps, min(200, steps // 4), peak)
         logits = model(normalised(images))
         loss = nn.functional.cross_entropy(logits, labels, label_smoothing=0.05)
         optimizer.zero_grad()
