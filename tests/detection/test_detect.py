@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,20 @@ def test_files_that_are_wrong_are_refused(folder: Path, break_it: Callable[[dict
     path.write_text(json.dumps(content))
     with pytest.raises(BadInput, match=words):
         open_detection(f"coco:{folder}")
+
+
+def test_sets_with_the_same_ids_are_told_apart(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """And one set is the same set at another path, and where only some of it is asked for."""
+    here = open_detection(f"coco:{folder}")
+    moved = shutil.copytree(folder, tmp_path_factory.mktemp("elsewhere"), dirs_exist_ok=True)
+    assert open_detection(f"coco:{moved}", limit=1).dataset == here.dataset
+    path = moved / "annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = "other.jpg"
+    path.write_text(json.dumps(content))
+    (moved / "val2017/7.jpg").rename(moved / "val2017/other.jpg")
+    other = open_detection(f"coco:{moved}")
+    assert other.ids == here.ids and other.dataset != here.dataset
 
 
 def test_missing_masks_and_boxes_without_area_are_taken(folder: Path) -> None:

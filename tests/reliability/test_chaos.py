@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,11 @@ from tokenlens.errors import BadInput
 from tokenlens.records import tables as table
 from tokenlens.records.layout import Layout
 from tokenlens.records.manifest import notices
+from tokenlens.records.patterns import Patterns
 from tokenlens.records.store import open_runs
 from tokenlens.signals import STOPPED, TERMINATED
 from tokenlens.synthesis.drawn import about_of
+from tokenlens.synthesis.judged import Quality
 
 pytestmark = pytest.mark.chaos
 EXTRACT = ("extract", "--method", "topk,tome", "--limit", 12, "--batch-size", 4, "--features", "--out", "runs")
@@ -205,6 +208,77 @@ def test_no_damage_to_a_run_is_silent(made: Path, rng: random.Random, trials: in
             same += 1
         shutil.rmtree(place)
     print(f"damages to a run: {told} told, {same} without effect, 0 silent")
+
+
+@pytest.fixture(scope="session")
+def others(spawn: Spawn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of a detector in `runs`; in `images` pictures of two methods, and the runs of these."""
+    place = tmp_path_factory.mktemp("others")
+    for words in (COMMANDS["detect"], (*COMMANDS["synthesize"], "--limit", 5)):  # of which one less can be judged
+        code, said, _ = spawn(*words, cwd=place)
+        assert code == 0, said
+    return place
+
+
+def opened(runs: Path) -> tuple[list[Patterns], list[str]]:
+    """All that lies on disk of the runs that can be read, and what was told."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = [Patterns.of(run.load()) for run in open_runs(runs, check=None)]
+    return found, [str(one.message) for one in caught if one.category is UserWarning]
+
+
+@pytest.mark.parametrize("where", ["runs", "images/runs"])
+def test_no_damage_to_a_run_of_a_detector_or_denoiser_is_silent(
+    where: str, others: Path, rng: random.Random, trials: int, tmp_path: Path
+) -> None:
+    wanted, _ = opened(others / where)
+    run = rng.choice(sorted(path for path in (others / where).iterdir() if not path.name.startswith(".")))
+    every = sorted(path.relative_to(others / where) for path in run.rglob("*") if path.is_file())
+    told = same = 0
+    for number in range(10 * trials):
+        path, kind, place = rng.choice(every), rng.choice(KINDS), tmp_path / f"{number}"
+        shutil.copytree(others / where, place)
+        damage(place / path, kind, rng)
+        found, said = opened(place)
+        if len(found) < len(wanted):
+            assert any(run.name in one for one in said), (path, kind)
+            told += 1
+        else:
+            assert all(a.identical(b) for a, b in zip(found, wanted, strict=True)), (path, kind)
+            same += 1
+        shutil.rmtree(place)
+    print(f"damages to a run in {where}: {told} told, {same} without effect, 0 silent")
+
+
+def test_no_damage_to_drawn_pictures_is_silent(others: Path, rng: random.Random, trials: int, tmp_path: Path) -> None:
+    """Without a picture as many fewer are judged, and the line and the table say of how many they are."""
+
+    def judged(folder: Path) -> dict[str, Any]:
+        list(Quality("embedded:shapes", [str(folder)], limit=5, device="cpu", out=tmp_path / "results").run())
+        (row,) = table.read(tmp_path / "results", "quality").to_dict("records")
+        return row
+
+    (drawn,) = (others / "images").glob("*tome-sd*")
+    every, wanted = sorted(path.name for path in drawn.iterdir()), judged(drawn)
+    told = fewer = same = 0
+    for number in range(10 * trials):
+        file, kind, place = rng.choice(every), rng.choice(KINDS), tmp_path / f"{number}" / drawn.name
+        shutil.copytree(drawn, place)
+        damage(place / file, kind, rng)
+        try:
+            found = judged(place)
+            if file.endswith(".png") and kind == "gone":
+                assert found["n_drawn"] == wanted["n_drawn"] - 1
+                fewer += 1
+            else:
+                assert found == wanted, (file, kind)
+                same += 1
+        except BadInput as error:
+            assert str(place) in str(error), (file, kind)
+            told += 1
+        shutil.rmtree(place.parent)
+    print(f"damages to pictures: {told} told, {fewer} judged as one less, {same} without effect, 0 silent")
 
 
 def test_no_damage_to_a_table_is_silent(made: Path, rng: random.Random, trials: int, tmp_path: Path) -> None:

@@ -60,10 +60,17 @@ def test_a_changed_bit_is_never_judged(drawn: Path, tmp_path: Path, file: str) -
     (folder / file).write_bytes(content)
     (folder / "0_0.png").unlink()  # one that its owner has taken away is no damage
     assert about_of(folder)["pictures"] == 20
+    image = (folder / "0_1.png").rename(folder / "0_2.png")
+    with pytest.raises(BadInput, match=r"0_2.png is in no row"):
+        about_of(folder)
+    image.unlink()
+    (folder / ABOUT).unlink()  # not all are drawn yet, or it has gone
+    with pytest.raises(BadInput, match=r"same has no about.json, .* again that draws them"):
+        list(Quality("embedded:shapes", [str(tmp_path)], out=tmp_path / "results").run())
 
 
 def test_pictures_are_files_that_no_program_reads(drawn: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(drawn / "same", tmp_path / "same", ignore=shutil.ignore_patterns(ABOUT))
+    folder = shutil.copytree(drawn / "same", tmp_path / "same", ignore=shutil.ignore_patterns(ABOUT, TIMINGS))
     os.mkfifo(folder / "pipe.png")  # would be waited for
     assert len(list(pictures_of(str(folder), None, None))) == 20
     image = Image.open(folder / "0_0.png")

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -65,17 +65,10 @@ class FileSet:
 
     @cached_property
     def dataset(self) -> str:
-        """What runs call the set, wherever it lies: its kind, and a digest of the ids and sizes of all its images.
-
-        The words before the digest are its classes, or how many classes or images there are.
-        """
+        """What runs call the set, wherever it lies."""
         whole = self.whole or self
-        found = hashlib.sha256("\n".join(whole.classes).encode())
-        for name, size in zip(whole.ids, whole.byte_counts(), strict=True):
-            found.update(f"\n{name} {size}".encode())
-        count = len(whole.classes)
-        words = "-".join(whole.classes) if 0 < count < FEW else f"{count}-classes" if count else f"{len(whole)}-images"
-        return f"{self.name.partition(':')[0]}:{slug(words)}-{found.hexdigest()[:8]}"
+        images = (f"{name} {size}" for name, size in zip(whole.ids, whole.byte_counts(), strict=True))
+        return called(self.name.partition(":")[0], whole.classes, len(whole), images)
 
     def byte_counts(self) -> Iterator[int]:
         """The bytes of each image; -1 where there is no file."""
@@ -116,6 +109,18 @@ class FileSet:
         """The set of these images only, in this order."""
         rows = {name: getattr(self, name)[which] for name in self.arrays}
         return replace(self, ids=tuple(self.ids[i] for i in which), files=tuple(self.files[i] for i in which), **rows)
+
+
+def called(kind: str, classes: Sequence[str], count: int, images: Iterable[str]) -> str:
+    """What runs call a set: its kind, and a digest of its classes and of what is said of all its images.
+
+    The words before the digest are its classes, or how many classes or images there are.
+    """
+    found = hashlib.sha256("\n".join(classes).encode())
+    for image in images:
+        found.update(f"\n{image}".encode())
+    words = "-".join(classes) if 0 < len(classes) < FEW else f"{len(classes)}-classes" if classes else f"{count}-images"
+    return f"{kind}:{slug(words)}-{found.hexdigest()[:8]}"
 
 
 def slug(words: str) -> str:

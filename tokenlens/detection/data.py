@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..data import open_data
 from ..data.embedded import EmbeddedSet
+from ..data.files import called
 from ..data.picture import read_rgb
 from ..errors import BadInput, needed
 
@@ -30,7 +31,7 @@ class DetectionSet:
     name: str
     """the words it was opened with"""
     dataset: str
-    """what runs call it"""
+    """what runs call it, wherever it lies"""
     split: str
     images: Callable[[int], Image.Image]
     """one of them by number, RGB"""
@@ -143,11 +144,17 @@ def _coco(spec: str, root: Path, split: str, limit: int | None) -> DetectionSet:
         images, categories, annotations = (list(content[name]) for name in ("images", "categories", "annotations"))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{path} is not one of COCO's instances files ({error!r}): fetch it again") from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}): check its permissions") from error
     for place, image in enumerate(images):
         _check(path, "images", place, image, {"id": _whole, "file_name": _text, "height": _side, "width": _side})
     for place, category in enumerate(categories):
         _check(path, "categories", place, category, {"id": _whole, "name": _text})
     images.sort(key=lambda image: image["id"])
+    categories.sort(key=lambda category: category["id"])
+    stated = ("id", "file_name", "height", "width")  # any set may have the ids 1 to n
+    dataset = called("coco", [category["name"] for category in categories], len(images),
+                     (" ".join(str(image[name]) for name in stated) for image in images))  # fmt: skip
     if limit is not None and limit < len(images):
         images = [images[round(place)] for place in np.linspace(0, len(images) - 1, limit)]
     chosen, known = {image["id"] for image in images}, {category["id"] for category in categories}
@@ -165,10 +172,9 @@ def _coco(spec: str, root: Path, split: str, limit: int | None) -> DetectionSet:
     files = [folder / image["file_name"] for image in images]
     if absent := [file for file in files if not file.is_file()]:
         raise BadInput(f"there is no image {absent[0]}; put COCO's images beside its annotations")
-    categories.sort(key=lambda category: category["id"])
     truth = {"images": images, "categories": categories, "annotations": found}
     masks = all(annotation.get("segmentation") for annotation in found)
-    return DetectionSet(spec, "coco", split, Files(files), truth, masks)
+    return DetectionSet(spec, dataset, split, Files(files), truth, masks)
 
 
 @dataclass(frozen=True)

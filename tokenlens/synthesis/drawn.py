@@ -68,7 +68,8 @@ def about_of(folder: Path) -> dict[str, Any]:
     """What `tokenlens synthesize` says of the pictures in a folder; {} of other pictures.
 
     Raises:
-        BadInput: that, the table or a picture is damaged. A picture that has been taken away is none of it.
+        BadInput: that, the table or a picture is damaged, or not all are drawn yet. A picture that has been taken away
+            is none of it.
     """
     path = folder / ABOUT
     check_no_pipe(path)
@@ -76,6 +77,9 @@ def about_of(folder: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
         right = isinstance(found, dict) and intact(found)
     except FileNotFoundError:
+        if (folder / TIMINGS).exists():
+            raise BadInput(f"{folder} has no {ABOUT}, which says that all of its pictures are drawn; give the command "
+                           "again that draws them") from None  # fmt: skip
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} cannot be read ({error}); remove it, or make the pictures anew") from error
@@ -89,6 +93,9 @@ def about_of(folder: Path) -> dict[str, Any]:
         if not _is_whole(folder, row) and (folder / str(row.get("picture"))).exists():
             raise BadInput(f"{folder / str(row.get('picture'))} or row {number} of {TIMINGS} beside it is damaged; "
                            "move the folder away and make the pictures anew")  # fmt: skip
+    if strange := {path.name for path in folder.glob("*.png")} - {row["picture"] for row in rows}:
+        raise BadInput(f"{folder / min(strange)} is in no row of {TIMINGS} beside it; take it out, or move the folder "
+                       "away and make the pictures anew")  # fmt: skip
     return dict(found)
 
 

@@ -27,7 +27,7 @@ from ..errors import BadInput, UnknownName, needed
 from ..extraction.reduced_models import device_of
 from ..records import tables as table
 from ..records.drawn import RUNS
-from .drawn import ABOUT, about_of
+from .drawn import ABOUT, TIMINGS, about_of
 from .quality import frechet_distance, precision_recall
 from .recognition import SIDE, recognise
 
@@ -122,11 +122,11 @@ def describe(row: dict[str, Any]) -> str:
 
 
 def sets_in(folder: Path) -> list[Path]:
-    """The folder, or those in it that `tokenlens synthesize` filled. Raises BadInput where there is none."""
+    """The folder, or those in it that `tokenlens synthesize` fills. Raises BadInput where there is none."""
     if not folder.is_dir():
         raise BadInput(f"there is no folder of pictures {folder}; make one with `tokenlens synthesize`")
-    inside = sorted(path.parent for path in folder.glob(f"*/{ABOUT}") if path.parent.name != RUNS)
-    return inside or [folder]
+    inside = {path.parent for name in (TIMINGS, ABOUT) for path in folder.glob(f"*/{name}")}
+    return sorted(path for path in inside if path.name != RUNS) or [folder]
 
 
 def pictures_of(where: str, per_class: int | None, limit: int | None) -> Pictures:
@@ -146,9 +146,10 @@ def pictures_of(where: str, per_class: int | None, limit: int | None) -> Picture
     for path in islice((path for _, files in classes for path in islice(files, per_class)), limit):
         try:
             with Image.open(path, formats=formats()) as image:
-                yield path.name, image.convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+                picture = image.convert("RGB")
+        except Exception as error:  # Pillow's readers raise whatever the broken bytes lead them to
             raise BadInput(f"{path} cannot be read as a picture ({error}); remove it, or draw it anew") from error
+        yield path.name, picture
 
 
 def small(image: Image.Image) -> NDArray[np.uint8]:
