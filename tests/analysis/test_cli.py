@@ -42,7 +42,7 @@ def test_as_typed_it_compares_everything(runs: Path, tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert call().exit_code == 0
     found = table.read("results", "comparison")
-    assert set(found["axis"]) == {"method", "keep_rate", "radial"}
+    assert set(found["axis"]) == {"method", "keep_rate", "radial", "layout"}
     assert names(tmp_path / "results") == {
         "manifest.json",
         *(f"{name}.parquet" for name in ("comparison", "runs", "heatmap", "proxy", "tokens")),

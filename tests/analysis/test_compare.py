@@ -123,7 +123,7 @@ def test_a_run_is_compared_with_the_centre_and_with_its_masks(make_run: MakeRun)
     central = np.maximum(abs(row - 2.5), abs(column - 2.5)) < 2
     run["kept"][:] = np.stack([central, central])
     found = compare([run], **QUICK).comparison
-    assert set(found["axis"]) == {"radial", "object"}
+    assert set(found["axis"]) == {"radial", "object", "layout"}
     radial = found[found["axis"] == "radial"].set_index(["metric", "run_b"])["value"]
     assert radial["depth_spearman", "linf"] == pytest.approx(radial["heatmap_spearman", "linf"])
     assert radial["depth_kendall", "linf"] < -0.7
@@ -213,7 +213,7 @@ def test_many_pairs_are_compared_in_batches(make_run: MakeRun, monkeypatch: pyte
     monkeypatch.setattr(heat_maps, "RUNS_AT_ONCE", 1)
     parts = compare(runs, ["seed"], **QUICK).comparison
     exact = ["run_a", "run_b", "stage", "metric", "value", "std", "n", "low", "high"]
-    kept = ~whole["metric"].isin(["procrustes", "cka", "pwcca", "pwcca_reverse", "mean_cca", "mean_squared_cca"])
+    kept = ~whole["metric"].isin([name for name, metric in METRICS.items() if metric.of == "features"])
     pd.testing.assert_frame_equal(whole[kept][exact], parts[kept][exact])
 
 
@@ -230,7 +230,7 @@ def test_what_a_run_does_not_hold_is_not_compared(make_run: MakeRun) -> None:
     pruned = [make_run(m, features=3).drop_vars("kept") for m in ("topk", "evit")]
     merged = [make_run(m, features=3).drop_vars("group") for m in ("tome", "sit")]
     found = compare(pruned + merged, **QUICK).comparison
-    assert set(found["metric"]) == {"procrustes", "cka", "pwcca", "pwcca_reverse", "mean_cca", "mean_squared_cca"}
+    assert set(found["metric"]) == {name for name, metric in METRICS.items() if metric.of == "features"}
 
 
 def test_requests_that_make_no_sense_are_refused(make_run: MakeRun) -> None:
