@@ -34,7 +34,7 @@ class VisionZip(Reducer):
         self.contextual = contextual
 
     def forward(self, view: View) -> Plan:
-        batch = len(view.patch)
+        batch = view.patch.shape[0]  # len would be a number, and fixed in an exported graph
         starts = max(round(view.keep * self.contextual), 1)
         score = view.from_class.sum(1) if view.has_class else view.received
         dominant = score.topk(view.keep - starts).indices
