@@ -103,6 +103,8 @@ def load_content(path: Path, source: str) -> dict[str, Any]:
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of pickle protocols; what it cannot read fails below
             loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise BadInput(f"{source} cannot be read (permission denied); check its permissions") from error
     except pickle.UnpicklingError as error:
         wants = re.search(r"(?:GLOBAL|class|global) ([\w.]+\.[\w.]+)", str(error))
         if wants is None:

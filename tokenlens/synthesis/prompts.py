@@ -90,6 +90,8 @@ def prompts_of(where: str) -> Prompts:
         raise BadInput(
             f"{where} is no text in UTF-8 (byte {error.start}); give a text file with one prompt a line"
         ) from error
+    except OSError as error:
+        raise BadInput(f"{where} cannot be read ({error.strerror}); check its permissions") from error
     return check(Prompts(text(path.stem), tuple(line.strip() for line in lines if line.strip())))
 
 
