@@ -213,7 +213,7 @@ def test_many_pairs_are_compared_in_batches(make_run: MakeRun, monkeypatch: pyte
     monkeypatch.setattr(heat_maps, "RUNS_AT_ONCE", 1)
     parts = compare(runs, ["seed"], **QUICK).comparison
     exact = ["run_a", "run_b", "stage", "metric", "value", "std", "n", "low", "high"]
-    kept = ~whole["metric"].isin([name for name, metric in METRICS.items() if metric.of == "features"])
+    kept = ~whole["metric"].isin([name for name, metric in METRICS.items() if metric.of == "feature"])
     pd.testing.assert_frame_equal(whole[kept][exact], parts[kept][exact])
 
 
@@ -230,7 +230,7 @@ def test_what_a_run_does_not_hold_is_not_compared(make_run: MakeRun) -> None:
     pruned = [make_run(m, features=3).drop_vars("kept") for m in ("topk", "evit")]
     merged = [make_run(m, features=3).drop_vars("group") for m in ("tome", "sit")]
     found = compare(pruned + merged, **QUICK).comparison
-    assert set(found["metric"]) == {name for name, metric in METRICS.items() if metric.of == "features"}
+    assert set(found["metric"]) == {name for name, metric in METRICS.items() if metric.of == "feature"}
 
 
 def test_requests_that_make_no_sense_are_refused(make_run: MakeRun) -> None:
