@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 ROUNDS = click.IntRange(1, 100_000)  # a median of more is the same
 OF_VITS = {
-    "keep", "remove", "decreasing", "model", "weights", "precision", "compiled", "data", "split", "limit", "skip_bad",
+    "keep", "remove", "decreasing", "model", "weights", "img_size", "precision", "compiled", "data", "split", "limit",
+    "skip_bad",
 }  # fmt: skip
 OF_BLOCKS = {"keep_rate", "blocks", "heads"}  # of ViTs and detectors
 OF_PIPELINES = {"ratios", "steps"}
