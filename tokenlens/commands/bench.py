@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 ROUNDS = click.IntRange(1, 100_000)  # a median of more is the same
 OF_VITS = {
-    "keep_rate", "keep", "remove", "decreasing", "blocks", "model", "weights", "heads", "precision", "compiled", "data",
-    "split", "limit", "skip_bad",
+    "keep_rate", "keep", "remove", "decreasing", "blocks", "model", "weights", "heads", "img_size", "precision",
+    "compiled", "data", "split", "limit", "skip_bad",
 }  # fmt: skip
 COMPILED = {"no": (False,), "yes": (True,), "both": (False, True)}
 EXAMPLES = examples(

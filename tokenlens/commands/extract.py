@@ -12,6 +12,7 @@ from .options import examples, model_options, remote_option
 EXAMPLES = examples(
     "tokenlens extract --method topk,tome,random --keep-rate 0.25,0.5",
     "tokenlens extract --data folder:photos --model deit_small_patch16_224",
+    "tokenlens extract --weights dinov2-small --img-size 224 --data folder:photos",
     "tokenlens extract --method dpcknn --weights best_checkpoint.pth",
     "tokenlens extract --weights finetuned/NAME/best.safetensors",
 )
