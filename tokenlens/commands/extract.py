@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import examples, model_options, remote_option
+from .options import examples, model_options, remote_option, shard_option
 
 EXAMPLES = examples(
     "tokenlens extract --method topk,tome,random --keep-rate 0.25,0.5",
@@ -44,11 +44,7 @@ EXAMPLES = examples(
     help="Store class-token features too; as float16 in half the space.",
 )
 @click.option("--soft", is_flag=True, help="Store the soft maps of soft mergers too.")
-@click.option(
-    "--shard",
-    metavar="NUMBER/OF",
-    help="Be one of several processes: 3/64.  [default: as torchrun and accelerate launch say]",
-)
+@shard_option
 @click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of runs.")
 def extract(models: dict[str, Any], **settings: Any) -> None:
     """Extract the patterns of one or more methods into a folder of runs.

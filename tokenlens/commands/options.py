@@ -61,6 +61,12 @@ def remote_option(command: Command) -> Command:
     return click.option("--allow-remote", is_flag=True, help=help)(command)
 
 
+def shard_option(command: Command) -> Command:
+    """`--shard`, of a command that several processes may carry out together."""
+    help = "Be one of several processes: 3/64.  [default: as torchrun and accelerate launch say]"
+    return click.option("--shard", metavar="NUMBER/OF", help=help)(command)
+
+
 def examples(*lines: str) -> str:
     """The end of a command's help, as it is."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
