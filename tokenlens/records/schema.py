@@ -13,6 +13,8 @@
 | object | image, patch | bool | the patch is on the object, where the data set knows |
 | feature | image, layer, channel | float32, float16 | the class token after stages and the last block (optional) |
 | valid | image, patch | bool | which places of the grid this image has, its upper left (ragged grids; absent: all) |
+| whole | image | float32 | probability of the class that the un-reduced model predicts (`swap --curves`) |
+| insertion, deletion | image, stage | float32 | the same, where it is shown what is kept alone, or the rest alone |
 | box | image, detection, corner | float32 | detections: x1, y1, x2, y2 in pixels, best first |
 | box_score, box_class | image, detection | float32, int16 | how sure, and the class; -1: there are fewer |
 | box_scale | image, corner | float32 | by which boxes are larger in what the model saw than in the image |
@@ -54,6 +56,9 @@ DIMS = {
     "object": ("patch",),
     "feature": ("layer", "channel"),
     "valid": ("patch",),
+    "insertion": ("stage",),
+    "deletion": ("stage",),
+    "whole": (),
     "box": ("detection", "corner"),
     "box_score": ("detection",),
     "box_class": ("detection",),
