@@ -11,3 +11,4 @@ for seed in 1 2; do
   tokenlens detect --method random --keep-rate 0.5,0.25,0.7 --seed $seed $common
 done
 tokenlens figures detection --tables --format pdf,png
+python -m tokenlens.workflows.small_objects
