@@ -140,6 +140,19 @@ def test_images_of_several_grids_make_one_run(checkpoint: Path, folder: Path, tm
     assert run["tokens_left"].values.max() == 1850 and "tome at 0.5" in line
 
 
+@pytest.mark.long
+def test_a_disk_that_is_really_full(checkpoint: Path, folder: Path, tmp_path: Path, until_it_fits: Any) -> None:
+    where = {"weights": str(checkpoint), "heads": 1, "data": f"coco:{folder}"}
+
+    def detect(out: Path) -> None:
+        list(Detection(("tome",), blocks=(1,), progress=False, out=out, **where).run())  # type: ignore[arg-type]
+
+    detect(tmp_path / "whole")
+    assert until_it_fits(detect, pages=12) > 2
+    here, there = (open_run(next(out.glob("coco*"))).load() for out in (tmp_path / "small/out", tmp_path / "whole"))
+    assert here.attrs["complete"] and here.equals(there)
+
+
 def test_what_is_lost_is_learned_again() -> None:
     """The five losses fall on one picture."""
     torch.manual_seed(0)
