@@ -27,8 +27,10 @@ EXAMPLES = examples(
 
 def _count(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["all"] | None:
     """Read a number of methods, or the word all."""
-    if value is None or value == "all":
-        return value
+    if value is None:
+        return None
+    if value == "all":
+        return "all"
     if not value.isdecimal() or int(value) < 1:
         raise BadInput(f"--methods {value} is no number of methods; give a number from 1 on, or all")
     return int(value)

@@ -36,8 +36,9 @@ def small(make_tables: Any) -> Tables:
 def panels(figure: Any, metric: str) -> list[Any]:
     """The axes of a measure's row, from left to right."""
     axes = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
-    row = ("iou", "procrustes").index(metric)  # nothing here merges, and what is lacking has no row
-    return [ax for ax in axes if ax.get_subplotspec().rowspan.start == row]
+    rows = {ax.get_subplotspec().rowspan.start for ax in axes}
+    there = [name for name in similarity.SHOWN if len(rows) == 3 or name != "vmeasure"]  # what is lacking has no row
+    return [ax for ax in axes if ax.get_subplotspec().rowspan.start == there.index(metric)]
 
 
 def names(ax: Any) -> list[str]:
