@@ -36,10 +36,10 @@ def largest(data: DetectionSet, model: MaskRCNN) -> Shape:
     return max(rows for rows, _ in grids), max(columns for _, columns in grids)
 
 
-def alike(data: DetectionSet, model: MaskRCNN, start: int, most: int) -> Iterator[list[int]]:
-    """The images from `start` on, in their order: as many at a time as follow each other with one grid, `most`."""
+def alike(data: DetectionSet, model: MaskRCNN, among: range, most: int) -> Iterator[list[int]]:
+    """These images in their order: as many at a time as follow each other with one grid, at most `most`."""
     rows: list[int] = []
-    for row in range(start, len(data)):
+    for row in among:
         same = rows and grid_of(data.sizes[row], model.config) == grid_of(data.sizes[rows[0]], model.config)
         if rows and (not same or len(rows) == most):
             yield rows
@@ -87,6 +87,22 @@ def record(
             "box_scale": scale.cpu().numpy()}  # fmt: skip
 
 
+def entries(
+    data: DetectionSet, row: int, boxes: Tensor, scores: Tensor | NDArray[Any], kinds: Tensor | NDArray[Any]
+) -> list[dict[str, Any]]:
+    """Boxes (D, 4) that were found in an image, with scores (D,) and classes (D,), as COCO's files say it."""
+    image = data.truth["images"][row]["id"]
+    return [
+        {
+            "image_id": image,
+            "category_id": data.categories[int(kind)],
+            "score": float(score),
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+        }
+        for (x1, y1, x2, y2), score, kind in zip(boxes.tolist(), scores, kinds, strict=True)
+    ]
+
+
 def results(data: DetectionSet, run: xr.Dataset, masks: bool) -> list[dict[str, Any]]:
     """What a run found, as COCO's files of results say it."""
     encode = needed("pycocotools.mask", "detection", "average precision").encode
@@ -95,19 +111,13 @@ def results(data: DetectionSet, run: xr.Dataset, masks: bool) -> list[dict[str, 
         count = int((here["box_class"] >= 0).sum())
         boxes = torch.from_numpy(here["box"][:count])
         if masks:
-            shown = torch.from_numpy(here["box_mask"][:count]).float() / 255
-            pixels = paste(shown, boxes, data.sizes[row]).numpy().astype(np.uint8)
-        for place in range(count):
-            x1, y1, x2, y2 = boxes[place].tolist()
-            entry = {
-                "image_id": data.truth["images"][row]["id"],
-                "category_id": data.categories[here["box_class"][place]],
-                "score": float(here["box_score"][place]),
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-            }
-            if masks:
-                entry["segmentation"] = encode(np.asfortranarray(pixels[place]))
-            found.append(entry)
+            sure = torch.from_numpy(here["box_mask"][:count]).float() / 255
+            pixels = paste(sure, boxes, data.sizes[row]).numpy().astype(np.uint8)
+        seen = entries(data, row, boxes, here["box_score"][:count], here["box_class"][:count])
+        if masks:
+            for entry, shown in zip(seen, pixels, strict=True):
+                entry["segmentation"] = encode(np.asfortranarray(shown))
+        found += seen
     return found
 
 
@@ -123,17 +133,18 @@ def metrics(data: DetectionSet, run: xr.Dataset, model: MaskRCNN) -> dict[str, f
 
     Average precision of boxes, and of masks where the set has them, under COCO's names after "box" and "mask"; and
     "intact", "intact s", "m" and "l": the share of an object's patches that is intact after the last stage, over all
-    objects, and over those of each of COCO's sizes.
+    objects, and over those of each size.
     """
     found = results(data, run, data.masks)
     told: dict[str, float] = {}
     for kind, word in (("bbox", "box"), ("segm", "mask")):
         if kind == "bbox" or data.masks:
-            numbers = average_precision(data.truth, found, kind)  # type: ignore[arg-type]
+            numbers = average_precision(data.truth, found, kind, data.bounds)  # type: ignore[arg-type]
             told |= {f"{word} {name}": value for name, value in numbers.items() if value == value}
     shares: dict[str, list[float]] = {}
     for row, here in enumerate(_rows(run, ["group"])):
-        for size, share in intact(owners(data, row, model.config, run.attrs["grid"]), data.of(row), here["group"][-1]):
+        owner = owners(data, row, model.config, run.attrs["grid"])
+        for size, share in intact(owner, data.of(row), here["group"][-1], data.bounds):
             shares.setdefault(size, []).append(share)
     if shares:
         told["intact"] = 100 * float(np.mean([share for size in shares.values() for share in size]))

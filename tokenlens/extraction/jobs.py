@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 
@@ -31,9 +31,20 @@ EMBEDDED_LIMIT = 1000  # of an endless set; a folder is read whole
 MOST_WORKERS = 8
 # settings in which all processes of one job have to agree
 SHARED = (
-    *("methods", "keep_rates", "keep", "remove", "decreasing", "blocks", "options", "model", "weights", "seed"),
-    *("data", "split", "limit", "features", "soft", "precision", "batch_size"),
+    *("methods", "keep_rates", "keep", "remove", "decreasing", "blocks", "options", "model", "weights", "img_size"),
+    *("seed", "data", "split", "limit", "features", "soft", "precision", "batch_size"),
 )
+
+
+class Opened(NamedTuple):
+    """What all runs of a job have in common."""
+
+    shard: Shard
+    device: torch.device
+    precision: str
+    data: ImageSet
+    host: Pretrained
+    loading: Loading
 
 
 @dataclass
@@ -81,20 +92,8 @@ class Job(Models):
         return replace(super().completed(), data=data)
 
     def _results(self) -> Iterator[tuple[Run, Extracted]]:
-        assert self.data is not None
-        shard = Shard.parse(self.shard)
-        device = shard.device(device_of(self.device))
-        precision = precision_on(device, self.precision)
-        check_out(self.out)
         planned = self.planned()
-        limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
-        data = open_data(self.data, self.split, limit, self.skip_bad)
-        if line := left_out(data):
-            self.tell(line)
-        host = self.host(len(data.classes) or 1000)
-        self._check_classes(host, data)
-        loading = Loading.of(input_of(host.vit), data, self.batch_size, self._workers(device))
-        host.vit.to(device)
+        shard, device, precision, data, host, loading = self._opened()
         runs: dict[str, tuple[Run, ReducedViT]] = {}
         for name, amount in planned:
             model = self.build(host, name, amount).eval()
@@ -103,6 +102,25 @@ class Job(Models):
         shows, settings = self.progress and shard.shows, self._settings([*runs])
         asked = [*runs.values()]
         yield from Extraction(asked, data, self.out, loading, device, shard, settings, shows, self.tell).results()
+
+    def _opened(self) -> Opened:
+        """What all runs have in common; says what is noticed about it."""
+        assert self.data is not None
+        shard = Shard.parse(self.shard)
+        device = shard.device(device_of(self.device))
+        precision = precision_on(device, self.precision)
+        check_out(self.out)
+        limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
+        data = open_data(self.data, self.split, limit, self.skip_bad)
+        if line := left_out(data):
+            self.tell(line)
+        host = self.host(len(data.classes) or 1000)
+        if host.weights and host.weights.origin:
+            self.tell(host.weights.origin)
+        self._check_classes(host, data)
+        loading = Loading.of(input_of(host.vit), data, self.batch_size, self._workers(device))
+        host.vit.to(device)
+        return Opened(shard, device, precision, data, host, loading)
 
     def _identity(
         self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device

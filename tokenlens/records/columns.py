@@ -75,6 +75,12 @@ COLUMNS: dict[str, dict[str, str]] = {
         "stage": "int64", "metric": "str", "statistic": "str", "value": "float64", "n": "int64", "p": "float64",
         "q": "float64", "low": "float64", "high": "float64",
     },
+    # one row a run of `swap --curves` (run_b empty) or a pair of them x curve x stage: how probable a class is to the
+    # model that is shown what is kept alone (insertion), the rest alone (deletion), or all (whole), and the share shown
+    "curves": {
+        "run_a": "str", "run_b": "str", "curve": "str", "stage": "int64", "shown": "float64", "value": "float64",
+        "low": "float64", "high": "float64", "n": "int64",
+    },
     # one row a pair of runs: their accuracies over common images and how they differ, in points, with the interval of a
     # paired bootstrap; only_a and only_b are images that one alone has right (-1: of several labels), p is McNemar's
     "accuracy": {
@@ -109,6 +115,12 @@ COLUMNS: dict[str, dict[str, str]] = {
         **dict.fromkeys(
             ("ratio", "guidance", "steps_per_second", "low", "high", "deciding", "speedup"), "float64"
         ),
+    },
+    # the same of a detector, of `tokenlens bench --detector`: images a second
+    "bench_detector": {
+        **dict.fromkeys(("model", "weights", "method", "device", "machine"), "str"),
+        **dict.fromkeys(("patches", "batch_size", "threads", "repeats"), "int64"),
+        **dict.fromkeys(("keep_rate", "images_per_second", "low", "high", "deciding", "speedup"), "float64"),
     },
     # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown;
     # steps, seed (-1) and guidance (NaN) are unknown of pictures that `tokenlens synthesize` did not draw

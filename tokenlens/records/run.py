@@ -53,6 +53,11 @@ class Run:
         return hashlib.sha256(json.dumps(self.attributes(), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
+    def title(self) -> str:
+        """What it is called beside others of its setting."""
+        return self.method if self.keep_rate is None else f"{self.method} at {self.keep_rate:g}"
+
+    @property
     def name(self) -> str:
         """What a person reads in a folder listing, and the digest that tells near twins apart."""
         amount = f"r{self.keep_rate:g}" if self.keep_rate is not None else "k" + "-".join(map(str, self.keep[:3]))
@@ -63,5 +68,5 @@ class Run:
 
 def capacity_of(name: str) -> str:
     """The capacity that a model's name says (tiny, small, base, ...), or the name itself."""
-    words = [part for part in re.split(r"[_\-.:/]", name) if part in CAPACITIES]
+    words = [part for part in re.split(r"[_\-.:/@]", name) if part in CAPACITIES]
     return words[-1] if words else name  # nano-tiny is the tiny one of its family
