@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 
@@ -34,6 +34,17 @@ SHARED = (
     *("methods", "keep_rates", "keep", "remove", "decreasing", "blocks", "options", "model", "weights", "img_size"),
     *("seed", "data", "split", "limit", "features", "soft", "precision", "batch_size"),
 )
+
+
+class Opened(NamedTuple):
+    """What all runs of a job have in common."""
+
+    shard: Shard
+    device: torch.device
+    precision: str
+    data: ImageSet
+    host: Pretrained
+    loading: Loading
 
 
 @dataclass
@@ -81,12 +92,24 @@ class Job(Models):
         return replace(super().completed(), data=data)
 
     def _results(self) -> Iterator[tuple[Run, Extracted]]:
+        planned = self.planned()
+        shard, device, precision, data, host, loading = self._opened()
+        runs: dict[str, tuple[Run, ReducedViT]] = {}
+        for name, amount in planned:
+            model = self.build(host, name, amount).eval()
+            run = self._identity(host, data, name, model, precision, device)
+            runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
+        shows, settings = self.progress and shard.shows, self._settings([*runs])
+        asked = [*runs.values()]
+        yield from Extraction(asked, data, self.out, loading, device, shard, settings, shows, self.tell).results()
+
+    def _opened(self) -> Opened:
+        """What all runs have in common; says what is noticed about it."""
         assert self.data is not None
         shard = Shard.parse(self.shard)
         device = shard.device(device_of(self.device))
         precision = precision_on(device, self.precision)
         check_out(self.out)
-        planned = self.planned()
         limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
         data = open_data(self.data, self.split, limit, self.skip_bad)
         if line := left_out(data):
@@ -97,14 +120,7 @@ class Job(Models):
         self._check_classes(host, data)
         loading = Loading.of(input_of(host.vit), data, self.batch_size, self._workers(device))
         host.vit.to(device)
-        runs: dict[str, tuple[Run, ReducedViT]] = {}
-        for name, amount in planned:
-            model = self.build(host, name, amount).eval()
-            run = self._identity(host, data, name, model, precision, device)
-            runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
-        shows, settings = self.progress and shard.shows, self._settings([*runs])
-        asked = [*runs.values()]
-        yield from Extraction(asked, data, self.out, loading, device, shard, settings, shows, self.tell).results()
+        return Opened(shard, device, precision, data, host, loading)
 
     def _identity(
         self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
