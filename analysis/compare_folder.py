@@ -13,6 +13,7 @@ from tokenlens.records import store
 from tokenlens.records import tables as table
 from tokenlens.records.columns import KEYS
 from tokenlens.records.manifest import Origin, notices
+from tokenlens.records.place import place
 from tokenlens.records.where import select
 
 from . import accuracy_proxy as proxies
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 
 def compare_folder(
-    runs: Path,
-    out: Path,
+    runs: str | Path,
+    out: str | Path,
     *,
     where: Mapping[str, Sequence[str]] = MappingProxyType({}),
     axes: Sequence[str] = (),
@@ -54,7 +55,8 @@ def compare_folder(
 
     The keywords are the options of `tokenlens compare`; what is empty chooses all.
     """
-    if not Path(runs).is_dir():
+    runs, out = place(runs), place(out)
+    if not runs.is_dir():
         raise BadInput(
             f"there is no folder {runs}; write runs with `tokenlens extract`, or name the folder that holds them"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import SEED, examples, list_option, runs_argument, where_option
+from .options import PLACE, SEED, examples, list_option, runs_argument, where_option
 
 EXAMPLES = examples(
     "tokenlens compare                       all in ./runs, into ./results",
@@ -20,7 +20,7 @@ EXAMPLES = examples(
 @click.command(epilog=EXAMPLES)
 @runs_argument
 @click.option(
-    "--out", default="results", show_default=True, type=click.Path(path_type=Path), help="Folder for the tables."
+    "--out", default="results", show_default=True, type=PLACE, help="Folder for the tables, or s3://bucket/results."
 )
 @list_option(
     "--axis",

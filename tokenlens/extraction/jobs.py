@@ -19,6 +19,7 @@ from ..errors import BadInput
 from ..hosts.header import finetuned
 from ..hosts.loading import input_of
 from ..methods import method
+from ..records.place import place
 from ..records.run import Run
 from ..records.store import check_out
 from .feed import Extracted, comparable
@@ -58,7 +59,8 @@ class Job(Models):
     soft: bool = False
     shard: str | None = None
     """NUMBER/OF: which of several processes this is; None: as torch's launchers say, or the only one"""
-    out: Path = Path("runs")
+    out: str | Path = "runs"
+    """a folder of this machine, or on a store: s3://bucket/runs"""
     progress: bool = True
     tell: Callable[[str], None] = print
     """where to say what is noticed before the first run"""
@@ -85,7 +87,8 @@ class Job(Models):
         shard = Shard.parse(self.shard)
         device = shard.device(device_of(self.device))
         precision = precision_on(device, self.precision)
-        check_out(self.out)
+        out = place(self.out)
+        check_out(out)
         planned = self.planned()
         limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
         data = open_data(self.data, self.split, limit, self.skip_bad)
@@ -102,7 +105,7 @@ class Job(Models):
             runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
         shows, settings = self.progress and shard.shows, self._settings([*runs])
         asked = [*runs.values()]
-        yield from Extraction(asked, data, self.out, loading, device, shard, settings, shows, self.tell).results()
+        yield from Extraction(asked, data, out, loading, device, shard, settings, shows, self.tell).results()
 
     def _identity(
         self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
