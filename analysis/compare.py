@@ -33,6 +33,8 @@ from .streaming import Options, Row, Source, stream
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .cluster import Cluster
+
 MOST_WORKERS = 1024  # threads
 
 
@@ -91,6 +93,7 @@ def compare(
     seed: int = 0,
     null: str = "",
     progress: bool = False,
+    cluster: Cluster | None = None,
 ) -> Comparison:
     """Compare all pairs of runs along each axis (all axes, all metrics if not told).
 
@@ -107,6 +110,7 @@ def compare(
         null: what values are put beside: analytic, other-image, torus or permutation, where a metric knows it; if not
             told, each metric's own (see `nulls`).
         progress: show a bar.
+        cluster: processes that measure the chunks (`analysis.cluster.Cluster.reached`); the numbers are the same.
 
     Raises:
         BadInput: there are no runs, two have one name, or two runs of a pair share no image; UnknownName for an axis or
@@ -133,7 +137,7 @@ def compare(
         raise BadInput("chunk, workers and resamples must be at least 1; leave them out for what is usual")
     if workers > MOST_WORKERS:
         raise BadInput(f"{workers} threads are too many, {MOST_WORKERS} are the most; as many as cores are enough")
-    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed, null))
+    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed, null, cluster))
     work.check_memory()
     found = _carry_out(work, "radial" in chosen, progress)
     selection.say_what_is_missing(found.comparison, asked, chosen, by_name=bool(metrics))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from . import accuracy_proxy as proxies
 from . import findings as study
 from . import ground_truth as questions
 from . import proxy_across
+from .cluster import Cluster
 from .compare import Comparison, compare
 from .evidence import report
 from .metrics.base import METRICS
@@ -50,6 +52,7 @@ def compare_folder(
     anchors: Sequence[str] = (),
     findings: bool = False,
     strict: bool = False,
+    dask: str = "",
 ) -> Iterator[str]:
     """Compare the runs in a folder, write all tables, and yield what to tell the user, line by line.
 
@@ -74,17 +77,22 @@ def compare_folder(
             return
     now = {str(run.attrs.get("run")): store.content(run) for run in opened}
     given = proxies.read(accuracy) if accuracy else {}
-    found = compare(
-        chosen,
-        axes or None,
-        metrics or None,
-        chunk=chunk,
-        workers=workers,
-        resamples=resamples,
-        seed=seed,
-        null=null,
-        progress=sys.stderr.isatty(),
-    )
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster.reached(dask, workers)) if dask else None
+        if cluster is not None:
+            yield f"Dask's dashboard: {cluster.dashboard}"
+        found = compare(
+            chosen,
+            axes or None,
+            metrics or None,
+            chunk=chunk,
+            workers=workers,
+            resamples=resamples,
+            seed=seed,
+            null=null,
+            progress=sys.stderr.isatty(),
+            cluster=cluster,
+        )
     if given:
         found = found._replace(runs=proxies.join(found.runs, given))
     origin = Origin({name: now[name] for name in found.runs["run"]})

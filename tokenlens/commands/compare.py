@@ -13,6 +13,7 @@ EXAMPLES = examples(
     "tokenlens compare                       all in ./runs, into ./results",
     "tokenlens compare --axis method --metric iou,emd",
     "tokenlens compare my-runs --where 'method=topk|tome,keep_rate=0.5'",
+    "tokenlens compare my-runs --dask        by processes; or --dask tcp://host:8786",
     "tokenlens compare --findings            what the study's findings get",
 )
 
@@ -32,7 +33,21 @@ EXAMPLES = examples(
 @list_option("--metric", "metrics", metavar="NAME,...", help="These metrics only, as `tokenlens metrics` lists them.")
 @where_option()
 @click.option("--chunk", default=2048, show_default=True, type=click.IntRange(1), help="Images in memory at a time.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that read and compute.")
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Threads that read and compute; with --dask processes.",
+)
+@click.option(
+    "--dask",
+    default="",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
+    help="Have chunks of images measured by a Dask cluster: one here, or at tcp://host:8786.",
+)
 @click.option("--resamples", default=1000, show_default=True, type=click.IntRange(1), help="Bootstrap resamples.")
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Of whatever is drawn.")
 @click.option(

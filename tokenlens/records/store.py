@@ -125,6 +125,17 @@ def _unpacks(array: xr.DataArray) -> bool:
     return True
 
 
+def place_of(run: xr.Dataset) -> str:
+    """Where a run lies that other processes are to read; BadInput where it is in this one's memory alone."""
+    where = str(run.encoding.get("source", ""))
+    if not where or where.startswith("memory://"):
+        raise BadInput(
+            f"run {run.attrs.get('run')!r} is in the memory of this process, where no other can read it; write it to a "
+            "disk or a store, or compare without --dask"
+        )
+    return where if "://" in where else str(Path(where).absolute())
+
+
 def content(run: xr.Dataset) -> str:
     """A digest of all that lies on disk of a run as `open_run` gives it: 16 hexadecimal digits."""
     there = Layout.read(place(run.encoding["source"]))
