@@ -1,9 +1,13 @@
 """A small seeded ViT with decided opinions, and images for it."""
 
+import itertools
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; tests share the cores
@@ -12,6 +16,8 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
+
+from tokenlens.errors import BadInput
 
 SIZE: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": 32, "depth": 6, "num_heads": 2, "num_classes": 10}
 MakeViT = Callable[..., nn.Module]
@@ -59,3 +65,39 @@ def interpreted() -> Callable[[str], subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 400 KB, all of it taken by files of 4 KB; skipped where none can be mounted."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        with suppress(OSError):
+            for number in itertools.count():
+                (place / f"ballast{number:03d}").write_bytes(bytes(4096))
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=False, capture_output=True)
+
+
+@pytest.fixture
+def until_it_fits(small_disk: Path) -> Callable[[Callable[[Path], object], int], int]:
+    """Write into a disk of which each time more is free, until nothing fails; how often it was full is given."""
+
+    def tried(write: Callable[[Path], object], pages: int) -> int:
+        ballast = sorted(small_disk.glob("ballast*"))
+        for times, first in enumerate(range(0, len(ballast), pages)):
+            try:
+                write(small_disk / "out")
+                return times
+            except BadInput as error:
+                assert "the disk is full while writing" in str(error)
+            for path in ballast[first : first + pages]:
+                path.unlink(missing_ok=True)
+        raise AssertionError("the disk is too small for this test")
+
+    return tried

@@ -20,7 +20,7 @@ import click
 from . import __version__
 from .commands.options import examples
 from .errors import BadInput, UnknownName
-from .signals import INTERRUPTED, STOPPED, TERMINATED, Terminated, prompt_interrupt
+from .signals import INTERRUPTED, STOPPED, TERMINATED, Terminated, prompt_end
 
 
 class Commands(click.Group):
@@ -102,7 +102,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files are any bytes, and terminals not all UTF-8
     try:
         try:
-            with prompt_interrupt():
+            with prompt_end():
                 tokenlens(standalone_mode=False)
         finally:
             told.close()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -36,10 +37,22 @@ def needed(module: str, extra: str, what: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != module.split(".")[0]:
             raise
-        raise BadInput(
-            f"{what} needs the package {error.name}, which is not installed; "
-            f"install tokenlens with its extra {extra}, as in pip install 'tokenlens-vit[{extra}]'"
-        ) from error
+        raise _missing(error.name, extra, what) from error
+
+
+def located(package: str, extra: str, what: str) -> Path:
+    """The folder of a package that comes with an extra, of which only files are wanted: it is not imported."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise _missing(package, extra, what)
+    return Path(found.origin).parent
+
+
+def _missing(package: str, extra: str, what: str) -> BadInput:
+    return BadInput(
+        f"{what} needs the package {package}, which is not installed; install tokenlens with its extra {extra}: "
+        f"pip install 'tokenlens-vit[{extra}]', or in a clone uv run --extra {extra} tokenlens"
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What signals ask of a command: Ctrl-C ends it at once, SIGTERM and SIGUSR1 let it save first."""
+"""What signals ask: Ctrl-C, SIGTERM and SIGUSR1 end a command at once; trainings and studies save before they end."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 STOPPED = "Stopped. What was written is kept; the same command goes on from there."
-GRACE = 1.0  # seconds in which a command may end by itself after Ctrl-C
+GRACE = 1.0  # seconds in which a command may end by itself
 INTERRUPTED, TERMINATED = 130, 143  # exit codes, as shells have them: 128 and the signal's number
 ENDINGS = [number for name in ("SIGTERM", "SIGUSR1") if (number := getattr(signal, name, None)) is not None]
 
 
 class Terminated(BaseException):
-    """The command was asked to end, and has saved; no `Exception`, so that nobody takes it for a failure."""
+    """The command was asked to end, and what counts is saved; no `Exception`, so that nobody takes it for a failure."""
 
 
 class Request:
@@ -55,10 +55,12 @@ def endings() -> Iterator[Request]:
 
 
 @contextmanager
-def prompt_interrupt() -> Iterator[None]:
-    """Let Ctrl-C end the process after `GRACE`, where its main thread is in a computation that hears of nothing.
+def prompt_end() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM and SIGUSR1 end the process with `STOPPED`, also where its main thread hears of nothing.
 
-    All that is written is whole or not there, so nothing is lost by that.
+    They raise `KeyboardInterrupt` or `Terminated`; a computation that does not come back to Python is left after
+    `GRACE`. All that is written is whole or not there, so nothing is lost by that. Who has to save first catches the
+    latter two by `endings`, and may take its time.
     """
     if threading.current_thread() is not threading.main_thread() or sys.platform == "win32":
         yield
@@ -66,11 +68,12 @@ def prompt_interrupt() -> Iterator[None]:
     heard, told = os.pipe()
     os.set_blocking(told, False)
     before, ended = signal.set_wakeup_fd(told, warn_on_full_buffer=False), threading.Event()
+    handlers = {number: signal.signal(number, _terminate) for number in ENDINGS}
 
     def watch() -> None:
         while numbers := os.read(heard, 64):
-            if signal.SIGINT in numbers and not ended.wait(GRACE):
-                _leave()
+            if (code := _asked(numbers)) and not ended.wait(GRACE):
+                _leave(code)
         os.close(heard)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -78,10 +81,36 @@ def prompt_interrupt() -> Iterator[None]:
         yield
     finally:
         ended.set()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.set_wakeup_fd(before)
         os.close(told)
 
 
-def _leave() -> NoReturn:
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def _asked(numbers: bytes) -> int:
+    """The exit code that these signals ask for, of those that are to end the process; 0: none."""
+    if signal.SIGINT in numbers:
+        return INTERRUPTED
+    return TERMINATED * any(number in numbers and signal.getsignal(number) is _terminate for number in ENDINGS)
+
+
+def _leave(code: int) -> NoReturn:
     os.write(2, f"\n{STOPPED}\n".encode())
-    os._exit(INTERRUPTED)
+    os._exit(code)
+
+
+def _be_a_child() -> None:
+    """A forked process, as those that read images, dies of what ends it, and does not wake its parent."""
+    ours = [number for number in ENDINGS if signal.getsignal(number) is _terminate]
+    for number in ours:
+        signal.signal(number, signal.SIG_DFL)
+    if ours:
+        signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_be_a_child)

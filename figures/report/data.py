@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from tokenlens.records.facts import facts_of
-
 from ..select.runs import ids_with_pictures
-from ..select.setting import DEFAULT_RATE
 from ..theme.style import label, order_key, place
+from .opening import most_apart, opening
 from .patterns import labels
 
 if TYPE_CHECKING:
@@ -70,11 +68,12 @@ def picture_sets(runs: Sequence[xr.Dataset], count: int) -> list[PictureSet]:
 
 def describe_set(one: PictureSet) -> dict[str, Any]:
     """What the viewer reads of a set: ids, labels (a list an image), names of classes, what is shown at first."""
-    attrs = one.runs[0].attrs
+    attrs, first = one.runs[0].attrs, opening(one.runs)
     height, width = (int(n) for n in attrs.get("input_size") or attrs["grid"])
     return {
         "title": one.title, "ids": one.ids, "labels": labels(one.runs, one.ids), "classes": list(one.classes),
-        "note": one.note, "size": [height, width], "chunk": CHUNK, "start": _start(one.runs),
+        "note": one.note, "size": [height, width], "chunk": CHUNK,
+        "start": [str(run.attrs["run"]) for run in first], "image": most_apart(first, one.ids),
     }  # fmt: skip
 
 
@@ -123,13 +122,3 @@ def _titles(runs: Sequence[xr.Dataset]) -> list[str]:
 
 def _order(run: xr.Dataset) -> tuple[Any, ...]:
     return str(run.attrs["model"]), order_key(str(run.attrs["method"])), amount(run), str(run.attrs["run"])
-
-
-def _start(runs: Sequence[xr.Dataset]) -> list[str]:
-    """The three runs shown first: at the usual rate, two that keep patches and one that merges, if there are."""
-    real = [run for run in runs if run.attrs["family"] != "none"] or list(runs)
-    usual = [run for run in real if run.attrs.get("keep_rate") == DEFAULT_RATE] or real
-    keeping = [run for run in usual if not facts_of(run).merges]
-    merging = [run for run in usual if facts_of(run).merges]
-    shown = keeping[:2] + merging[: 3 - len(keeping[:2])]
-    return [str(run.attrs["run"]) for run in shown]

@@ -3,7 +3,7 @@
 
 const DARK = 'rgba(14, 14, 18, 0.74)', FUSED = 'rgba(58, 22, 106, 0.76)';
 const FILL = 0.72; // how much of a merged patch is its group's mean colour
-const LIT = '#ffb000', FOUND = '#5ee0ff', CASING = 'rgba(0, 0, 0, 0.75)';
+const LIT = '#ffb000', OBJECT = '#4dff9a', FOUND = '#5ee0ff', CASING = 'rgba(0, 0, 0, 0.75)';
 const SIDE = 448; // least pixels of a pane's longer side
 
 // run.codes: one number for each image, [step, branch,] stage and patch, 2 * (group + 1) + kept, modulo 2^16. Group -1 is dropped, -2 waits.

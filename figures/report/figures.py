@@ -28,11 +28,15 @@ DPI = 130
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure on the page: its markup, and the table behind it; `lack` says why there is none instead."""
+    """A figure on the page: its markup, and the table behind it; `lack` says why there is none instead.
+
+    `svg` is the figure to download, where the one on the page is none.
+    """
 
     name: str
     markup: str = ""
     numbers: pd.DataFrame | None = None
+    svg: bytes = b""
     lack: str = ""
 
 
@@ -41,19 +45,23 @@ def figures(source: Source) -> Iterator[Shown]:
     for entry in entries():
         try:
             numbers = entry.numbers(source)
-            yield Shown(entry.name, _markup(entry, _uri(entry.draw(source, preset=PRESET, strict=True))), numbers)
+            uri, svg = _drawn(entry.draw(source, preset=PRESET, strict=True))
+            yield Shown(entry.name, _markup(entry, uri), numbers, svg)
         except BadInput as error:
             yield Shown(entry.name, lack=str(error))
 
 
-def _uri(figure: Any) -> str:
-    """A figure as a data URI: SVG with its letters as shapes, which every browser has; PNG where that is too large."""
+def _drawn(figure: Any) -> tuple[str, bytes]:
+    """A figure as a data URI, and as SVG where that is too large to show, as of many points or pixels.
+
+    SVG has its letters as shapes, which every browser has; what is shown in its place is PNG.
+    """
     FigureCanvasAgg(figure)
     of_pixels = bool(figure.images)  # a contact sheet is drawn pixel by pixel, in its own resolution
-    drawn = b"" if of_pixels else _saved(figure, "svg", 100)
-    if drawn and len(drawn) <= LARGEST:
-        return f"data:image/svg+xml;base64,{b64encode(drawn).decode()}"
-    return f"data:image/png;base64,{b64encode(_saved(figure, 'png', 'figure' if of_pixels else DPI)).decode()}"
+    svg = _saved(figure, "svg", figure.dpi if of_pixels else 100)
+    if len(svg) <= LARGEST and not of_pixels:
+        return f"data:image/svg+xml;base64,{b64encode(svg).decode()}", b""
+    return f"data:image/png;base64,{b64encode(_saved(figure, 'png', 'figure' if of_pixels else DPI)).decode()}", svg
 
 
 def _saved(figure: Any, kind: str, dpi: Any) -> bytes:
@@ -68,7 +76,9 @@ def _markup(entry: Entry, uri: str) -> str:
     title = entry.title[0].upper() + entry.title[1:]
     return (
         f'<figure class="figure" id="figure-{entry.name}"><figcaption><h3>{escape(title)}</h3></figcaption>'
-        f'<img alt="{escape(title)}" src="{uri}">'
+        f'<button type="button" class="enlarge" aria-label="Enlarge: {escape(title)}" title="Enlarge">'
+        f'<img alt="{escape(title)}" src="{uri}"></button>'
         f"<figcaption>{text(entry.caption)}</figcaption>"
+        f'<p class="tools"><button type="button" class="save" data-figure="{entry.name}">Download SVG</button></p>'
         f'<details><summary>The numbers</summary><div data-table="{entry.name}"></div></details></figure>'
     )

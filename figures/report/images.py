@@ -12,6 +12,7 @@ from PIL import Image
 from tokenlens.errors import BadInput
 
 from ..parts.patch_painter import Picture
+from ..select.classes import in_words
 from ..select.runs import open_images, read_pictures
 from ..select.synthesized import read_drawn
 from .data import CHUNK, PictureSet
@@ -28,7 +29,7 @@ def chunks(one: PictureSet, allow_remote: bool = False) -> Iterator[list[str | N
     source = one.runs[0]
     try:
         if "picture" not in source:  # in memory, where nobody says what classes are called
-            one.classes = tuple(open_images(source, allow_remote).classes)
+            one.classes = in_words(open_images(source, allow_remote).classes)
     except BadInput as error:
         one.note = f"The images cannot be shown: {error}."
     for start in range(0, len(one.ids), CHUNK):

@@ -22,6 +22,33 @@ async function startTables() {
   }
 }
 
+// ---- figures: enlarged, and as files
+
+function startFigures() {
+  const box = $('large');
+  document.querySelectorAll('.enlarge').forEach((button) => button.addEventListener('click', () => {
+    const close = make('button', { type: 'button', text: 'Close' });
+    close.addEventListener('click', () => box.close());
+    const image = button.querySelector('img');
+    const part = make('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': image.alt },
+      make('img', { src: image.src, alt: image.alt }));
+    box.replaceChildren(close, part);
+    box.showModal();
+  }));
+  box.addEventListener('click', (event) => { if (event.target === box) box.close(); }); // beside what it holds
+  document.querySelectorAll('[data-figure]').forEach((button) => button.addEventListener('click', () => {
+    saveFigure(button).catch(fail);
+  }));
+}
+
+// What is shown, or where that is no SVG, what is packed beside it.
+async function saveFigure(button) {
+  const name = button.dataset.figure;
+  const [kind, shown] = button.closest('figure').querySelector('img').src.split(',');
+  const svg = kind.startsWith('data:image/svg') ? bytesOf(shown) : await unpack(`svg-${name}`);
+  download(`${name}.svg`, svg, 'image/svg+xml');
+}
+
 function step(by) {
   const next = viewer.shown[Math.min(viewer.shown.length - 1, Math.max(0, position() + by))];
   if (next) update({ image: currentSet().ids[next.index] });
@@ -44,7 +71,10 @@ const KEYS = {
 
 function startControls() {
   listen($('original'), () => panes()[0].grid);
-  $('set').addEventListener('change', (event) => update({ runs: viewer.sets[Number(event.target.value)].start }));
+  $('set').addEventListener('change', (event) => {
+    const { start: runs, image } = viewer.sets[Number(event.target.value)];
+    update({ runs, image });
+  });
   ['class', 'right', 'sort'].forEach((key) => {
     $(key).addEventListener('change', (event) => update({ [key]: event.target.value, image: '' }));
   });
@@ -53,7 +83,7 @@ function startControls() {
   });
   $('step').addEventListener('input', (event) => update({ step: steps()[Number(event.target.value)] }));
   $('branch').addEventListener('change', (event) => update({ branch: event.target.value }));
-  $('boxes').addEventListener('change', () => update({}));
+  ['boxes', 'masks'].forEach((key) => $(key).addEventListener('change', () => update({})));
   $('add').addEventListener('click', () => {
     const mates = viewer.runs.filter((run) => run.set === panes()[0].set);
     const spare = mates.find((run) => !viewer.state.runs.includes(run.name)) ?? mates[0];
@@ -81,11 +111,12 @@ async function start() {
   viewer.runs = runs.map((run) => ({ ...run, missing: new Set(run.missing) }));
   viewer.byName = new Map(viewer.runs.map((run) => [run.name, run]));
   await startTables();
+  startFigures();
   if (!sets.length) return;
   startControls();
   const found = readFragment();
-  await update(found ?? {}, { link: false });
-  if (found) { // the tables above have come in since, and moved it
+  await update(found ?? { image: sets[0].image }, { link: false });
+  if (found) {
     $('viewer').scrollIntoView();
     $('viewer').focus({ preventScroll: true });
   }

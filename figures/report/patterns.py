@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from tokenlens.records.facts import facts_of
 
+from ..select.classes import predicted
+
 OUTSIDE = 65535  # the code of a place that an image does not have
 SURE = 0.5  # score from which on a detection is shown
 
@@ -57,6 +59,9 @@ def describe_run(run: xr.Dataset, title: str, number: int, ids: Sequence[str]) -
     known = "rank" in part and part["rank"].ndim == 1
     rank = part["rank"].values if known else np.full(len(rows), -1)
     error = _error(part, rank)
+    said = part["prediction"].values.tolist() if "prediction" in part else [-1] * len(rows)
+    names = predicted(run)
+    words = {str(kind): names[kind] for kind in sorted(set(said)) if 0 <= kind < len(names)}
     return {
         "name": str(run.attrs["run"]), "title": title, "set": number, "family": facts.family,
         "keeps": facts.keeps, "merges": facts.merges,
@@ -65,11 +70,25 @@ def describe_run(run: xr.Dataset, title: str, number: int, ids: Sequence[str]) -
         "branches": run["branch"].values.tolist() if steps else [],
         "missing": np.flatnonzero(~there).tolist(),
         "left": _spread(left.values.tolist(), there),
-        "predictions": _spread(part["prediction"].values.tolist() if "prediction" in part else [-1] * len(rows), there),
+        "predictions": _spread(said, there), "said": words,
         "right": _spread([bool(r == 0) if r >= 0 else None for r in rank], there),
         "error": _spread([None if np.isnan(e) else round(float(e), 4) for e in error], there),
         **({"boxes": _spread(boxes(run, rows), there)} if "box_scale" in run else {}),
     }  # fmt: skip
+
+
+def masks(runs: Sequence[xr.Dataset], ids: Sequence[str]) -> tuple[list[int], bytes] | None:
+    """Where objects are, by the first run that knows: the grid, and (I, P) uint8, 1 on an object; None: nobody knows.
+
+    An image that the run does not hold has none.
+    """
+    run = next((run for run in runs if "object" in run), None)
+    if run is None:
+        return None
+    rows, there = _rows(run, ids)
+    found = np.zeros((len(ids), run.sizes["patch"]), np.uint8)
+    found[there] = run["object"].isel(image=rows).transpose("image", "patch").values
+    return [int(n) for n in run.attrs["grid"]], found.tobytes()
 
 
 def labels(runs: Sequence[xr.Dataset], ids: Sequence[str]) -> list[list[int]]:

@@ -34,12 +34,13 @@ def head(source: Source) -> dict[str, str]:
 
 
 def runs_section(writer: Writer, source: Source) -> str:
-    """The table of the runs; without runs, the one in the results."""
+    """The table of the runs, folded; without runs, the one in the results."""
     frame = overview(source.opened) if source.opened else _table(source, "runs")
     if frame is None:
         return text("There are no runs.")
     writer.add("table-runs", table_data(frame))
-    return '<div data-table="runs"></div>'
+    count = f"{len(frame)} runs" if len(frame) > 1 else "1 run"
+    return f'<details><summary>{count}, a row each</summary><div data-table="runs"></div></details>'
 
 
 def findings_section(source: Source) -> str:
@@ -53,16 +54,17 @@ def findings_section(source: Source) -> str:
 
 
 def _judged(claims: pd.DataFrame) -> str:
-    """Each claim with its verdict, and its number beside it."""
+    """Each claim in one line, with its verdict and its number; what is said of it unfolds."""
     made = []
     for row in claims.to_dict("records"):
         number = "–" if row["value"] != row["value"] else f"{row['value']:.3f}"
-        interval = "" if row["low"] != row["low"] else f"<br>[{row['low']:.3f}, {row['high']:.3f}]"
-        said = row["paragraph"].removeprefix(f"{row['claim']}: {row['verdict']}. ")  # the heading says it
+        interval = "" if row["low"] != row["low"] else f" [{row['low']:.3f}, {row['high']:.3f}]"
+        said = row["paragraph"].removeprefix(f"{row['claim']}: {row['verdict']}. ")  # the line above says it
         made.append(
-            f'<div class="finding"><div><h3>{row["finding"]}. {escape(row["claim"])}</h3>'
-            f'<p class="{COLOURS.get(row["verdict"], "open")} verdict">{escape(row["verdict"])}</p>{text(said)}</div>'
-            f'<p class="number">{number}{interval}<br>n = {row["n"]}</p></div>'
+            f'<details class="finding"><summary><span>{row["finding"]}. {escape(row["claim"])}</span> '
+            f'<span class="{COLOURS.get(row["verdict"], "open")} verdict">{escape(row["verdict"])}</span> '
+            f'<span class="number">{number}</span></summary>'
+            f"{text(said)}<p>{escape(row['statistic'])}: {number}{interval}, n = {row['n']}.</p></details>"
         )
     return "".join(made)
 
@@ -76,6 +78,8 @@ def figures_section(writer: Writer, source: Source, progress: bool) -> str:
             lacks.setdefault(shown.lack, []).append(shown.name)
             continue
         made.append(shown.markup)
+        if shown.svg:
+            writer.add(f"svg-{shown.name}", shown.svg)
         writer.add(f"table-{shown.name}", table_data(shown.numbers))
     if lacks:
         made.append("<h3>Not drawn</h3>")

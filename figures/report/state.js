@@ -6,6 +6,7 @@ const PAGE = 24; // thumbnails at a time
 const viewer = {
   sets: [], runs: [], byName: new Map(), // as Python wrote them: data.py
   state: { runs: [], image: '', block: Infinity, step: '', branch: '', sort: 'order', class: '', right: '' },
+  mask: null, // which patches of the image are on an object: 1 or 0 each
   patch: null, // where the cursor is: [0..1 across, 0..1 down], so that grids of several sizes can be shown together
   shown: [], // the images that pass the filters, in order: {index, value that they are sorted by}
   arranged: '', // what they were chosen by
@@ -15,6 +16,12 @@ const viewer = {
 const panes = () => viewer.state.runs.map((name) => viewer.byName.get(name));
 const currentSet = () => viewer.sets[panes()[0].set];
 const imageIndex = () => currentSet().ids.indexOf(viewer.state.image);
+
+// Whether anybody knows of any image of a set that a prediction is right or wrong.
+function judged(set) {
+  set.judged ??= viewer.runs.some((run) => viewer.sets[run.set] === set && run.right.some((right) => right !== null));
+  return set.judged;
+}
 
 const position = () => viewer.shown.findIndex(({ index }) => index === imageIndex());
 const stages = () => [-1, ...new Set(panes().flatMap((run) => run.stages))].sort((a, b) => a - b);
@@ -91,6 +98,10 @@ function settle(change) {
   if (!viewer.sets[set].ids.includes(state.image)) state.image = ''; // the first that is shown, then
   if (!(Number(state.class) < viewer.sets[set].classes.length)) state.class = '';
   if (!['order', 'disagreement', 'error'].includes(state.sort)) state.sort = 'order';
+  if (!judged(viewer.sets[set])) {
+    state.right = '';
+    if (state.sort === 'error') state.sort = 'order';
+  }
   if (!['', 'all', 'some', 'none'].includes(state.right)) state.right = '';
   viewer.state = state;
   const blocks = stages();

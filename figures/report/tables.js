@@ -22,6 +22,8 @@ function put(name, text) {
   waiting.get(name)(text);
 }
 
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+
 function fetchPiece(name) {
   const here = document.getElementById(`data-${name}`);
   if (here) return Promise.resolve(here.textContent);
@@ -37,8 +39,7 @@ function fetchPiece(name) {
 function unpack(name) {
   if (!pieces.has(name)) {
     pieces.set(name, fetchPiece(name).then((text) => {
-      const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-      return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'))).arrayBuffer();
+      return new Response(new Blob([bytesOf(text)]).stream().pipeThrough(new DecompressionStream('deflate'))).arrayBuffer();
     }));
   }
   return pieces.get(name);
@@ -82,8 +83,8 @@ function csv({ columns, rows }) {
   return `${[columns, ...rows].map((row) => row.map(cell).join(',')).join('\r\n')}\r\n`;
 }
 
-function download(name, text) {
-  const link = make('a', { href: URL.createObjectURL(new Blob([text], { type: 'text/csv' })), download: name });
+function download(name, content, type) {
+  const link = make('a', { href: URL.createObjectURL(new Blob([content], { type })), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
@@ -106,7 +107,9 @@ function showTable(box, name, data, links = () => null) {
   const more = make('button', { type: 'button', class: 'plain', text: `Show all ${data.rows.length} rows` });
   more.addEventListener('click', () => { view.all = true; fill(); });
   const save = make('button', { type: 'button', class: 'plain', text: 'Download CSV' });
-  save.addEventListener('click', () => download(`${name}.csv`, csv({ columns: data.columns, rows: view.rows })));
+  save.addEventListener('click', () => {
+    download(`${name}.csv`, csv({ columns: data.columns, rows: view.rows }), 'text/csv');
+  });
 
   function fill() {
     heads.forEach((head, i) => {

@@ -28,15 +28,18 @@ function showControls() {
   $('set').parentElement.hidden = viewer.sets.length < 2;
   $('boxes').parentElement.hidden = !panes().some((run) => run.boxes);
   options($('class'), [['', 'all classes'], ...set.classes.map((name, i) => [String(i), name])], state.class);
-  $('class').parentElement.hidden = !set.classes.length;
+  $('class').parentElement.hidden = !set.classes.length || !set.labels.some((own) => own.length);
+  $('right').parentElement.hidden = !judged(set);
   $('right').value = state.right;
+  $('masks').parentElement.hidden = !set.masks;
   const measure = measureOf(panes()[0], panes()[1]);
   const [one, other] = panes();
   const apart = disagreement(one, other, imageIndex(), state.block);
   $('pair').textContent = apart === null
     ? '' : `${one.title} and ${other.title} on this image at this stage: ${measure} ${(1 - apart).toFixed(2)}.`;
   options($('sort'), [
-    ['order', 'order of the data set'], ['disagreement', measureInWords(measure)], ['error', 'error of the methods shown'],
+    ['order', 'order of the data set'], ['disagreement', measureInWords(measure)],
+    ...(judged(set) ? [['error', 'error of the methods shown']] : []),
   ], state.sort);
   $('stages').replaceChildren(...stages().map((block) => {
     const button = make('button', {
@@ -90,12 +93,14 @@ async function showStrip(turn) {
 }
 
 async function showPanes(turn) {
-  const index = imageIndex(), runs = panes();
+  const index = imageIndex(), runs = panes(), original = $('original');
   const images = await Promise.all(runs.map((run) => picture(index, run)));
+  viewer.mask = $('masks').checked ? await maskOf(index) : null;
   if (turn !== viewer.turn) return;
   fitPanes(runs.length);
-  drawImage($('original'), images[0], currentSet().size);
-  $('original').setAttribute('aria-label', `The image ${titleOf(index)}`);
+  drawImage(original, images[0], currentSet().size);
+  original.setAttribute('aria-label', `The image ${titleOf(index)}: arrow keys move over the patches`);
+  keep(original.parentElement, original);
   $('what').textContent = titleOf(index);
   runs.forEach((run, i) => showPane($('panes').children[i + 1], run, index, images[i]));
   lightUp();
@@ -138,8 +143,24 @@ function showPane(pane, run, index, image) {
     if (run.boxes && $('boxes').checked) paintBoxes(canvas, run.boxes[index], currentSet().classes);
     pane.querySelector('.verdict').replaceChildren(...verdict(run, index, pane.pattern));
   }
-  pane.painted = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  keep(pane, canvas);
   canvas.setAttribute('aria-label', `${run.title} on ${titleOf(index)}: arrow keys move over the patches`);
+}
+
+// Draws the mask of the objects, and keeps what is painted, over which the cursor moves.
+function keep(pane, canvas) {
+  const context = canvas.getContext('2d');
+  if (viewer.mask) strokeBorders(canvas, context, currentSet().masks, viewer.mask, OBJECT, 2, 0);
+  pane.painted = context.getImageData(0, 0, canvas.width, canvas.height);
+}
+
+// Which patches are on an object: 1 or 0 each; null where the set does not know.
+async function maskOf(index) {
+  const set = currentSet();
+  if (!set.masks) return null;
+  const patches = set.masks[0] * set.masks[1];
+  const all = new Uint8Array(await unpack(`masks-${viewer.sets.indexOf(set)}`));
+  return Array.from(all.subarray(index * patches, (index + 1) * patches));
 }
 
 function verdict(run, index, pattern) {
@@ -150,9 +171,9 @@ function verdict(run, index, pattern) {
   const said = run.predictions[index], right = run.right[index];
   if (right !== null) {
     const [colour, text] = right ? ['good', '✓ right'] : ['bad', '✗ wrong'];
-    parts.push(` · says ${set.classes[said] ?? `class ${said}`} `, make('b', { class: colour, text }));
-  } else if (said >= 0 && !set.labels[index].length) { // of an image without a label, by a model of other classes
-    parts.push(` · says class ${said}`);
+    parts.push(` · says ${set.classes[said] ?? run.said[said] ?? `class ${said}`} `, make('b', { class: colour, text }));
+  } else if (said >= 0 && !set.labels[index].length) { // of an image without a label: nobody knows whether it is right
+    parts.push(` · says ${run.said[said] ?? `class ${said}`}`);
   }
   return parts;
 }
@@ -175,6 +196,10 @@ function lightUp() {
     canvas.dataset.lit = lit.join(' ');
     pane.querySelector('output').textContent = on ? fate(pane.run, pane.pattern, patchAt(pane.run.grid)) : '';
   });
+  const original = $('original'), { grid } = panes()[0]; // on the image, the patch itself
+  original.getContext('2d').putImageData(original.parentElement.painted, 0, 0);
+  if (viewer.patch) light(original, null, grid, [patchAt(grid)]);
+  original.dataset.at = viewer.patch ? patchAt(grid) : '';
 }
 
 function point(patch) {

@@ -20,7 +20,7 @@ from ..theme.style import among
 from .data import CHUNK, PictureSet, describe_set, picture_sets
 from .images import chunks, drawn
 from .page import Folder, OneFile, Writer, static, text
-from .patterns import describe_run, patterns
+from .patterns import describe_run, masks, patterns
 from .sections import figures_section, findings_section, head, runs_section
 
 if TYPE_CHECKING:
@@ -127,9 +127,13 @@ def _open(runs: Path, results: Path, where: Sequence[str]) -> tuple[Source, list
 def _add_runs(writer: Writer, sets: Sequence[PictureSet], progress: bool, allow_remote: bool) -> None:
     """Write what the viewer shows: images, patterns, and the index of both."""
     described: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
     steps = sum(len(one.runs) + (0 if one.drawn else -(-len(one.ids) // CHUNK)) for one in sets)
     with tqdm(total=steps, desc="images and patterns", unit="piece", disable=not progress) as bar:
         for number, one in enumerate(sets):
+            found = masks(one.runs, one.ids)
+            if found:
+                writer.add(f"masks-{number}", found[1])
             if not one.drawn:
                 for k, images in enumerate(chunks(one, allow_remote)):
                     writer.add(f"images-{number}-{k}", images)
@@ -140,4 +144,5 @@ def _add_runs(writer: Writer, sets: Sequence[PictureSet], progress: bool, allow_
                     writer.add(f"pictures-{len(described)}", drawn(one, run))
                 described.append(describe_run(run, title, number, one.ids))
                 bar.update()
-    writer.add("index", {"sets": [describe_set(one) for one in sets], "runs": described})
+            told.append(describe_set(one) | {"masks": found and found[0]})  # once its classes are known
+    writer.add("index", {"sets": told, "runs": described})

@@ -224,3 +224,16 @@ def test_refused_in_one_sentence(words: str, sentence: str, tmp_path: Path) -> N
         CliRunner().invoke(command, ["--blocks", "1", "--out", str(out), *words.split()], catch_exceptions=False)
     assert not out.exists()
     assert ((tmp_path / "file").read_text(), (tmp_path / "damaged" / "bench.parquet").read_bytes()) == ("kept", b"half")
+
+
+def test_speed_of_a_detector_beside_the_unreduced_one(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    words = ["--detector", "nano", "--method", "atc-average,none", "--repeats", "2", "--warmup", "1", "--out", tmp_path]
+    said = CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False).output
+    found = table.read(tmp_path, "bench_detector")
+    assert list(found["method"]) == ["none", "atc-average"] and found["speedup"][0] == 1
+    assert set(found["patches"]) == {196} and set(found["repeats"]) == {2} and "nano-detector, weights nano" in said
+    assert found["deciding"][0] < found["deciding"][1] < 1
+    for other, words in (("--pipeline", "give one of them"), ("--model", "--model goes with ViTs")):
+        with pytest.raises(BadInput, match=words):
+            CliRunner().invoke(command, ["--detector", "nano", other, "nano"], catch_exceptions=False)

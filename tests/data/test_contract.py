@@ -89,7 +89,8 @@ def test_a_set_keeps_what_its_facts_say(kind: str, make: Make) -> None:
 def test_ids_are_stable_and_splits_apart(kind: str, make: Make) -> None:
     root = make(kind)
     sets, again = opened(kind, root), opened(kind, root)
-    check_apart(sets["train"], sets["val"])
+    if "train" in sets:
+        check_apart(sets["train"], sets["val"])
     for split, data in sets.items():
         assert content_of(data) == content_of(again[split])
         one: Any = open_data(spec(kind, root), split, 1)

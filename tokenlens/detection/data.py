@@ -19,9 +19,12 @@ from PIL import Image
 
 from ..data import open_data
 from ..data.embedded import EmbeddedSet
+from ..data.embedded.open import SETS
 from ..data.files import called
 from ..data.picture import read_rgb
 from ..errors import BadInput, needed
+
+COCO_BOUNDS = (32.0**2, 96.0**2)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class DetectionSet:
     """COCO's images, categories and annotations, of these images alone, in their order"""
     masks: bool
     """whether every annotation has one"""
+    bounds: tuple[float, float] = COCO_BOUNDS
+    """areas in pixels from which on an object is medium, and large"""
 
     def __len__(self) -> int:
         return len(self.truth["images"])
@@ -123,7 +128,8 @@ def _embedded(data: EmbeddedSet) -> DetectionSet:
             )
     categories = [{"id": number, "name": name} for number, name in enumerate(data.classes, 1)]
     truth = {"images": images, "categories": categories, "annotations": annotations}
-    return DetectionSet(data.name, data.name, data.split, data.image, truth, True)
+    bounds = SETS[data.source].thirds or COCO_BOUNDS
+    return DetectionSet(data.name, data.name, data.split, data.image, truth, True, bounds)
 
 
 def box_of(mask: NDArray[np.bool_]) -> list[float]:

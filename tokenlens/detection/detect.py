@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -11,28 +10,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ..core.schedule import STUDY_BLOCKS, schedule
 from ..data import content_of
 from ..errors import BadInput
+from ..extraction.filling import Filling
 from ..extraction.reduced_models import device_of
+from ..extraction.shard import Shard
 from ..hosts.checkpoints import digest_of
 from ..methods import method as method_named
 from ..records.run import Run, capacity_of
+from ..records.shared_writer import SharedWriter
 from ..records.store import check_out, open_run
-from ..records.writer import RunWriter
-from .adapter import reduced
+from ..records.writer import Batch
 from .checkpoints import load_detector, name_of
 from .data import DetectionSet, open_detection
 from .mask_rcnn import MaskRCNN
 from .objects import owners
 from .patterns import alike, largest, metrics, record
 from .preparing import batched
+from .reducing import reduced_detector
 
 CHUNK = 64  # images that a killed run may lose
-EDITION = 2  # of what fills a run, where that changes: the runs of the first followed each batch's own statistics
+EDITION = 3  # of what fills a run; 2 follows no batch's own statistics, 3 tells sizes of the scenes by thirds
 EMBEDDED_LIMIT = 500  # of an endless set
+SHARED = (  # settings in which all processes of one job have to agree
+    *("methods", "keep_rates", "blocks", "options", "weights", "heads", "data", "split", "limit", "batch_size", "seed"),
+)
 
 
 @dataclass
@@ -51,14 +55,17 @@ class Detection:
     batch_size: int = 1
     device: str = "auto"
     seed: int = 0
+    shard: str | None = None
+    """NUMBER/OF: which of several processes this is; None: as torch's launchers say, or the only one"""
     out: Path = Path("runs")
     progress: bool = True
     tell: Callable[[str], None] = print
 
     def run(self) -> Iterator[str]:
-        """Do it; yields a line for each run as it ends."""
+        """Do it; yields a line for each run that is complete."""
         check_out(self.out)
-        device = device_of(self.device)
+        shard = Shard.parse(self.shard)
+        device = shard.device(device_of(self.device))
         detector = load_detector(self.weights, self.heads)
         limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
         data = open_detection(self.data, self.split, limit)
@@ -78,14 +85,15 @@ class Detection:
             run = self._identity(data, model, name, rate, device)
             if run.name not in seen:
                 seen.add(run.name)
-                yield _described(run, *self._fill(data, model.to(device), run, rate, device))
+                filling = self._filling(data, model.to(device), run, rate, shard)
+                speed = filling.fill()
+                if filling.writer.complete:
+                    yield _described(run, speed, filling.writer.folder)
+                else:
+                    self.tell(f"{_called(run)}: {filling.writer.standing}")
 
     def _reduced(self, detector: MaskRCNN, name: str, rate: float | list[float]) -> MaskRCNN:
-        options = method_named(name).parse(self.options)
-        model = MaskRCNN(detector.config)
-        model.load_state_dict(detector.state_dict())
-        model.backbone = reduced(model.backbone, name, rate, self.blocks, seed=self.seed, **options)
-        return model.eval()
+        return reduced_detector(detector, name, rate, self.blocks, self.options, self.seed)
 
     def _identity(
         self, data: DetectionSet, model: MaskRCNN, name: str, rate: float | list[float], device: torch.device
@@ -110,33 +118,21 @@ class Detection:
             device=device.type,
         )
 
-    def _fill(
-        self, data: DetectionSet, model: MaskRCNN, run: Run, rate: float | list[float], device: torch.device
-    ) -> tuple[dict[str, float], list[float], float | None, Path]:
-        """Write the images that are missing; metrics, tokens left, images a second, and where the run lies."""
-        attributes = {**self._attributes(data, model, run, rate), "place": data.name}
-        writer, speed = RunWriter(self.out, run, attributes, data.ids, self.batch_size, CHUNK), None
-        if not writer.complete:
-            with writer.alone():
-                if not writer.complete:  # another may have gone on meanwhile
-                    speed = self._write(writer, data, model, device)
-        there = open_run(writer.folder)
-        return dict(there.attrs["metrics"]), np.asarray(there["tokens_left"]).mean(0).tolist(), speed, writer.folder
+    def _filling(
+        self, data: DetectionSet, model: MaskRCNN, run: Run, rate: float | list[float], shard: Shard
+    ) -> Filling:
+        grid, device = largest(data, model), model.backbone.pos_embed.device
 
-    def _write(self, writer: RunWriter, data: DetectionSet, model: MaskRCNN, device: torch.device) -> float:
-        start, began = writer.written, time.perf_counter()
-        grid = largest(data, model)
-        with tqdm(total=len(data), initial=start, desc=writer.run.method, unit="img", disable=not self.progress,
-                  leave=False) as bar:  # fmt: skip
-            for rows in alike(data, model, start, writer.batch_size):
+        def make(among: range) -> Iterator[Batch]:
+            for rows in alike(data, model, among, self.batch_size):
                 images, frames = batched([data.images(row) for row in rows], model.config)
                 arrays = record(model, images.to(device), frames, grid, [data.ids[row] for row in rows])
-                arrays["object"] = np.stack([owners(data, row, model.config, grid) >= 0 for row in rows])
-                writer.add(arrays)
-                bar.update(len(rows))
-        speed = (len(data) - start) / max(time.perf_counter() - began, 1e-9)
-        writer.finish(metrics(data, open_run(writer.folder), model))
-        return speed
+                yield arrays | {"object": np.stack([owners(data, row, model.config, grid) >= 0 for row in rows])}
+
+        attributes = {**self._attributes(data, model, run, rate), "place": data.name}
+        writer = SharedWriter(self.out, run, attributes, data.ids, self.batch_size, shard.chunk(len(data), CHUNK))
+        settings = {name: getattr(self, name) for name in SHARED}
+        return Filling(writer, make, lambda there: metrics(data, there, model), shard, settings, self.progress)
 
     def _attributes(self, data: DetectionSet, model: MaskRCNN, run: Run, rate: float | list[float]) -> dict[str, Any]:
         backbone = model.config.backbone
@@ -153,16 +149,22 @@ class Detection:
             "heads": backbone.heads,
             "capacity": capacity_of(run.model),
             "classes": list(data.classes),
+            "size_bounds": list(data.bounds),
             "versions": {name: version(name) for name in ("tokenlens-vit", "torch", "timm")},
         }
 
 
-def _described(run: Run, told: dict[str, float], left: list[float], speed: float | None, folder: Path) -> str:
+def _called(run: Run) -> str:
+    return run.method if run.keep_rate is None else f"{run.method} at {run.keep_rate:g}"
+
+
+def _described(run: Run, speed: float | None, folder: Path) -> str:
     """One line on a run: average precision, tokens left, speed, place."""
-    amount = f" at {run.keep_rate:g}" if run.keep_rate is not None else ""
+    there = open_run(folder)
+    told = there.attrs["metrics"]
     precision = ", ".join(
         f"{name} {told[name]:.1f}" for name in ("box AP", "box AP50", "mask AP", "mask AP50") if name in told
     )
-    tokens = " ".join(f"{count:.0f}" for count in left)
+    tokens = " ".join(f"{count:.0f}" for count in np.asarray(there["tokens_left"]).mean(0))
     rate = "already there" if speed is None else f"{speed:.1f} images/s"
-    return f"{run.method}{amount}: {precision}, tokens left {tokens}, {rate} -> {folder}"
+    return f"{_called(run)}: {precision}, tokens left {tokens}, {rate} -> {folder}"

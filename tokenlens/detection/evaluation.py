@@ -7,12 +7,17 @@ import io
 from typing import Any, Literal
 
 from ..errors import needed
+from .data import COCO_BOUNDS
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+MOST = 1e5**2  # pixels; as pycocotools has it
 
 
 def average_precision(
-    truth: dict[str, Any], results: list[dict[str, Any]], kind: Literal["bbox", "segm"] = "bbox"
+    truth: dict[str, Any],
+    results: list[dict[str, Any]],
+    kind: Literal["bbox", "segm"] = "bbox",
+    bounds: tuple[float, float] = COCO_BOUNDS,
 ) -> dict[str, float]:
     """The twelve numbers of COCO's evaluation, in percent; NaN where the truth has nothing of a size.
 
@@ -20,6 +25,7 @@ def average_precision(
         truth: COCO's instances: images, categories, annotations.
         results: COCO's results: image_id, category_id, score, and bbox or segmentation.
         kind: boxes or masks.
+        bounds: areas in pixels between small, medium and large objects.
 
     Raises:
         BadInput: pycocotools is not installed.
@@ -32,6 +38,8 @@ def average_precision(
         there.createIndex()
         found = there.loadRes(results) if results else _nothing(coco.COCO(), truth)
         session = evaluate.COCOeval(there, found, kind)
+        medium, large = bounds
+        session.params.areaRng = [[0, MOST], [0, medium], [medium, large], [large, MOST]]
         session.evaluate()
         session.accumulate()
         session.summarize()

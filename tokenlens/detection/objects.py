@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import needed
-from .data import DetectionSet
+from .data import COCO_BOUNDS, DetectionSet
 from .mask_rcnn import DetectorConfig
 from .preparing import seen_size
 
 COVERED = 0.25  # share of a patch that shows an object, from which on it is the object's
-SIZES = {"s": 32**2, "m": 96**2, "l": float("inf")}  # COCO's, by the area below which an object is of it
+SIZES = ("s", "m", "l")  # small, medium, large
 
 
 def owners(data: DetectionSet, row: int, config: DetectorConfig, grid: Sequence[int]) -> NDArray[np.int16]:
@@ -59,7 +59,10 @@ def pixels_of(annotation: dict[str, Any], size: tuple[int, int]) -> Tensor:
 
 
 def intact(
-    owner: NDArray[np.int16], annotations: Sequence[dict[str, Any]], group: ArrayLike
+    owner: NDArray[np.int16],
+    annotations: Sequence[dict[str, Any]],
+    group: ArrayLike,
+    bounds: Sequence[float] = COCO_BOUNDS,
 ) -> Iterator[tuple[str, float]]:
     """Size, and share of the patches that are intact, of each object of an image that has patches.
 
@@ -69,6 +72,7 @@ def intact(
         owner: (P,) as `owners` gives it.
         annotations: of the image, COCO's.
         group: (P,) the token that each patch is in; negative: none.
+        bounds: areas in pixels from which on an object is medium, and large.
 
     Example:
         >>> list(intact(np.array([0, 0, 0, -1]), [{"area": 9.0}], [0, 0, 1, 1]))  # the third is mixed with background
@@ -83,5 +87,5 @@ def intact(
     for number, annotation in enumerate(annotations):
         own = owner == number
         if own.any():
-            area = annotation["area"]
-            yield next(name for name, below in SIZES.items() if area < below), float(pure[own].mean())
+            size = SIZES[int(np.searchsorted(bounds, annotation["area"], "right"))]
+            yield size, float(pure[own].mean())

@@ -36,10 +36,10 @@ def largest(data: DetectionSet, model: MaskRCNN) -> Shape:
     return max(rows for rows, _ in grids), max(columns for _, columns in grids)
 
 
-def alike(data: DetectionSet, model: MaskRCNN, start: int, most: int) -> Iterator[list[int]]:
-    """The images from `start` on, in their order: as many at a time as follow each other with one grid, `most`."""
+def alike(data: DetectionSet, model: MaskRCNN, among: range, most: int) -> Iterator[list[int]]:
+    """These images in their order: as many at a time as follow each other with one grid, at most `most`."""
     rows: list[int] = []
-    for row in range(start, len(data)):
+    for row in among:
         same = rows and grid_of(data.sizes[row], model.config) == grid_of(data.sizes[rows[0]], model.config)
         if rows and (not same or len(rows) == most):
             yield rows
@@ -123,17 +123,18 @@ def metrics(data: DetectionSet, run: xr.Dataset, model: MaskRCNN) -> dict[str, f
 
     Average precision of boxes, and of masks where the set has them, under COCO's names after "box" and "mask"; and
     "intact", "intact s", "m" and "l": the share of an object's patches that is intact after the last stage, over all
-    objects, and over those of each of COCO's sizes.
+    objects, and over those of each size.
     """
     found = results(data, run, data.masks)
     told: dict[str, float] = {}
     for kind, word in (("bbox", "box"), ("segm", "mask")):
         if kind == "bbox" or data.masks:
-            numbers = average_precision(data.truth, found, kind)  # type: ignore[arg-type]
+            numbers = average_precision(data.truth, found, kind, data.bounds)  # type: ignore[arg-type]
             told |= {f"{word} {name}": value for name, value in numbers.items() if value == value}
     shares: dict[str, list[float]] = {}
     for row, here in enumerate(_rows(run, ["group"])):
-        for size, share in intact(owners(data, row, model.config, run.attrs["grid"]), data.of(row), here["group"][-1]):
+        owner = owners(data, row, model.config, run.attrs["grid"])
+        for size, share in intact(owner, data.of(row), here["group"][-1], data.bounds):
             shares.setdefault(size, []).append(share)
     if shares:
         told["intact"] = 100 * float(np.mean([share for size in shares.values() for share in size]))

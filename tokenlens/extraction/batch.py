@@ -151,5 +151,6 @@ def attributes_of(model: ReducedViT) -> dict[str, Any]:
         "grid": list(model.host.grid),
         "depth": model.host.blocks,
         "heads": model.host.heads,
+        "num_classes": int(getattr(model, "num_classes", None) or 0),
         "versions": {name: version(name) for name in ("tokenlens-vit", "torch", "timm")},
     }

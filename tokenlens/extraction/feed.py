@@ -88,7 +88,7 @@ class Feed:
             self.seconds += time.perf_counter() - began
 
     @classmethod
-    def of(cls, run: Run, model: ReducedViT, data: ImageSet, out: Path, loading: Loading, chunk: int | None) -> Self:
+    def of(cls, run: Run, model: ReducedViT, data: ImageSet, out: Path, loading: Loading, chunk: int) -> Self:
         """What is there of a run in a folder, and the model to go on with; `chunk` images in a chunk, about."""
         attributes = {**attributes_of(model), **loading.attributes(), "capacity": capacity_of(run.model)}
         attributes["place"] = data.name

@@ -32,8 +32,8 @@ EMBEDDED_LIMIT = 1000  # of an endless set; a folder is read whole
 MOST_WORKERS = 8
 # settings in which all processes of one job have to agree
 SHARED = (
-    *("methods", "keep_rates", "keep", "remove", "decreasing", "blocks", "options", "model", "weights", "seed"),
-    *("data", "split", "limit", "features", "soft", "precision", "batch_size"),
+    *("methods", "keep_rates", "keep", "remove", "decreasing", "blocks", "options", "model", "weights", "img_size"),
+    *("seed", "data", "split", "limit", "features", "soft", "precision", "batch_size"),
 )
 
 
@@ -95,6 +95,8 @@ class Job(Models):
         if line := left_out(data):
             self.tell(line)
         host = self.host(len(data.classes) or 1000)
+        if host.weights and host.weights.origin:
+            self.tell(host.weights.origin)
         self._check_classes(host, data)
         loading = Loading.of(input_of(host.vit), data, self.batch_size, self._workers(device))
         host.vit.to(device)

@@ -6,7 +6,6 @@ So is what the models, which share their weights, make of it before their first 
 from __future__ import annotations
 
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +29,6 @@ from .shard import Shard
 
 NAMED = 5  # runs that failed, in a message
 PART = 4  # of all memory, one part may be patterns that wait for their chunk to be whole
-TURNS = 4  # chunks at least for each of several processes, so that the faster can do more
 POLL = 0.5  # seconds between looks at what others are doing
 
 
@@ -93,7 +91,7 @@ class Extraction:
             BadInput: images that cannot be read; another part of the job has other settings; or, once all others have
                 ended, what was wrong with a run: a disk that is full, a folder that holds another run, NaN logits.
         """
-        chunk = min(records.CHUNK, -(-len(self.data) // (TURNS * self.shard.of))) if self.shard.of > 1 else None
+        chunk = self.shard.chunk(len(self.data), records.CHUNK)
         feeds = [Feed.of(run, model, self.data, self.out, self.loading, chunk) for run, model in self.asked]
         for together in _fitting(feeds):
             if any(feed.waits for feed in together):
@@ -110,11 +108,7 @@ class Extraction:
                     if feed.failure is None:
                         yield feed.run, result
                 elif feed.failure is None:
-                    writer = feed.writer
-                    self.tell(
-                        f"{feed.label}: {writer.images_there} of {len(writer.ids)} images are there, others have "
-                        f"the rest -> {writer.folder}"
-                    )
+                    self.tell(f"{feed.label}: {feed.writer.standing}")
         _tell_failures(feeds)
 
     def _fill(self, feeds: Sequence[Feed], here: Leaseholder) -> None:
@@ -136,9 +130,7 @@ class Extraction:
             missing = [feed for feed in feeds if feed.waits]
             if not missing or self.shard.of > 1:
                 return
-            if not waited and (who := here.holder(missing[0].run.name)):
-                waited = True
-                warnings.warn(f"{who} is writing {missing[0].writer.folder}; waiting until it has ended", stacklevel=2)
+            waited = waited or missing[0].writer.warn_who_writes()
             time.sleep(POLL)
 
     def _pass(self, feeds: Sequence[Feed], loading: Loading, chunk: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..core.reduced_vit import ReducedViT
 from ..core.schedule import STUDY_BLOCKS
 from ..errors import BadInput
 from ..hosts.checkpoints import Weights, check_numbers, digest_of, read
-from ..hosts.loading import called, pretrained, untrained, vit_for
+from ..hosts.loading import called, pretrained, resize, untrained, vit_for
 from ..hosts.published_checkpoints import trained_with
 from ..hosts.timm_vit import TimmViT
 from ..reduce import reduce
@@ -48,15 +48,17 @@ def open_host(
     heads: int | None = None,
     classes: int = 1000,
     seed: int = 0,
+    img_size: int | None = None,
 ) -> Pretrained:
     """The model that a user names.
 
     Args:
         model: "nano" or another of `weights.NANOS`, or a timm name; by default what the weights say, or nano.
-        weights: a file or `hf:owner/name` (see `checkpoints.read`), or "random"; by default the published ones.
+        weights: what `checkpoints.read` takes, or "random"; by default the published ones.
         heads: attention heads, where neither name nor weights tell.
         classes: of an untrained model.
         seed: of an untrained model.
+        img_size: pixels of an image's side, where it is to be another than the model's own.
 
     Raises:
         BadInput: an unknown or unsupported model, or weights that cannot be had, read or fitted.
@@ -65,7 +67,10 @@ def open_host(
         raise BadInput("--heads says what a weights file does not; it goes with --weights FILE, or leave it out")
     host = _open(model, weights, heads, classes, seed)
     host_of(host.vit)
-    return host
+    if img_size is None:
+        return host
+    resize(host.vit, img_size)
+    return replace(host, model=f"{host.model}@{img_size}")  # another grid, and so other patterns
 
 
 def _open(model: str | None, weights: str | None, heads: int | None, classes: int, seed: int) -> Pretrained:

@@ -36,6 +36,7 @@ class Models:
     model: str | None = None
     weights: str | None = None
     heads: int | None = None
+    img_size: int | None = None
     device: str = "auto"
     seed: int = 0
 
@@ -83,7 +84,7 @@ class Models:
 
     def host(self, classes: int = 1000) -> Pretrained:
         """The model that all of them are made of; `classes` of an untrained one."""
-        return open_host(self.model, self.weights, self.heads, classes, self.seed)
+        return open_host(self.model, self.weights, self.heads, classes, self.seed, self.img_size)
 
     def build(self, host: Pretrained, name: str, amount: dict[str, Any]) -> ReducedViT:
         """One of what was planned; the host's weights are in memory once, however many are built."""

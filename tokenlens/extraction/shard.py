@@ -15,6 +15,8 @@ from ..errors import BadInput
 # what launchers and schedulers call one job, which is the same for all of its processes
 JOBS = ("TORCHELASTIC_RUN_ID", "SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID", "PBS_ARRAY_ID", "LSB_JOBID", "MASTER_PORT")
 
+TURNS = 4  # chunks at least for each of several processes
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -56,6 +58,10 @@ class Shard:
         yield from shares[mine]
         for other in range(1, self.of):
             yield from reversed(shares[(mine + other) % self.of])
+
+    def chunk(self, images: int, most: int) -> int:
+        """Images in a chunk, at most so many; few enough that a faster process can do more of them."""
+        return most if self.of == 1 else min(most, -(-images // (TURNS * self.of)))
 
     def device(self, device: torch.device) -> torch.device:
         """The GPU of this process, where one launcher has begun several on this machine."""

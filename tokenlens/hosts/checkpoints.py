@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ..core.host import name_of
 from ..errors import BadInput
+from . import packaged
 from .header import DAMAGED, finetuned
 from .published_checkpoints import settings
 from .state_dicts import State, settings_of, state_of
@@ -59,21 +60,27 @@ class Weights:
     architecture: str | None = None
     digest: str = ""
     """what tells one set of weights from another, whatever file they lie in"""
+    origin: str = ""
+    """where they come from and their licence, where somebody else's package brings them"""
 
 
 def read(source: str) -> Weights:
     """Read weights.
 
     Args:
-        source: a path to `.safetensors`, `.pth`, `.pt` or `.bin`; or `hf:owner/name` on the Hugging Face hub.
+        source: a path to `.safetensors`, `.pth`, `.pt` or `.bin`; `hf:owner/name` on the Hugging Face hub; or
+            `dinov2-small`, which comes with the extra `photographs`.
 
     Raises:
         BadInput: there is no such file, it is damaged or no checkpoint, it holds objects that would run code, it holds
             a NaN, or the download failed.
     """
+    if source == packaged.DINOV2:
+        state = packaged.dinov2()
+        return Weights(state, architecture=packaged.MODEL, digest=digest_of(state), origin=packaged.ORIGIN)
     path, architecture = _from_hub(source) if source.startswith("hf:") else (Path(source), None)
     if not path.is_file():
-        raise BadInput(f"there is no weights file {source}; give a path, hf:owner/name, or 'random'")
+        raise BadInput(f"there is no weights file {source}; give a path, hf:owner/name, {packaged.DINOV2}, or 'random'")
     content = load_content(path, source)
     args = finetuned(str(path)) or settings(settings_of(content))
     state = state_of(content, source)

@@ -146,6 +146,21 @@ def _shape(weights: Weights, plain: TimmViT) -> dict[str, Any]:
     return shape
 
 
+def resize(vit: TimmViT, size: int) -> None:
+    """Have a ViT take square images of another size: positions are interpolated as timm does it (bicubic).
+
+    Raises:
+        BadInput: the model comes with one size only, or its patches do not tile such an image.
+    """
+    if not hasattr(vit, "set_input_size"):
+        raise BadInput(f"{name_of(vit)} takes images of its own size only; leave --img-size out, or take a ViT of timm")
+    patch = int(vit.patch_embed.feat_ratio())
+    if size % patch:
+        near = max(1, round(size / patch)) * patch
+        raise BadInput(f"images of {size} pixels are not tiled by patches of {patch}; give, for instance, {near}")
+    vit.set_input_size((size, size))
+
+
 def input_of(vit: TimmViT) -> dict[str, Any]:
     """How a ViT wants its images: input_size (C, H, W), mean, std, interpolation, crop_pct (timm's words)."""
     config = resolve_model_data_config(vit)

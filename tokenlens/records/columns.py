@@ -110,6 +110,12 @@ COLUMNS: dict[str, dict[str, str]] = {
             ("ratio", "guidance", "steps_per_second", "low", "high", "deciding", "speedup"), "float64"
         ),
     },
+    # the same of a detector, of `tokenlens bench --detector`: images a second
+    "bench_detector": {
+        **dict.fromkeys(("model", "weights", "method", "device", "machine"), "str"),
+        **dict.fromkeys(("patches", "batch_size", "threads", "repeats"), "int64"),
+        **dict.fromkeys(("keep_rate", "images_per_second", "low", "high", "deciding", "speedup"), "float64"),
+    },
     # one row a set of drawn pictures x real ones x features of `tokenlens fid`; recognised: a share, NaN where unknown;
     # steps, seed (-1) and guidance (NaN) are unknown of pictures that `tokenlens synthesize` did not draw
     "quality": {

@@ -63,5 +63,5 @@ class Run:
 
 def capacity_of(name: str) -> str:
     """The capacity that a model's name says (tiny, small, base, ...), or the name itself."""
-    words = [part for part in re.split(r"[_\-.:/]", name) if part in CAPACITIES]
+    words = [part for part in re.split(r"[_\-.:/@]", name) if part in CAPACITIES]
     return words[-1] if words else name  # nano-tiny is the tiny one of its family

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -67,6 +68,17 @@ class SharedWriter(RunWriter):
             self.give(first)
             return False
         return True
+
+    def warn_who_writes(self) -> bool:
+        """Say which other process is being waited for; False where it is none."""
+        if who := self._here.holder(self.run.name):
+            warnings.warn(f"{who} is writing {self.folder}; waiting until it has ended", stacklevel=3)
+        return who is not None
+
+    @property
+    def standing(self) -> str:
+        """How far a run is that other processes finish, for a person to read."""
+        return f"{self.images_there} of {len(self.ids)} images are there, others have the rest -> {self.folder}"
 
     def give(self, first: int) -> None:
         """Give the lease on a chunk back."""

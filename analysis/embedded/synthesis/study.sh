@@ -3,7 +3,7 @@
 # there is not made again, so it can be stopped at any time. Two cores need about an hour.
 set -e
 for seed in 0 10000; do
-  common="--per-class 5 --steps 6 --guidance 1 --seed $seed --batch-size 10 --record-steps none"
+  common="--per-class 5 --steps 10 --guidance 2 --seed $seed --batch-size 10 --record-steps none"
   for ratio in 0.9 0.5 0.7 0.3; do
     methods=none,atc-average,atc-complete,atc-single,random
     if [ $ratio = 0.9 ]; then  # cells of 2 x 2 leave a quarter at least

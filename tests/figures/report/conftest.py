@@ -26,7 +26,7 @@ HELD = {"l2": 8}  # images, of a run that still grows; the others hold all
 
 @dataclass(frozen=True)
 class Study:
-    """Where things are, and what the runs hold by method: kept, group (I, 3, 16), rank, score (I, 2)."""
+    """Where things are, and what the runs hold by method: kept, group (I, 3, 16), rank, score, object (I, 16)."""
 
     runs: Path
     results: Path
@@ -114,7 +114,7 @@ def arrays(rng: np.random.Generator, merges: bool, count: int) -> dict[str, np.n
     return {
         "kept": kept, "group": group, "tokens_left": (group.max(-1) + 1).astype(np.int16), "label": label,
         "prediction": score.argmax(1).astype(np.int32), "rank": (score.argmax(1) != label).astype(np.int32),
-        "score": score,
+        "score": score, "object": rng.random((count, patches)) < 0.3,
     }  # fmt: skip
 
 

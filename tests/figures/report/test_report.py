@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tokenlens.analysis.metrics import overlap
 from tokenlens.commands.report import report
 from tokenlens.errors import BadInput
 from tokenlens.figures.report import figures as report_figures
@@ -28,9 +29,11 @@ from tokenlens.figures.report import page as report_page
 from tokenlens.figures.report import write as report_module
 from tokenlens.figures.report.data import picture_sets
 from tokenlens.figures.report.images import uri
+from tokenlens.figures.report.opening import most_apart, opening
 from tokenlens.figures.report.page import SCRIPTS, static, table_data
-from tokenlens.figures.report.patterns import OUTSIDE, describe_run, labels, patterns
+from tokenlens.figures.report.patterns import OUTSIDE, describe_run, labels, masks, patterns
 from tokenlens.figures.report.write import write_report
+from tokenlens.figures.select.classes import in_words
 
 FIGURES = Path(report_page.__file__).parent
 
@@ -127,6 +130,40 @@ def test_no_name_becomes_markup(written: Page) -> None:
     assert written.count("script") == len(SCRIPTS) + len(written.data) and written.count("b") == 0
     assert "<img src=x onerror=alert(1)> & so on" in written.text
     assert "with </script>\"'<b>." in written.text
+
+
+def test_it_opens_on_methods_of_three_kinds_and_where_they_differ_most(written: Page, study: Any) -> None:
+    (pictures,) = json.loads(unpacked(written.data["index"]))["sets"]
+    assert pictures["start"] == [study.names[method] for method in ("topk", "l2", "tome")]
+    both = [study.held[method]["kept"][:8, -1] for method in ("topk", "l2")]  # so many images has the one that grows
+    assert pictures["image"] == pictures["ids"][int(overlap.iou(*both).argmin())]
+
+
+def test_what_keeps_the_same_patches_is_not_shown_twice(study: Any) -> None:
+    kept = np.zeros((4, 1, 4), bool)
+    kept[..., :2] = True
+    runs = [
+        made_run(name, label=None).assign(kept=(("image", "stage", "patch"), np.roll(kept, shift, axis=-1)))
+        for name, shift in (("a", 0), ("b", 0), ("c", 1), ("d", 1), ("e", 2))
+    ]  # fmt: skip
+    assert [run.attrs["run"] for run in opening(runs)] == ["a", "c", "e"]
+    assert most_apart([runs[0], runs[1]], list("dcba")) == "d"
+
+
+def test_objects_are_those_of_the_first_run_that_knows(written: Page, study: Any) -> None:
+    (pictures,) = json.loads(unpacked(written.data["index"]))["sets"]
+    found = np.frombuffer(unpacked(written.data["masks-0"]), np.uint8).reshape(-1, 16)
+    assert pictures["masks"] == [4, 4] and (found == study.held["topk"]["object"]).all()
+    assert masks([made_run("topk")], list("abcd")) is None
+
+
+def test_classes_of_imagenet_are_called_by_their_words() -> None:
+    assert in_words(["n01440764", "cat", "n00000000"]) == ("tench", "cat", "n00000000")
+    assert in_words(["n02012849", "n03126707"]) == ("crane (n02012849)", "crane (n03126707)")
+    run = made_run("topk").assign(prediction=("image", np.array([1, 0, -1, 1], np.int32)))
+    assert describe_run(run, "t", 0, list("abcd"))["said"] == {}
+    known = run.assign_attrs(num_classes=1000)
+    assert describe_run(known, "t", 0, list("abcd"))["said"] == {"0": "tench", "1": "goldfish"}
 
 
 def test_findings_figures_and_their_tables_are_there(written: Page, study: Any) -> None:
@@ -308,11 +345,11 @@ def test_a_figure_is_svg_unless_that_is_large_or_it_is_made_of_pixels() -> None:
     light.subplots().plot([0, 1])
     heavy.subplots().scatter(*points)
     pixels.figimage(np.zeros((100, 200, 3), np.uint8))
-    kinds = [report_figures._uri(figure).partition(";")[0] for figure in (light, heavy, pixels)]
+    kinds = [report_figures._drawn(figure)[0].partition(";")[0] for figure in (light, heavy, pixels)]
     assert kinds == ["data:image/svg+xml", "data:image/png", "data:image/png"]
-    drawn = base64.b64decode(report_figures._uri(pixels).partition(",")[2])
+    drawn = base64.b64decode(report_figures._drawn(pixels)[0].partition(",")[2])
     assert Image.open(BytesIO(drawn)).size == (200, 100)
-    assert report_figures._uri(light) == report_figures._uri(light)  # the same figure, the same file
+    assert report_figures._drawn(light) == report_figures._drawn(light)  # the same figure, the same file
 
 
 def made_run(name: str, ids: str = "abcd", label: Any = None, **attrs: Any) -> xr.Dataset:

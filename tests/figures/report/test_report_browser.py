@@ -1,5 +1,6 @@
 """The report in a real browser: what is lit, keys, links, order, filters, tables, a phone's width, and no network."""
 
+import base64
 import csv
 import io
 import os
@@ -150,7 +151,7 @@ def test_pointing_at_a_patch_lights_its_group_in_every_pane(tab: Tab, study: Any
     for image, stage, block, patch in ((0, 0, 3, 5), (1, 1, 6, 15), (7, 2, 9, 0)):
         tab.go(link(study, *methods, block=block))
         tab.show(image)
-        canvas = tab.page.locator("#panes canvas[tabindex]").first
+        canvas = tab.page.locator("#panes [data-run] canvas").first
         box = canvas.bounding_box()
         before = colours(canvas)
         tab.page.mouse.move(
@@ -164,6 +165,63 @@ def test_pointing_at_a_patch_lights_its_group_in_every_pane(tab: Tab, study: Any
         assert said.startswith(f"row {patch // 4 + 1}, column {patch % 4 + 1}")
         tab.page.mouse.move(2, 2)
         assert tab.lit() == [set()] * 4 and colours(canvas) == before
+
+
+def test_the_image_points_too_and_shows_where_objects_are(tab: Tab, study: Any) -> None:
+    tab.go(link(study, "topk", "tome", block=3))
+    tab.show(2)
+    original = tab.page.locator("#original")
+    before, box = colours(original), original.bounding_box()
+    tab.page.mouse.move(box["x"] + 2.5 / 4 * box["width"], box["y"] + 0.5 / 4 * box["height"])
+    assert tab.lit() == [group_of(study.held[method], 2, 0, 2) for method in ("topk", "tome")]
+    assert {i for i, (a, b) in enumerate(zip(before, colours(original), strict=True)) if a != b} == {2}
+    tab.page.mouse.move(2, 2)
+    original.focus()
+    tab.press("ArrowRight", "ArrowDown")
+    assert original.get_attribute("data-at") == "4" and tab.lit()[1] == group_of(study.held["tome"], 2, 0, 4)
+    tab.page.check("#masks")
+    tab.settled()
+    assert tab.page.evaluate("viewer.mask") == study.held["topk"]["object"][2].tolist()
+    tab.page.evaluate("update({image: currentSet().ids[3]})")
+    tab.settled()
+    assert tab.page.evaluate("viewer.mask") == study.held["topk"]["object"][3].tolist()
+
+
+def test_of_images_without_labels_nothing_is_called_right_or_wrong(tab: Tab, study: Any) -> None:
+    tab.go(link(study, "topk", sort="error"))
+    marks = "#strip .wrong, #panes .good, #panes .bad"
+    assert tab.page.locator(marks).count() and tab.page.locator("#right").is_visible()
+    tab.page.evaluate("""() => {
+        viewer.runs.forEach((run) => {
+            run.right = run.right.map(() => null);
+            run.said = {0: 'tench', 1: 'goldfish'};
+        });
+        delete currentSet().judged;
+        currentSet().labels = currentSet().ids.map(() => []);
+        return update({});
+    }""")
+    tab.settled()
+    assert not tab.page.locator(marks).count() and tab.page.locator("#right, #class").filter(visible=True).count() == 0
+    assert tab.page.locator("#sort option").count() == 2 and "sort=order" in tab.page.url
+    tab.show(0)
+    said = ("tench", "goldfish")[study.held["topk"]["prediction"][0]]
+    assert tab.page.locator("#panes .verdict").first.inner_text().endswith(f"says {said}")
+
+
+def test_a_figure_is_enlarged_and_downloads_as_svg(tab: Tab) -> None:
+    tab.page.set_viewport_size(PHONE)
+    tab.go()
+    tab.page.locator(".enlarge").click()
+    large = tab.page.locator("#large img")
+    assert large.bounding_box()["width"] > 2 * tab.page.locator(".enlarge img").bounding_box()["width"]
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    tab.page.locator("#large button").click()
+    assert tab.page.locator("#large").is_hidden()
+    with tab.page.expect_download() as waiting:
+        tab.page.locator(".save").click()
+    assert waiting.value.suggested_filename == "made-up.svg"
+    shown = tab.page.locator(".enlarge img").get_attribute("src").partition(",")[2]
+    assert Path(waiting.value.path()).read_bytes() == base64.b64decode(shown)
 
 
 def colours(canvas: Any) -> list[list[int]]:
@@ -180,7 +238,7 @@ def test_dropped_fused_and_kept_patches_look_different(tab: Tab, study: Any) -> 
     for image in (0, 1):  # of made-up runs, the odd images fuse and the even ones drop
         tab.show(image)
         original = np.array(colours(tab.page.locator("#original")))[:, :3].astype(int)
-        drawn = np.array(colours(tab.page.locator("#panes canvas[tabindex]")))[:, :3].astype(int)
+        drawn = np.array(colours(tab.page.locator("#panes [data-run] canvas")))[:, :3].astype(int)
         kept = study.held["evit"]["kept"][image, 1]
         assert (drawn[kept] == original[kept]).all()
         gone = drawn[~kept] - 0.26 * original[~kept]
@@ -189,7 +247,7 @@ def test_dropped_fused_and_kept_patches_look_different(tab: Tab, study: Any) -> 
 
 def test_arrow_keys_move_over_the_patches(tab: Tab, study: Any) -> None:
     tab.go(link(study, "tome", "topk", block=3))
-    tab.page.locator("#panes canvas[tabindex]").first.focus()
+    tab.page.locator("#panes [data-run] canvas").first.focus()
     tab.press("ArrowRight")
     assert tab.lit() == [group_of(study.held[method], 0, 0, 0) for method in ("tome", "topk")]
     tab.press("ArrowRight", "ArrowDown", "ArrowDown")
@@ -323,7 +381,7 @@ def test_runs_that_saw_other_pictures_are_a_set_of_their_own(
 
 def test_a_finger_lights_a_group_that_stays_lit(browser: Any, places: dict[str, Path], study: Any) -> None:
     tab = Tab(browser.new_page(viewport=PHONE, has_touch=True), places["file"]).go(link(study, "tome", block=6))
-    canvas = tab.page.locator("#panes canvas[tabindex]")
+    canvas = tab.page.locator("#panes [data-run] canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     canvas.tap(position={"x": 2.5 / 4 * box["width"], "y": 1.5 / 4 * box["height"]})
@@ -332,6 +390,8 @@ def test_a_finger_lights_a_group_that_stays_lit(browser: Any, places: dict[str, 
 
 
 def rows(tab: Tab, name: str) -> list[list[str]]:
+    if not tab.page.locator(f"details[open] [data-table={name}]").count():
+        tab.page.locator("details", has=tab.page.locator(f"[data-table={name}]")).locator("summary").click()
     body = tab.page.locator(f"[data-table={name}] tbody tr")
     body.first.wait_for()
     found: list[list[str]] = body.evaluate_all("all => all.map(row => [...row.cells].map(cell => cell.textContent))")
@@ -349,6 +409,7 @@ def test_tables_sort_both_ways_and_missing_numbers_stay_last(tab: Tab) -> None:
     assert [row[1] for row in rows(tab, "made-up")] == ["−1.5", "2", "10.12", "–"]
     heads.nth(0).click()
     assert [row[0] for row in rows(tab, "made-up")] == sorted(NUMBERS["name"])
+    rows(tab, "runs")  # unfolded
     overview = tab.page.locator("[data-table=runs] th button")
     names = overview.all_inner_texts()
     overview.nth(names.index("top1 %")).click()
@@ -385,8 +446,11 @@ def test_names_are_text_wherever_they_are_shown(tab: Tab, study: Any) -> None:
 def test_no_horizontal_scroll_on_a_phone(tab: Tab) -> None:
     tab.page.set_viewport_size(PHONE)
     tab.go()
-    tab.page.locator(".figure summary").click()
+    for fold in tab.page.locator("summary").all():
+        fold.click()
     assert tab.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    lefts = tab.page.locator("#panes figure").evaluate_all("all => all.map(one => one.getBoundingClientRect().left)")
+    assert len(set(lefts)) == 1  # one column
     wide = "one => !one.closest('.scroll, #strip') && one.getBoundingClientRect().right > innerWidth + 1"
     found = f"all => all.filter({wide}).map(one => one.outerHTML.slice(0, 80))"
     assert tab.page.locator("body *:visible").evaluate_all(found) == []
@@ -401,7 +465,7 @@ def test_everything_is_reached_by_keyboard_named_and_seen_in_focus(tab: Tab) -> 
         name, ring = tab.page.evaluate(f"({look})(document.activeElement)")
         assert ring != "none" or name == "BODY", name
         reached.add(name)
-    assert {"class", "right", "sort", "previous", "next", "add", "link", "scroll", "CANVAS"} <= reached
+    assert {"class", "right", "sort", "previous", "next", "add", "link", "SUMMARY", "original", "CANVAS"} <= reached
     named = "one => one.textContent.trim() || one.getAttribute('aria-label') || one.alt || one.labels?.length"
     nameless = f"all => all.filter(one => !({named})(one)).map(one => one.outerHTML)"
     assert tab.page.locator("button, a, select, canvas, img").evaluate_all(nameless) == []

@@ -1,6 +1,7 @@
 """Tasks in processes: in order, in parallel, noted, and never done twice."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -227,6 +228,16 @@ def test_a_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
     worker.process.wait()
     assert worker.run(good("a"), log).code == -signal.SIGKILL
     assert worker.run(good("a"), log).code == 0 and worker.close() == 0
+
+
+def test_a_worker_whose_study_was_killed_ends_without_a_word(tmp_path: Path) -> None:
+    heard, told = os.pipe()
+    os.close(heard)
+    line = json.dumps([GOOD, SAYS, str(tmp_path / "log")])
+    command = [sys.executable, "-m", "tokenlens.workflows.study.child"]
+    ended = subprocess.run(command, input=line + "\n", stdout=told, stderr=subprocess.PIPE, text=True)
+    os.close(told)
+    assert (ended.returncode, ended.stderr) == (0, "") and (tmp_path / "log").exists()
 
 
 def _stat(process: int | str) -> list[str]:

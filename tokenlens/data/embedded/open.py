@@ -47,12 +47,14 @@ class Source:
     """whether there are any: they have masks, and can be moved to the centre"""
     instances: Callable[..., tuple[list[int], NDArray[np.bool_]]] | None = None
     """where it knows each object apart: classes and masks (objects, 112, 112) bool"""
+    thirds: tuple[float, float] | None = None
+    """of such a set: the areas in pixels from which on an object is medium, and large"""
 
 
 SETS = {
     "shapes": Source(CLASSES, shapes),
     "birds": Source(birds.CLASSES, birds.birds),
-    "scenes": Source(scenes.CLASSES, scenes.scenes, multi_label=True, instances=scenes.instances),
+    "scenes": Source(scenes.CLASSES, scenes.scenes, multi_label=True, instances=scenes.instances, thirds=scenes.THIRDS),
     "tags": Source(tags.CLASSES, tags.tags, multi_label=True, objects=False),
 }
 

@@ -22,6 +22,7 @@ from .parts import Pose, paint_parts
 from .scene_objects import THINGS
 
 CLASSES = tuple(THINGS)
+THIRDS = (243.0, 490.0)  # pixels: between the thirds of the training objects by the area that is seen
 TRIES = 6  # places for an object, until one is free
 STRIDE = 2.0  # pixels
 TURNS = tuple(cmath.rect(1, math.radians(angle)) for angle in (0, 12, -12, 30, -30))  # around what stands in the way

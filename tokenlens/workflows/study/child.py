@@ -46,7 +46,10 @@ def serve() -> Call | None:
         running.append(child)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         running.clear()
-        print(code, flush=True)
+        try:
+            os.write(1, f"{code}\n".encode())
+        except BrokenPipeError:  # who asked was killed meanwhile
+            return None
     return None
 
 
