@@ -13,7 +13,7 @@ EXAMPLES = examples(
     "tokenlens compare                       all in ./runs, into ./results",
     "tokenlens compare --axis method --metric iou,emd",
     "tokenlens compare my-runs --where 'method=topk|tome,keep_rate=0.5'",
-    "tokenlens compare my-runs --dask        by processes; or --dask tcp://host:8786",
+    "tokenlens compare my-runs --dask        by several processes",
     "tokenlens compare --findings            what the study's findings get",
 )
 

@@ -73,7 +73,7 @@ def figures(
 
 def _apart(given: Sequence[str], known: Container[str], option: Path | None) -> tuple[Path, list[str]]:
     """The folder of runs, and the names of figures."""
-    folders = [one for one in given if one not in known and (Path(one).is_dir() or os.sep in one)]
+    folders = [one for one in given if one not in known and (Path(one).is_dir() or os.sep in one or "://" in one)]
     places = [*map(place, folders), *([] if option is None else [option])]
     if len(places) > 1:
         raise BadInput(f"two folders of runs are given, {places[0]} and {places[1]}; give one")
