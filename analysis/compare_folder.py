@@ -23,6 +23,7 @@ from . import ground_truth as questions
 from . import proxy_across
 from .cluster import Cluster
 from .compare import Comparison, compare
+from .curves import curves
 from .evidence import report
 from .metrics.base import METRICS
 from .off_the_shelf import off_the_shelf
@@ -104,7 +105,8 @@ def compare_folder(
         shelf = off_the_shelf(found.comparison, found.runs, found.tokens)
         across = proxy_across.across(found.comparison, found.runs, shelf, seed=seed)
         may = {"heatmap": found.heatmap, "tokens": found.tokens, "off_the_shelf": shelf, "across": across,
-               "accuracy": paired_accuracy(chosen, resamples=resamples, seed=seed)}  # fmt: skip
+               "accuracy": paired_accuracy(chosen, resamples=resamples, seed=seed),
+               "curves": curves(chosen, resamples=resamples, seed=seed)}  # fmt: skip
         tables |= {name: rows for name, rows in may.items() if len(rows)}
         if findings:
             tables["findings"] = study.findings(found.comparison, found.runs)

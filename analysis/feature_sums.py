@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from . import nulls
 from .metrics.base import Metric
 from .metrics.gram import Gram
+from .metrics.influence import Centred, Geometry
 from .metrics.influence import Chunk as Influences
-from .metrics.influence import Geometry
 from .pairing import Pair
 from .streaming import Chunk, Row, Source, row
 
@@ -41,14 +41,15 @@ SUMS_AT_ONCE = 256 * 2**20  # bytes of sums held at once: pairs beyond it wait f
 
 
 class Side:
-    """Sums of one run's features at one layer, of each part of the images: n (K,), total (K, F), products (K, F, F);
-    and of their squared norms with themselves, fourth (K,), and with the features, third (K, F).
+    """Sums of one run's features at one layer, of each part of the images: (K, F + 2, F + 2).
+
+    They are the products of an image's features, their squared norm, and 1 with each other: one product of matrices
+    gives numbers of images, means, covariances and third and fourth moments.
     """
 
     def __init__(self, width: int) -> None:
         self.shift: Array | None = None
-        self.n, self.total, self.products = np.zeros(PARTS), np.zeros((PARTS, width)), np.zeros((PARTS, width, width))
-        self.third, self.fourth = np.zeros((PARTS, width)), np.zeros(PARTS)
+        self.sums = np.zeros((PARTS, width + 2, width + 2))
 
     def near(self, x: Array) -> Array:
         """Features (m, F) about the mean of the first chunk: so products lose nothing to a large offset."""
@@ -56,16 +57,21 @@ class Side:
             self.shift = x.mean(axis=0)
         return np.asarray(x - self.shift)
 
-    def add(self, near: Array, part: Array) -> None:
-        """Sum up the next images, each in its part (m,)."""
-        for i in range(PARTS):
-            some = near[part == i]
-            self.n[i] += len(some)
-            self.total[i] += some.sum(axis=0)
-            self.products[i] += some.T @ some
-            squares = np.einsum("ij,ij->i", some, some)
-            self.third[i] += squares @ some
-            self.fourth[i] += squares @ squares
+    def add(self, near: Array, part: Array) -> list[Array]:
+        """Sum up the next images, each in its part (m,); what pairs sum up of them, (m', F + 2) of each part."""
+        squares = np.einsum("ij,ij->i", near, near)[:, None]
+        wide = np.concatenate([near, squares, np.ones_like(squares)], axis=1)
+        parts = [wide[part == i] for i in range(PARTS)]
+        for sums, some in zip(self.sums, parts, strict=True):
+            sums += some.T @ some
+        return parts
+
+    @cached_property
+    def moments(self) -> tuple[Array, Array]:
+        """Mean (F,) and covariances (F, F) of all images; to be asked for when all are in."""
+        sums = self.sums.sum(axis=0)
+        n, mean = sums[-1, -1], sums[:-2, -1] / sums[-1, -1]
+        return mean, sums[:-2, :-2] / n - np.outer(mean, mean)
 
 
 @dataclass
@@ -80,10 +86,7 @@ class Cross:
     null: str = ""
 
     def __post_init__(self) -> None:
-        widths = self.a.total.shape[1], self.b.total.shape[1]
-        self.products = np.zeros((PARTS, *widths))
-        self.third_a, self.third_b = (np.zeros((PARTS, width)) for width in widths)
-        self.fourth = np.zeros(PARTS)
+        self.both = np.zeros((PARTS, self.a.sums.shape[1], self.b.sums.shape[1]))
         self.squares = np.array([np.nan if metric.interval is None else 0.0 for metric in self.metrics])
 
     @property
@@ -91,34 +94,20 @@ class Cross:
         """The run and layer of both sides."""
         return (self.pair.a, self.layer), (self.pair.b, self.layer)
 
-    def add(self, a: Array, b: Array, part: Array) -> None:
-        """Add the next images, (m, F) and (m, G), each to its part (m,)."""
-        for i in range(PARTS):
-            x, y = a[part == i], b[part == i]
-            self.products[i] += x.T @ y
-            norms_x, norms_y = (np.einsum("ij,ij->i", z, z) for z in (x, y))
-            self.third_a[i] += norms_y @ x
-            self.third_b[i] += norms_x @ y
-            self.fourth[i] += norms_x @ norms_y
+    def add(self, a: Sequence[Array], b: Sequence[Array]) -> None:
+        """Add the next images, as `Side.add` gives them."""
+        for sums, x, y in zip(self.both, a, b, strict=True):
+            sums += x.T @ y
 
     def of(self, parts: Sequence[int]) -> Gram:
         """The sums of some parts about their means."""
-        some = list(parts)
-
-        def over(each: Array) -> Array:
-            return np.asarray(each[some].sum(axis=0))
-
-        (a, b), n = (self.a, self.b), int(over(self.a.n))
-        aa, bb, ab = (over(x.products) for x in (a, b, self))
-        mean_a, mean_b = (over(x.total) / max(n, 1) for x in (a, b))
-        norms = [
-            _norms(over(a.fourth), over(a.third), over(a.third), (aa, aa, aa), (mean_a, mean_a), n),
-            _norms(over(b.fourth), over(b.third), over(b.third), (bb, bb, bb), (mean_b, mean_b), n),
-            _norms(over(self.fourth), over(self.third_a), over(self.third_b), (ab, aa, bb), (mean_a, mean_b), n),
-        ]
-        aa, bb, ab = (x - n * np.outer(*ends) for x, ends in ((aa, (mean_a, mean_a)), (bb, (mean_b, mean_b)),
-                                                              (ab, (mean_a, mean_b))))  # fmt: skip
-        return Gram(aa, bb, ab, n, np.array(norms))
+        aa, bb, ab = (sums[list(parts)].sum(axis=0) for sums in (self.a.sums, self.b.sums, self.both))
+        n = max(int(aa[-1, -1]), 1)
+        means = aa[:-2, -1] / n, bb[:-2, -1] / n
+        each = ((aa, aa, aa, (means[0], means[0])), (bb, bb, bb, (means[1], means[1])), (ab, aa, bb, means))
+        norms = [_norms(xy, xx[:-2, :-2], yy[:-2, :-2], ends, n) for xy, xx, yy, ends in each]
+        a, b, both = (xy[:-2, :-2] - n * np.outer(*ends) for xy, _, _, ends in each)
+        return Gram(a, b, both, int(aa[-1, -1]), np.array(norms))
 
     @cached_property
     def sums(self) -> Gram:
@@ -133,13 +122,13 @@ class Cross:
     @cached_property
     def geometry(self) -> Geometry:
         """What the images' influences rest on."""
-        return Geometry(self.sums, self.a.total.sum(axis=0) / self.sums.n, self.b.total.sum(axis=0) / self.sums.n)
+        return Geometry(self.sums)
 
-    def weigh(self, a: Array, b: Array) -> None:
+    def weigh(self, a: Centred, b: Centred) -> None:
         """Add the squared influences of the next images; where a side never varies nothing moves anything."""
         if self.geometry.varies:
             images = Influences(self.geometry, a, b)
-            none = np.zeros(len(a))
+            none = np.zeros(len(a.x))
             each = [none if metric.interval is None else metric.interval(images) for metric in self.metrics]
             self.squares += (np.stack(each, axis=1).astype(np.float64) ** 2).sum(axis=0)
 
@@ -174,16 +163,14 @@ class Cross:
                    estimate=np.clip(estimate, least, most), z=z, p=p, reason=reason, null=null)  # fmt: skip
 
 
-def _norms(
-    fourth: Array, third_x: Array, third_y: Array, products: tuple[Array, ...], means: tuple[Array, Array], n: int
-) -> float:
+def _norms(xy: Array, xx: Array, yy: Array, means: tuple[Array, Array], n: int) -> float:
     """The sum of |x - mean x|^2 |y - mean y|^2 over n images, from sums about another point.
 
-    These are of |x|^2 |y|^2, |y|^2 x, |x|^2 y, and the products x y', x x' and y y'.
+    These are of the products of (x, |x|^2, 1) and (y, |y|^2, 1), of x x' and of y y'.
     """
-    (xy, xx, yy), (x, y) = products, means
+    x, y = means
     size_x, size_y = x @ x, y @ y
-    around = fourth - 2 * x @ third_x - 2 * y @ third_y + 4 * x @ xy @ y
+    around = xy[-2, -2] - 2 * x @ xy[:-2, -2] - 2 * y @ xy[-2, :-2] + 4 * x @ xy[:-2, :-2] @ y
     return float(around + size_y * np.trace(xx) + size_x * np.trace(yy) - 3 * n * size_x * size_y)
 
 
@@ -212,12 +199,12 @@ class FeatureSums:
         if reading == 0:
             part = self.part[self.seen : self.seen + chunk.images]
             self.seen += chunk.images
-            for key, side in self.sides.items():
-                side.add(near[key], part)
-            list(chunk.pool.map(lambda one: one.add(*(near[key] for key in one.keys), part), self.crosses))
+            summed = chunk.pool.map(lambda key: self.sides[key].add(near[key], part), self.sides)
+            parts = dict(zip(self.sides, summed, strict=True))
+            list(chunk.pool.map(lambda one: one.add(*(parts[key] for key in one.keys)), self.crosses))
         else:
-            near = {key: x.astype(np.float32) for key, x in near.items()}  # enough for a standard error
-            list(chunk.pool.map(lambda one: one.weigh(*(near[key] for key in one.keys)), self.crosses))
+            centred = {key: Centred(near[key], *side.moments) for key, side in self.sides.items()}
+            list(chunk.pool.map(lambda one: one.weigh(*(centred[key] for key in one.keys)), self.crosses))
 
     def rows(self, workers: int = 1) -> list[Row]:
         """Of all pairs, layers and metrics, by so many threads: decompositions are most of the work."""

@@ -117,6 +117,12 @@ class Gram:
         left, rho, right = np.linalg.svd(white_a @ one.ab @ white_b)
         return np.minimum(rho, 1), (left.mT, root_a), (right, root_b)
 
+    def variates(self) -> tuple[Between, Between]:
+        """From features, divided by their norm, to canonical variates: (..., F, K) and (..., G, K)."""
+        rho, *sides = self.canonical
+        a, b = (_inverse(root) @ rows[..., : rho.shape[-1], :].mT for rows, root in sides)
+        return a, b
+
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
         """In how many directions the features of a, and those of b, vary: (2, ...)."""
@@ -174,9 +180,14 @@ def _where(known: bool | NDArray[np.bool_], values: Values) -> Values:
 
 def whitening(symmetric: Square) -> tuple[Square, Root]:
     """Power -1/2 of a positive semi-definite matrix, and its power 1/2 as a root; no variance stays 0."""
-    vectors, root = _spectrum(symmetric)
-    inverse = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
-    return (vectors * inverse[..., None, :]) @ vectors.mT, (vectors, root[..., None, :])
+    vectors, values = _spectrum(symmetric)
+    root = vectors, values[..., None, :]
+    return _inverse(root), root
+
+
+def _inverse(root: Root) -> Square:
+    vectors, values = root
+    return (vectors * np.divide(1, values, out=np.zeros_like(values), where=values > 0)) @ vectors.mT
 
 
 def _spectrum(symmetric: Square) -> tuple[Square, Spectrum]:

@@ -11,16 +11,15 @@ from functools import cached_property
 
 import numpy as np
 
-from .gram import Gram, whitening
-from .shapes import Between, Features, Influence, Maps
+from .gram import Gram
+from .shapes import Between, Features, Influence, Maps, Square
 
 
 class Geometry:
-    """What all images' influences rest on, from the sums over the n images and the mean features (F,), (G,)."""
+    """What all images' influences rest on, from the sums over the n images."""
 
-    def __init__(self, sums: Gram, mean_a: Maps, mean_b: Maps) -> None:
-        n = sums.n
-        self.mean_a, self.mean_b, self.sums = mean_a, mean_b, sums
+    def __init__(self, sums: Gram) -> None:
+        n, self.sums = sums.n, sums
         self.aa, self.bb, self.ab = sums.aa / n, sums.bb / n, sums.ab / n
         self.trace_a, self.trace_b = np.trace(self.aa), np.trace(self.bb)
         self.varies = bool(self.trace_a > 0 and self.trace_b > 0)
@@ -34,9 +33,8 @@ class Geometry:
     @cached_property
     def canonical(self) -> tuple[Between, Between, Maps]:
         """From features to canonical variates, (F, K) and (G, K), and the correlations (K,)."""
-        (white_a, _), (white_b, _) = whitening(self.aa), whitening(self.bb)
-        left, rho, right = np.linalg.svd(white_a @ self.ab @ white_b, full_matrices=False)
-        return white_a @ left, white_b @ right.T, np.minimum(rho, 1)
+        to_a, to_b = self.sums.variates()
+        return to_a / np.sqrt(self.trace_a), to_b / np.sqrt(self.trace_b), self.sums.correlations()
 
     @cached_property
     def mixes(self) -> Between:
@@ -47,20 +45,38 @@ class Geometry:
                          2 * rho / count], axis=1)  # fmt: skip
 
 
-class Chunk:
-    """The features of m images, (m, F) and (m, G) float32, and their influence on each measure, (m,)."""
+class Centred:
+    """The features of m images of one run about their mean, and what follows of them whatever the other run is."""
 
-    def __init__(self, geometry: Geometry, a: Features, b: Features) -> None:
-        self.of = geometry
-        self.a, self.b = a - geometry.mean_a.astype(np.float32), b - geometry.mean_b.astype(np.float32)
+    def __init__(self, features: Features, mean: Maps, covariances: Square) -> None:
+        """Of features (m, F), their mean (F,) and covariances (F, F) over all n images."""
+        self.x = (features - mean).astype(np.float32)  # enough for a standard error
+        self.covariances = covariances
+
+    @cached_property
+    def size(self) -> Influence:
+        """|x|^2, (m,)."""
+        return np.asarray(np.einsum("ij,ij->i", self.x, self.x, dtype=np.float64))
+
+    @cached_property
+    def own(self) -> Influence:
+        """How each image moves the norm of the covariances, (m,)."""
+        return _quadratic(self.x, self.covariances, self.x)
+
+
+class Chunk:
+    """The features of m images in two runs, and their influence on each measure, (m,)."""
+
+    def __init__(self, geometry: Geometry, a: Centred, b: Centred) -> None:
+        self.of, self.a, self.b = geometry, a, b
 
     def procrustes(self) -> Influence:
         """Influence on the squared Procrustes distance."""
         one, (rotation, nuclear) = self.of, self.of.rotation
-        inner = _quadratic(self.a, rotation, self.b)
+        inner = _quadratic(self.a.x, rotation, self.b.x)
         share = nuclear / np.sqrt(one.trace_a * one.trace_b)
-        size_a, size_b = (np.einsum("ij,ij->i", x, x, dtype=np.float64) for x in (self.a, self.b))
-        apart = inner / np.sqrt(one.trace_a * one.trace_b) - share / 2 * (size_a / one.trace_a + size_b / one.trace_b)
+        sizes = self.a.size / one.trace_a + self.b.size / one.trace_b
+        apart = inner / np.sqrt(one.trace_a * one.trace_b) - share / 2 * sizes
         return np.asarray(-2 * apart)
 
     def cka(self) -> Influence:
@@ -68,13 +84,13 @@ class Chunk:
         one = self.of
         norm_a, norm_b, norm_ab = ((x**2).sum() for x in (one.aa, one.bb, one.ab))
         root = np.sqrt(norm_a * norm_b)
-        own = _quadratic(self.a, one.aa, self.a) / norm_a + _quadratic(self.b, one.bb, self.b) / norm_b
-        return np.asarray(-(2 * _quadratic(self.a, one.ab, self.b) / root - norm_ab / root * own))
+        own = self.a.own / norm_a + self.b.own / norm_b
+        return np.asarray(-(2 * _quadratic(self.a.x, one.ab, self.b.x) / root - norm_ab / root * own))
 
     @cached_property
     def _mixed(self) -> Features:
         to_a, to_b, rho = (x.astype(np.float32) for x in self.of.canonical)
-        left, right = self.a @ to_a, self.b @ to_b
+        left, right = self.a.x @ to_a, self.b.x @ to_b
         each = left * right - rho / 2 * (left**2 + right**2)
         return np.asarray(each @ self.of.mixes)
 

@@ -20,6 +20,7 @@ from tokenlens.analysis.heat_maps import HeatMap, rows_of_pair
 from tokenlens.analysis.metrics import ranks
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.analysis.metrics.gram import Gram
+from tokenlens.analysis.metrics.influence import Centred
 from tokenlens.analysis.pairing import Pair
 from tokenlens.analysis.statistics.bootstrap import Means, Resampler
 from tokenlens.analysis.statistics.crossed import estimate
@@ -94,10 +95,8 @@ def features(worlds: int) -> Iterator[tuple[str, float]]:
             x, y = (s @ mix + np.sqrt(0.5) * rng.normal(size=(n, width)) for s in (signal, other))
             one, part = Cross(PAIR, 0, chosen, Side(width), Side(width)), rng.permutation(n) % PARTS
             a, b = one.a.near(x), one.b.near(y @ turn)
-            one.a.add(a, part)
-            one.b.add(b, part)
-            one.add(a, b, part)
-            one.weigh(a.astype(np.float32), b.astype(np.float32))
+            one.add(one.a.add(a, part), one.b.add(b, part))
+            one.weigh(Centred(a, *one.a.moments), Centred(b, *one.b.moments))
             for metric, row in zip(chosen, one.rows(), strict=True):
                 hit[metric.name] += row["low"] - 1e-6 <= float(metric.value(truth)) <= row["high"] + 1e-6
         for name, count in hit.items():

@@ -12,7 +12,7 @@ from tokenlens.records.out import check_file, check_folder
 from .conftest import Call
 
 FOLDERS = ("extract", "compare", "figures", "report --split", "demo", "study embedded", "study embedded --dry-run",
-           "finetune", "bench", "synthesize", "detect", "fid embedded:shapes runs")  # fmt: skip
+           "finetune", "bench", "synthesize", "detect", "swap", "fid embedded:shapes runs")  # fmt: skip
 FILES = ("report", "export")
 
 

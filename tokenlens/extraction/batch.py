@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core.reduced_vit import ReducedViT
+from ..core.trace import Trace
 from ..core.walk import Beginning
 from ..errors import BadInput, UnknownName
 from ..methods.registry import METHODS, Method
@@ -64,21 +65,8 @@ def record(
     half = nullcontext() if precision == "float32" else torch.autocast(images.device.type, getattr(torch, precision))
     with half:
         logits, trace = model.trace(images, bool(features), soft, None if begin is None else begin())
-    logits = logits.float()
-    if not bool(logits.isfinite().all()):
-        which = int((~logits.isfinite().all(1)).nonzero()[0])
-        raise BadInput(
-            f"{model.host.name} gave NaN or infinite logits for image {names[which] if names else which}, "
-            "so its pattern is not stored; look at the weights, or use --precision float32"
-        )
-    labels = torch.full((len(images),), -1) if labels is None else labels
-    arrays: dict[str, Any] = {
-        "kept": trace.kept,
-        "group": canonical(trace.group),
-        "tokens_left": trace.tokens_left,
-        # of a timm model without a head they are features, of no class
-        **_judged(logits[:, : getattr(model, "num_classes", None)], labels.to(logits.device)),
-    }
+    # of a timm model without a head they are features, of no class
+    arrays = retold(trace, logits[:, : getattr(model, "num_classes", None)], labels, model.host.name, names)
     if features:
         arrays["feature"] = _stored(
             torch.stack([trace.features[layer] for layer in sorted(trace.features)], 1), features
@@ -86,6 +74,22 @@ def record(
     for block, weights in trace.soft.items():
         arrays[f"soft_{block}"] = weights.half()
     return {name: value.cpu().numpy() for name, value in arrays.items()}
+
+
+def retold(
+    trace: Trace, logits: Tensor, labels: Tensor | None, name: str, names: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """What became of every patch, and what the model of this name made of the images, in the words of the schema."""
+    logits = logits.float()
+    if not bool(logits.isfinite().all()):
+        which = int((~logits.isfinite().all(1)).nonzero()[0])
+        raise BadInput(
+            f"{name} gave NaN or infinite logits for image {names[which] if names else which}, "
+            "so its pattern is not stored; look at the weights, or use --precision float32"
+        )
+    labels = torch.full((len(logits),), -1) if labels is None else labels
+    patterns = {"kept": trace.kept, "group": canonical(trace.group), "tokens_left": trace.tokens_left}
+    return {**patterns, **_judged(logits, labels.to(logits.device))}
 
 
 def _stored(feature: Tensor, kind: bool | str) -> Tensor:

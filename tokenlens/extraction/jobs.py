@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 
@@ -37,6 +37,17 @@ SHARED = (
 )
 
 
+class Opened(NamedTuple):
+    """What all runs of a job have in common."""
+
+    shard: Shard
+    device: torch.device
+    precision: str
+    data: ImageSet
+    host: Pretrained
+    loading: Loading
+
+
 @dataclass
 class Job(Models):
     """What `tokenlens extract` was asked for; the fields are its options.
@@ -59,8 +70,8 @@ class Job(Models):
     soft: bool = False
     shard: str | None = None
     """NUMBER/OF: which of several processes this is; None: as torch's launchers say, or the only one"""
-    out: str | Path = "runs"
-    """a folder of this machine, or on a store: s3://bucket/runs"""
+    out: Path = Path("runs")
+    """a folder of this machine, or a place on a store, also as text: "s3://bucket/runs" """
     progress: bool = True
     tell: Callable[[str], None] = print
     """where to say what is noticed before the first run"""
@@ -80,16 +91,27 @@ class Job(Models):
         data = self.data or trained.get("data", "embedded:shapes")
         if self.data is None:
             refuse_remote(data, f"the header of {self.weights}", self.allow_remote)
-        return replace(super().completed(), data=data)
+        return replace(super().completed(), data=data, out=place(self.out))
 
     def _results(self) -> Iterator[tuple[Run, Extracted]]:
+        planned = self.planned()
+        shard, device, precision, data, host, loading = self._opened()
+        runs: dict[str, tuple[Run, ReducedViT]] = {}
+        for name, amount in planned:
+            model = self.build(host, name, amount).eval()
+            run = self._identity(host, data, name, model, precision, device)
+            runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
+        shows, settings = self.progress and shard.shows, self._settings([*runs])
+        asked = [*runs.values()]
+        yield from Extraction(asked, data, self.out, loading, device, shard, settings, shows, self.tell).results()
+
+    def _opened(self) -> Opened:
+        """What all runs have in common; says what is noticed about it."""
         assert self.data is not None
         shard = Shard.parse(self.shard)
         device = shard.device(device_of(self.device))
         precision = precision_on(device, self.precision)
-        out = place(self.out)
-        check_out(out)
-        planned = self.planned()
+        check_out(self.out)
         limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
         data = open_data(self.data, self.split, limit, self.skip_bad)
         if line := left_out(data):
@@ -100,14 +122,7 @@ class Job(Models):
         self._check_classes(host, data)
         loading = Loading.of(input_of(host.vit), data, self.batch_size, self._workers(device))
         host.vit.to(device)
-        runs: dict[str, tuple[Run, ReducedViT]] = {}
-        for name, amount in planned:
-            model = self.build(host, name, amount).eval()
-            run = self._identity(host, data, name, model, precision, device)
-            runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
-        shows, settings = self.progress and shard.shows, self._settings([*runs])
-        asked = [*runs.values()]
-        yield from Extraction(asked, data, out, loading, device, shard, settings, shows, self.tell).results()
+        return Opened(shard, device, precision, data, host, loading)
 
     def _identity(
         self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device

@@ -75,6 +75,12 @@ COLUMNS: dict[str, dict[str, str]] = {
         "stage": "int64", "metric": "str", "statistic": "str", "value": "float64", "n": "int64", "p": "float64",
         "q": "float64", "low": "float64", "high": "float64",
     },
+    # one row a run of `swap --curves` (run_b empty) or a pair of them x curve x stage: how probable a class is to the
+    # model that is shown what is kept alone (insertion), the rest alone (deletion), or all (whole), and the share shown
+    "curves": {
+        "run_a": "str", "run_b": "str", "curve": "str", "stage": "int64", "shown": "float64", "value": "float64",
+        "low": "float64", "high": "float64", "n": "int64",
+    },
     # one row a pair of runs: their accuracies over common images and how they differ, in points, with the interval of a
     # paired bootstrap; only_a and only_b are images that one alone has right (-1: of several labels), p is McNemar's
     "accuracy": {

@@ -13,10 +13,13 @@
 | object | image, patch | bool | the patch is on the object, where the data set knows |
 | feature | image, layer, channel | float32, float16 | the class token after stages and the last block (optional) |
 | valid | image, patch | bool | which places of the grid this image has, its upper left (ragged grids; absent: all) |
+| whole | image | float32 | probability of the class that the un-reduced model predicts (`swap --curves`) |
+| insertion, deletion | image, stage | float32 | the same, where it is shown what is kept alone, or the rest alone |
 | box | image, detection, corner | float32 | detections: x1, y1, x2, y2 in pixels, best first |
 | box_score, box_class | image, detection | float32, int16 | how sure, and the class; -1: there are fewer |
 | box_scale | image, corner | float32 | by which boxes are larger in what the model saw than in the image |
 | box_mask | image, detection, mask_row, mask_column | uint8 | how surely each place of the box shows it, of 255 |
+| pixels | image, class, counted | int32 | of each class: found where it is, found, there (segmentation) |
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
 
 In memory a run also holds the first images themselves, `picture` (pictured, pixel_row, pixel_column, colour) uint8,
@@ -53,11 +56,15 @@ DIMS = {
     "object": ("patch",),
     "feature": ("layer", "channel"),
     "valid": ("patch",),
+    "insertion": ("stage",),
+    "deletion": ("stage",),
+    "whole": (),
     "box": ("detection", "corner"),
     "box_score": ("detection",),
     "box_class": ("detection",),
     "box_scale": ("corner",),
     "box_mask": ("detection", "mask_row", "mask_column"),
+    "pixels": ("class", "counted"),
 }
 
 PICTURE = ("pictured", "pixel_row", "pixel_column", "colour")
