@@ -11,9 +11,10 @@ from typing import Literal
 import click
 
 from tokenlens.errors import BadInput
+from tokenlens.records.place import place
 
 from .listing import Row, listing_options, show
-from .options import examples, list_option, remote_option, where_option
+from .options import PLACE, examples, list_option, remote_option, where_option
 
 EXAMPLES = examples(
     "tokenlens figures                          all that there is to draw",
@@ -39,9 +40,9 @@ def _count(_: click.Context, __: click.Parameter, value: str | None) -> int | Li
 @click.command(epilog=EXAMPLES, options_metavar="[OPTIONS] [RUNS]")
 @listing_options
 @click.option("--list", "listed", is_flag=True, help="Say which figures there are.")
-@click.option("--results", default="results", show_default=True, type=click.Path(path_type=Path), help="Tables.")
-@click.option("--runs", type=click.Path(path_type=Path), metavar="RUNS", help="The same as the argument.")
-@click.option("--out", default="figures-out", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--results", default="results", show_default=True, type=PLACE, help="Tables.")
+@click.option("--runs", type=PLACE, metavar="RUNS", help="The same as the argument.")
+@click.option("--out", default="figures-out", show_default=True, type=PLACE, help="Folder.")
 @list_option("--format", "formats", default=["pdf,svg,png"], show_default=True, help="Formats of the files.")
 @click.option("--preset", default="iccv", show_default=True, help="iccv, cvpr, eccv, lncs, neurips, slide or screen.")
 @click.option("--tables", is_flag=True, help="Write the same numbers as LaTeX (booktabs) and Markdown.")
@@ -88,8 +89,8 @@ def figures(
 
 def _apart(given: Sequence[str], known: Container[str], option: Path | None) -> tuple[Path, list[str]]:
     """The folder of runs, and the names of figures."""
-    folders = [one for one in given if one not in known and (Path(one).is_dir() or os.sep in one)]
-    places = [*map(Path, folders), *([] if option is None else [option])]
+    folders = [one for one in given if one not in known and (Path(one).is_dir() or os.sep in one or "://" in one)]
+    places = [*map(place, folders), *([] if option is None else [option])]
     if len(places) > 1:
         raise BadInput(f"two folders of runs are given, {places[0]} and {places[1]}; give one")
     return places[0] if places else Path("runs"), [one for one in given if one not in folders]
