@@ -19,7 +19,12 @@ EXAMPLES = examples(
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--recipe", default="shapes", show_default=True, help="imagenet, nabirds, coco, nuswide, shapes, a file.")
+@click.option(
+    "--recipe",
+    default="shapes",
+    show_default=True,
+    help="imagenet, nabirds, coco, nuswide, shapes; coco-detection and scenes-detection of detectors; or a file.",
+)
 @click.option("--data", help="KIND:PLACE, with the splits train and val.  [default: what the recipe says]")
 @click.option("--method", help="The method to train; none is the un-reduced model.")
 @click.option("--keep-rate", help="0.5, or 0.7/0.5/0.3 for one a block.")
