@@ -11,11 +11,12 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
-from tokenlens.errors import BadInput, UnknownName
+from tokenlens.errors import BadInput
 from tokenlens.records.facts import facts_of
 
 from ..parts.patch_painter import Panel, Picture
 from ..theme.style import few, label, order_key
+from .images import chosen_of
 from .setting import DEFAULT_RATE
 from .where import matching
 
@@ -129,17 +130,6 @@ def choose_images(runs: Sequence[xr.Dataset], wanted: int | Sequence[str]) -> li
         names = ", ".join(str(run.attrs["run"]) for run in runs[:3])
         raise BadInput(f"the runs ({names}, ...) have no image in common: choose some of them with --where")
     return chosen_of(common, wanted)
-
-
-def chosen_of(ids: Sequence[str], wanted: int | Sequence[str]) -> list[str]:
-    """At most so many of the images, evenly spaced; or those that are named. UnknownName for one that is not there."""
-    if isinstance(wanted, int):
-        count = min(wanted, len(ids))
-        return [ids[i * len(ids) // count] for i in range(count)]
-    for name in wanted:
-        if name not in ids:
-            raise UnknownName("image that all these runs hold", name, ids)
-    return list(wanted)
 
 
 def ids_with_pictures(run: xr.Dataset) -> list[str]:

@@ -76,7 +76,7 @@ def test_verdicts_and_measurements_come_as_json(call: Call, here: Path) -> None:
 
 def test_pictures_are_chosen_by_number_or_name(call: Call, here: Path) -> None:
     wanted = "shapes/val/000001,shapes/val/000003"
-    (path,) = call("figures", "contact-sheet", "--images", wanted, "--format", "png").out.splitlines()
+    path, _caption = call("figures", "contact-sheet", "--images", wanted, "--format", "png").out.splitlines()
     with Image.open(path) as sheet:
         assert sheet.height < sheet.width  # two rows of an image and two methods, and not four
     lacks = "no image that all these runs hold called 'shapes/val/00001'; did you mean shapes/val/000001"
