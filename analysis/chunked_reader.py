@@ -108,13 +108,16 @@ def stored(array: xr.DataArray, first: int, end: int, run: str) -> Array:
 class Reader:
     """Reads arrays of several runs over the same images, in the same order, chunk by chunk."""
 
-    def __init__(self, runs: Mapping[str, xr.Dataset], images: Images, ids: Mapping[str, Array], chunk: int) -> None:
-        self.runs = runs
-        self.images = images
-        self.rows = {name: images.rows(ids[name]) for name in runs}
-        self.chunk = chunk
+    def __init__(self, runs: Mapping[str, xr.Dataset], rows: Mapping[str, Array], images: int, chunk: int) -> None:
+        """`rows` says where each run holds the images: (images,) int64."""
+        self.runs, self.rows, self.images, self.chunk = runs, rows, images, chunk
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._copies: dict[tuple[str, str], Array] = {}
+
+    @classmethod
+    def over(cls, runs: Mapping[str, xr.Dataset], images: Images, ids: Mapping[str, Array], chunk: int) -> Reader:
+        """One over images by their ids; `ids` are those of each run."""
+        return cls(runs, {name: images.rows(ids[name]) for name in runs}, len(images), chunk)
 
     def __enter__(self) -> Reader:
         return self
@@ -126,7 +129,7 @@ class Reader:
 
     def spans(self) -> list[tuple[int, int]]:
         """First and last + 1 image of each chunk."""
-        n = len(self.images)
+        n = self.images
         return [(start, min(start + self.chunk, n)) for start in range(0, n, self.chunk)]
 
     def read(self, needs: Iterable[Need], span: tuple[int, int], pool: Executor) -> dict[Need, Any]:

@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from tokenlens.errors import BadInput, check_memory
 from tokenlens.records import tables as table
-from tokenlens.records.facts import facts_of
 from tokenlens.words import as_html
 
 from . import feature_sums, heat_maps, image_means, selection, token_statistics
@@ -28,10 +26,13 @@ from .chunked_reader import Images, common, identities
 from .heat_maps import HeatMap
 from .metrics.base import Metric
 from .pairing import Card, Pair, card, pair
+from .runs_table import describe
 from .streaming import Options, Row, Source, stream
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .cluster import Cluster
 
 MOST_WORKERS = 1024  # threads
 
@@ -91,6 +92,7 @@ def compare(
     seed: int = 0,
     null: str = "",
     progress: bool = False,
+    cluster: Cluster | None = None,
 ) -> Comparison:
     """Compare all pairs of runs along each axis (all axes, all metrics if not told).
 
@@ -107,6 +109,7 @@ def compare(
         null: what values are put beside: analytic, other-image, torus or permutation, where a metric knows it; if not
             told, each metric's own (see `nulls`).
         progress: show a bar.
+        cluster: processes that measure the chunks (`analysis.cluster.Cluster.reached`); the numbers are the same.
 
     Raises:
         BadInput: there are no runs, two have one name, or two runs of a pair share no image; UnknownName for an axis or
@@ -133,33 +136,11 @@ def compare(
         raise BadInput("chunk, workers and resamples must be at least 1; leave them out for what is usual")
     if workers > MOST_WORKERS:
         raise BadInput(f"{workers} threads are too many, {MOST_WORKERS} are the most; as many as cores are enough")
-    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed, null))
+    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed, null, cluster))
     work.check_memory()
     found = _carry_out(work, "radial" in chosen, progress)
     selection.say_what_is_missing(found.comparison, asked, chosen, by_name=bool(metrics))
     return found
-
-
-def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
-    """What each run is and how accurate: the `runs` table. Accuracy is mAP if there is one, else top1, in percent."""
-    import pandas as pd
-
-    rows = []
-    for run in runs:
-        one, facts, found = card(run), facts_of(run), dict(run.attrs.get("metrics") or {})
-        measure = next((name for name in ("mAP", "top1") if name in found), next(iter(found), ""))
-        rows.append({
-            "run": one.run, "dataset": one.dataset, "split": one.split, "model": one.model, "capacity": one.capacity,
-            "method": one.method, "family": one.family, "seed": one.seed, "images": run.sizes.get("image", 0),
-            "keep_rate": np.nan if one.keep_rate is None else one.keep_rate,
-            "complete": bool(run.attrs.get("complete", True)), "measure": measure,
-            "accuracy": float(found.get(measure, np.nan)), "gflops": float(run.attrs.get("gflops", np.nan)),
-            "label": facts.label or one.method, "color": facts.color, "marker": facts.marker, "order": facts.order,
-            "keeps": facts.keeps, "merges": facts.merges,
-            "top5": float(found.get("top5", np.nan)), "blocks": ",".join(map(str, one.blocks)), "options": one.options,
-            "content": Images(identities(run)).key, "schedule": str(run.attrs.get("schedule", "")),
-        })  # fmt: skip
-    return table.conform(pd.DataFrame(rows), "runs")
 
 
 def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metric, ...], options: Options) -> _Work:

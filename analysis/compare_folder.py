@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -13,12 +14,14 @@ from tokenlens.records import store
 from tokenlens.records import tables as table
 from tokenlens.records.columns import KEYS
 from tokenlens.records.manifest import Origin, notices
+from tokenlens.records.place import place
 from tokenlens.records.where import select
 
 from . import accuracy_proxy as proxies
 from . import findings as study
 from . import ground_truth as questions
 from . import proxy_across
+from .cluster import Cluster
 from .compare import Comparison, compare
 from .curves import curves
 from .evidence import report
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
 
 
 def compare_folder(
-    runs: Path,
-    out: Path,
+    runs: str | Path,
+    out: str | Path,
     *,
     where: Mapping[str, Sequence[str]] = MappingProxyType({}),
     axes: Sequence[str] = (),
@@ -50,12 +53,14 @@ def compare_folder(
     anchors: Sequence[str] = (),
     findings: bool = False,
     strict: bool = False,
+    dask: str = "",
 ) -> Iterator[str]:
     """Compare the runs in a folder, write all tables, and yield what to tell the user, line by line.
 
     The keywords are the options of `tokenlens compare`; what is empty chooses all.
     """
-    if not Path(runs).is_dir():
+    runs, out = place(runs), place(out)
+    if not runs.is_dir():
         raise BadInput(
             f"there is no folder {runs}; write runs with `tokenlens extract`, or name the folder that holds them"
         )
@@ -73,17 +78,22 @@ def compare_folder(
             return
     now = {str(run.attrs.get("run")): store.content(run) for run in opened}
     given = proxies.read(accuracy) if accuracy else {}
-    found = compare(
-        chosen,
-        axes or None,
-        metrics or None,
-        chunk=chunk,
-        workers=workers,
-        resamples=resamples,
-        seed=seed,
-        null=null,
-        progress=sys.stderr.isatty(),
-    )
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster.reached(dask, workers)) if dask else None
+        if cluster is not None:
+            yield f"Dask's dashboard: {cluster.dashboard}"
+        found = compare(
+            chosen,
+            axes or None,
+            metrics or None,
+            chunk=chunk,
+            workers=workers,
+            resamples=resamples,
+            seed=seed,
+            null=null,
+            progress=sys.stderr.isatty(),
+            cluster=cluster,
+        )
     if given:
         found = found._replace(runs=proxies.join(found.runs, given))
     origin = Origin({name: now[name] for name in found.runs["run"]})

@@ -12,8 +12,9 @@ most of what a map shows, by a correlation, that is not to be told any more: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,14 +61,22 @@ class HeatMaps:
     readings = 1
     of_others = ()
 
-    def __init__(self, source: Source, names: Sequence[str], resamples: int) -> None:
-        self.needs = [(name, "depth") for name in names]
+    def __init__(self, grids: Mapping[str, tuple[int, int]], images: int, resamples: int) -> None:
+        """`grids` are rows and columns of each run's maps."""
+        self.needs = [(name, "depth") for name in grids]
         self.maps: dict[str, HeatMap] = {}
-        self.squares = dict.fromkeys(names, 0.0)
-        for name in names:
-            rows, columns = grid_of_maps(source.runs[name])
+        self.squares = dict.fromkeys(grids, 0.0)
+        self.blank = partial(HeatMaps, dict(grids), images, resamples)
+        for name, (rows, columns) in grids.items():
             empty = np.zeros(rows * columns), np.zeros((resamples, rows * columns))
-            self.maps[name] = HeatMap(*empty, len(source.images), columns)
+            self.maps[name] = HeatMap(*empty, images, columns)
+
+    def include(self, other: HeatMaps) -> None:
+        """Add what another has taken of further images."""
+        for name, one in other.maps.items():
+            self.maps[name].mean += one.mean
+            self.maps[name].drawn += one.drawn
+            self.squares[name] += other.squares[name]
 
     def add(self, chunk: Chunk, reading: int) -> None:
         """Add the depths of the next images."""
@@ -99,7 +108,7 @@ def walk(
     rows: list[Row] = []
     for start in range(0, len(once), RUNS_AT_ONCE):
         part = once[start : start + RUNS_AT_ONCE]
-        heat = HeatMaps(source, part, options.resamples)
+        heat = HeatMaps({name: grid_of_maps(source.runs[name]) for name in part}, len(source.images), options.resamples)
         depths = ImageMeans([radial_task(name, source.runs[name], metrics) for name in part], options)
         stream([heat, depths], source, options, tick, salt=[int(source.images.key, 16)])  # other images, other draws
         maps |= heat.means()

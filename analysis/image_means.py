@@ -5,8 +5,9 @@ Shapes: m images of a chunk, c columns: one a pair and stage, one a metric in al
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -193,11 +194,24 @@ class ImageMeans:
 
     def __init__(self, todo: Sequence[Task], options: Options) -> None:
         self.tasks, resamples = [task for task in todo if task.columns], options.resamples
+        self.options = options
         self.needs = [need for task in self.tasks for need in task.needs]
         self.of_others = [need for task in self.tasks for need in task.of_others]
         self.randoms = np.random.default_rng(options.seed).spawn(len(self.tasks))
         columns = sum(task.columns for task in self.tasks)
         self.means, self.chance, self.above = Means(columns, resamples), Means(columns, 0), Means(columns, 0)
+
+    @property
+    def blank(self) -> Callable[[], ImageMeans] | None:
+        """Makes one that has taken nothing; None where what a null draws depends on the images before."""
+        if any(metric.null(task.null) in MOVED for task in self.tasks for metric in task.metrics):
+            return None
+        return partial(ImageMeans, self.tasks, self.options._replace(cluster=None))
+
+    def include(self, other: ImageMeans) -> None:
+        """Add what another has taken of further images."""
+        for mine, theirs in ((self.means, other.means), (self.chance, other.chance), (self.above, other.above)):
+            mine.include(theirs)
 
     def add(self, chunk: Chunk, reading: int) -> None:
         """Measure the next images."""

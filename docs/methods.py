@@ -24,13 +24,13 @@ HEAD = """# Methods
 
 <!-- written by docs/methods.py: change the methods' cards, and not this page -->
 
-Every method that `tokenlens methods` lists, as it says of itself. *Held against*: the code whose numbers its
-agreement tests compare with, and the licence that code stands under; tokenlens copies none of it. *Off by*: the
-largest difference of any logit (of VisionZip a token's channel, of DivPrune the choice) over all recorded settings.
-*GFLOPs* and *time* are shares of the un-reduced model's, of DeiT-S with random weights at keep rate 0.5 and blocks 3,
-6, 9, on one CPU thread shared with other work, both sides taking turns; *of its ideal* is how much of what its GFLOPs
-promise its time keeps. Untrained, methods that choose for themselves how many tokens stay (◇) keep what they happen
-to. What is empty was not measured yet.
+Every method that `tokenlens methods` lists, as it says of itself. *Held against*: the code whose numbers its agreement
+tests compare with, and the licence that code stands under; tokenlens copies none of it. *Off by*: the largest
+difference of any logit (of VisionZip a token's channel, of DivPrune the choice) over all recorded settings. *GFLOPs*
+and *time* are shares of the un-reduced model's, of DeiT-S with random weights at keep rate 0.5 and blocks 3, 6, 9, on
+one CPU thread beside other work, each method right after the un-reduced model; these ratios scatter by up to a tenth.
+*Of its ideal* is how much of what its GFLOPs promise its time keeps. Untrained, methods that choose for themselves how
+many tokens stay (◇) keep what they happen to. *Off by* is empty where no recorded numbers hold a method.
 
 """
 MARKS = "● has parameters of its own, which are trained. ◇ decides how many tokens remain."
@@ -75,9 +75,7 @@ def page() -> str:
     for m in ours.values():
         files.setdefault(m.reducer.__module__, []).append(m)
     cards = "\n".join(section(group) for group in files.values())
-    return (
-        f"{HEAD}{table}\n\n● has parameters of its own, which are trained. ◇ decides how many tokens remain.\n\n{cards}"
-    )
+    return f"{HEAD}{table}\n\n{MARKS}\n\n{cards}"
 
 
 def section(group: list[Method]) -> str:

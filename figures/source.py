@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenlens.errors import BadInput
 from tokenlens.records import tables as table
+from tokenlens.records.place import place
 
 from .select.where import matching, matching_rows
 from .theme.palette import LOOK, Look, looks
@@ -63,7 +64,7 @@ class Source:
     @classmethod
     def open(cls, results: str | Path | None = None, runs: str | Path | None = None) -> Source:
         """A source of the tables in one folder and the runs in another; either may be absent."""
-        return cls(None if results is None else Path(results), None if runs is None else Path(runs))
+        return cls(None if results is None else place(results), None if runs is None else place(runs))
 
     @classmethod
     def of(cls, what: Any) -> Source:

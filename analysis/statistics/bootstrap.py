@@ -72,6 +72,11 @@ class Means:
         self.cubes += np.einsum("ij,ij->j", squares, values)
         self.drawn += counts @ values
 
+    def include(self, other: Means) -> None:
+        """Add what another has taken of further images."""
+        for name, sums in vars(other).items():
+            np.add(getattr(self, name), sums, out=getattr(self, name))
+
     def mean(self) -> Float64[np.ndarray, " columns"]:
         """Mean of each column, NaN where it has no value: (c,)."""
         return np.divide(self.total, self.n, out=np.full(self.total.shape, np.nan), where=self.n > 0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
@@ -20,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tokenlens.errors import BadInput, disk_errors
-from tokenlens.records.atomic import lock, scratch, sync, write
+from tokenlens.records.atomic import scratch, sync, write
+from tokenlens.records.leases import lock
 from tokenlens.records.out import check_file, check_folder
+from tokenlens.records.place import move, remove_tree
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,12 +168,12 @@ class Folder:
         index, data = self.out / INDEX, self.out / f"{DATA}-{self.digest.hexdigest()}"
         with lock(self.out / ".lock", str(self.out)), disk_errors(self.out):
             if not (index.is_file() and data.name in index.read_text(encoding="utf-8")):
-                shutil.rmtree(data, ignore_errors=True)  # which somebody was killed at
-                self.making.rename(data)
+                remove_tree(data)  # which somebody was killed at
+                move(self.making, data)
             write(index, page(parts, {}, self.split, data.name))
             for old in self.out.glob(f"{DATA}*"):
                 if old != data:
-                    shutil.rmtree(old)
+                    remove_tree(old)
         return index
 
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from tokenlens.errors import BadInput
 from tokenlens.records.manifest import notices
+from tokenlens.records.place import place, size
 
 from ..select.where import matching
 from ..source import Missing, Source
@@ -71,7 +72,7 @@ def report(what: Any, out: str | Path = "report.html", split: bool = False, imag
         what: as `Source.of` takes it.
         out: as in `write_report`, and so `split` and `images`.
     """
-    return write_of(Source.of(what), Path(out), split, images).path
+    return write_of(Source.of(what), place(out), split, images).path
 
 
 def write_of(
@@ -93,12 +94,12 @@ def write_of(
         notes += [one.note for one in shown if one.note]
         parts["notes"] = "".join(f'<div class="note">{text(note)}</div>' for note in notes)
         path = writer.finish(parts)
-    size = sum(file.stat().st_size for file in (out.rglob("*") if split else [path]) if file.is_file())
-    if not split and size > LARGE:
+    written = sum(size(file) for file in (out.rglob("*") if split else [path]) if file.is_file())
+    if not split and written > LARGE:
         notes.append(
-            f"the report has {size / 1e6:.0f} MB: give fewer --images, or --split for a folder loaded piece by piece"
+            f"the report has {written / 1e6:.0f} MB: give fewer --images, or --split for a folder loaded piece by piece"
         )
-    return Report(path, size, tuple(notes))
+    return Report(path, written, tuple(notes))
 
 
 def _open(runs: Path, results: Path, where: Sequence[str]) -> tuple[Source, list[str]]:

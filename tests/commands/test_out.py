@@ -24,8 +24,8 @@ def there(folder: Path) -> set[Path]:
 @pytest.mark.parametrize(
     ("place", "fact"),
     [
-        ("s3://bucket/x", r"are written to this machine, and s3:/bucket/x is an address; give a place here with --out"),
-        ("file:///x", r"and file:/x is an address"),
+        ("ftp://host/x", r"ftp:/host/x is an address to which no \w+ are written; give a place on this machine with"),
+        ("file:///x", r"file:/x is an address to which no"),
         ("thesis.txt/x", r"thesis\.txt is a file, not a folder, so no \w+ can be written there; give a folder with"),
         ("x" * 300, r"cannot be written \(File name too long\); choose another folder with --out"),
     ],

@@ -21,6 +21,9 @@ from tokenlens.detection.evaluation import NAMES, average_precision
 from tokenlens.detection.interaction import AdapterConfig
 from tokenlens.detection.mask_rcnn import DetectorConfig, MaskRCNN, Objects
 from tokenlens.detection.objects import intact, owners
+from tokenlens.detection.patterns import record
+from tokenlens.detection.preparing import batched, grid_of
+from tokenlens.detection.reducing import reduced_detector
 from tokenlens.errors import BadInput
 from tokenlens.records.leases import Leaseholder
 from tokenlens.records.store import open_run
@@ -297,3 +300,22 @@ def test_patches_of_an_object_are_intact_where_no_token_mixes_it(folder: Path) -
     assert list(intact(flat, annotation, np.where(flat == 0, 0, 1))) == [("s", 1.0)]
     assert list(intact(flat, annotation, np.zeros(16, int))) == [("s", 0.0)]
     assert list(intact(flat, annotation, np.full(16, -1))) == [("s", 0.0)]
+
+
+@pytest.mark.parametrize("size", [(3, 2), (1, 900)])
+def test_images_smaller_than_a_patch_are_seen(size: tuple[int, int]) -> None:
+    """Stretched as far as both sides allow, and padded; what is found lies inside."""
+    torch.manual_seed(0)
+    model = reduced_detector(MaskRCNN(SMALL), "tome", 0.5, (1,))
+    images, frames = batched([Image.new("RGB", size, (90, 20, 200))], SMALL)
+    rows, columns = grid_of(size[::-1], SMALL)
+    arrays = record(model, images, frames, (rows, columns), ["tiny"])
+    assert arrays["valid"].sum() == rows * columns >= 4
+    assert (arrays["box"] <= np.array([*size, *size]) + 1e-3).all() and (arrays["box"] >= 0).all()
+
+
+def test_a_checkpoint_of_other_classes_is_refused_before_an_image_is_read(checkpoint: Path, tmp_path: Path) -> None:
+    job = Detection(weights=str(checkpoint), heads=1, limit=1, out=tmp_path / "runs", progress=False)
+    with pytest.raises(BadInput, match="tells 2 classes apart and embedded:scenes has 10; give other weights"):
+        list(job.run())
+    assert not (tmp_path / "runs").exists()

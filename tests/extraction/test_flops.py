@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import tokenlens
-from tokenlens.analysis.compare import describe
+from tokenlens.analysis.runs_table import describe
 from tokenlens.extraction.flops import gflops, mean_gflops
 from tokenlens.extraction.jobs import Job
 from tokenlens.records.layout import Layout

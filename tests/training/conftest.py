@@ -147,20 +147,20 @@ def stopping(self, number):
         os._exit(0)
     step(self, number)
 finetune.Training._step = stopping
-tuned = finetune.finetune(load_recipe("shapes", changes), out, device="cpu", progress=False)
+tuned = finetune.finetune(load_recipe(sys.argv[4], changes), out, device="cpu", progress=False)
 out.with_name(f"{out.name}-{os.environ['RANK']}.best").write_text(str(tuned.best))
 """
 
 
 @pytest.fixture
 def two_processes(tmp_path: Path) -> TwoProcesses:
-    """Run the small recipe in two processes of torchrun, over gloo; `stop`: before this step they are gone."""
+    """Run a small recipe in two processes of torchrun, over gloo; `stop`: before this step they are gone."""
 
-    def run(out: Path, changes: dict[str, Any], stop: int = -1) -> None:
+    def run(out: Path, changes: dict[str, Any], stop: int = -1, recipe: str = "shapes") -> None:
         script = tmp_path / "distributed.py"
         script.write_text(DISTRIBUTED)
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-        words = [str(script), str(out), yaml.safe_dump({**SMALL, **changes}), str(stop)]
+        words = [str(script), str(out), yaml.safe_dump({**SMALL, **changes}), str(stop), recipe]
         done = subprocess.run([*launch, *words], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
 

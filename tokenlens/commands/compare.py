@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from .options import SEED, examples, list_option, runs_argument, where_option
+from .options import PLACE, SEED, examples, list_option, runs_argument, where_option
 
 EXAMPLES = examples(
     "tokenlens compare                       all in ./runs, into ./results",
     "tokenlens compare --axis method --metric iou,emd",
     "tokenlens compare my-runs --where 'method=topk|tome,keep_rate=0.5'",
+    "tokenlens compare my-runs --dask        by several processes",
     "tokenlens compare --findings            what the study's findings get",
 )
 
@@ -20,7 +21,7 @@ EXAMPLES = examples(
 @click.command(epilog=EXAMPLES)
 @runs_argument
 @click.option(
-    "--out", default="results", show_default=True, type=click.Path(path_type=Path), help="Folder for the tables."
+    "--out", default="results", show_default=True, type=PLACE, help="Folder for the tables, or s3://bucket/results."
 )
 @list_option(
     "--axis",
@@ -32,7 +33,21 @@ EXAMPLES = examples(
 @list_option("--metric", "metrics", metavar="NAME,...", help="These metrics only, as `tokenlens metrics` lists them.")
 @where_option()
 @click.option("--chunk", default=2048, show_default=True, type=click.IntRange(1), help="Images in memory at a time.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Threads that read and compute.")
+@click.option(
+    "--workers",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Threads that read and compute; with --dask processes.",
+)
+@click.option(
+    "--dask",
+    default="",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
+    help="Have chunks of images measured by a Dask cluster: one here, or at tcp://host:8786.",
+)
 @click.option("--resamples", default=1000, show_default=True, type=click.IntRange(1), help="Bootstrap resamples.")
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Of whatever is drawn.")
 @click.option(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import examples, model_options, remote_option, shard_option
+from .options import PLACE, examples, model_options, remote_option, shard_option
 
 EXAMPLES = examples(
     "tokenlens extract --method topk,tome,random --keep-rate 0.25,0.5",
@@ -46,7 +45,7 @@ EXAMPLES = examples(
 @click.option("--soft", is_flag=True, help="Store the soft maps of soft mergers too.")
 @click.option("--attention", is_flag=True, help="Store what the class token pays to the patches before each stage too.")
 @shard_option
-@click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of runs.")
+@click.option("--out", type=PLACE, default="runs", show_default=True, help="Folder of runs, or s3://bucket/runs.")
 def extract(models: dict[str, Any], **settings: Any) -> None:
     """Extract the patterns of one or more methods into a folder of runs.
 

@@ -6,13 +6,15 @@ import os
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from tokenlens.errors import BadInput
+from tokenlens.records.place import place
 
 from .listing import Row, listing_options, show
-from .options import examples, list_option, remote_option, where_option
+from .options import PLACE, examples, list_option, remote_option, where_option
 
 EXAMPLES = examples(
     "tokenlens figures                          all that there is to draw",
@@ -24,26 +26,41 @@ EXAMPLES = examples(
 )
 
 
+def _count(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["all"] | None:
+    """Read a number of methods, or the word all."""
+    if value is None:
+        return None
+    if value == "all":
+        return "all"
+    if not value.isdecimal() or int(value) < 1:
+        raise BadInput(f"--methods {value} is no number of methods; give a number from 1 on, or all")
+    return int(value)
+
+
 @click.command(epilog=EXAMPLES, options_metavar="[OPTIONS] [RUNS]")
 @listing_options
 @click.option("--list", "listed", is_flag=True, help="Say which figures there are.")
-@click.option("--results", default="results", show_default=True, type=click.Path(path_type=Path), help="Tables.")
-@click.option("--runs", type=click.Path(path_type=Path), metavar="RUNS", help="The same as the argument.")
-@click.option("--out", default="figures-out", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--results", default="results", show_default=True, type=PLACE, help="Tables.")
+@click.option("--runs", type=PLACE, metavar="RUNS", help="The same as the argument.")
+@click.option("--out", default="figures-out", show_default=True, type=PLACE, help="Folder.")
 @list_option("--format", "formats", default=["pdf,svg,png"], show_default=True, help="Formats of the files.")
 @click.option("--preset", default="iccv", show_default=True, help="iccv, cvpr, eccv, lncs, neurips, slide or screen.")
 @click.option("--tables", is_flag=True, help="Write the same numbers as LaTeX (booktabs) and Markdown.")
 @click.option(
     "--images", default=4, show_default=True, type=click.IntRange(min=1), help="Contact sheet: images (rows)."
 )
+@click.option(
+    "--methods", callback=_count, metavar="N|all",
+    help="Methods in figures that show each large, as examples and depth.  [default: about 6]",
+)  # fmt: skip
 @click.option("--keep-rate", type=float, help="Contact sheet: keep rate.  [default: 0.5, or else the most frequent]")
 @click.option("--stage", type=int, metavar="BLOCK", help="Contact sheet: the stage.  [default: the last]")
 @where_option("Figures of one setting, or of images: runs")
 @remote_option
 def figures(
     names: tuple[str, ...], as_json: bool, listed: bool, results: Path, runs: Path | None, out: Path,
-    formats: tuple[str, ...], preset: str, tables: bool, images: int, keep_rate: float | None, stage: int | None,
-    where: tuple[str, ...], allow_remote: bool,
+    formats: tuple[str, ...], preset: str, tables: bool, images: int, methods: int | Literal["all"] | None,
+    keep_rate: float | None, stage: int | None, where: tuple[str, ...], allow_remote: bool,
 ) -> None:  # fmt: skip
     """Draw the figures called NAME, all of them by default, of tables and of RUNS (default: runs).
 
@@ -61,7 +78,7 @@ def figures(
         return
     folder, chosen = _apart(names, FIGURES, runs)
     sheet = {"images": images, "keep_rate": keep_rate, "stage": stage}
-    request = Request(out, ",".join(formats), preset, tables, sheet, where)
+    request = Request(out, ",".join(formats), preset, tables, sheet, where, methods)
     source = replace(Source.open(results, folder), allow_remote=allow_remote)
     for path, note in draw_all(entries(chosen), source, request):
         if path is not None:
@@ -72,8 +89,8 @@ def figures(
 
 def _apart(given: Sequence[str], known: Container[str], option: Path | None) -> tuple[Path, list[str]]:
     """The folder of runs, and the names of figures."""
-    folders = [one for one in given if one not in known and (Path(one).is_dir() or os.sep in one)]
-    places = [*map(Path, folders), *([] if option is None else [option])]
+    folders = [one for one in given if one not in known and (Path(one).is_dir() or os.sep in one or "://" in one)]
+    places = [*map(place, folders), *([] if option is None else [option])]
     if len(places) > 1:
         raise BadInput(f"two folders of runs are given, {places[0]} and {places[1]}; give one")
     return places[0] if places else Path("runs"), [one for one in given if one not in folders]

@@ -15,11 +15,24 @@ from typing import Any
 import click
 
 from ..errors import BadInput
+from ..records.place import place
 
 Command = Callable[..., None]
 SEED = click.IntRange(0, 2**63 - 1)  # torch counts no further
 DEVICE = click.Choice(["auto", "cpu", "cuda"])
 _COUNT = click.IntRange(min=1)
+
+
+class _Place(click.ParamType):  # type: ignore[type-arg]  # not generic in older Click
+    """A path of this machine, or of an object store."""
+
+    name = "path"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return place(value)
+
+
+PLACE = _Place()
 _BEFORE_A_NAME = re.compile(r",(?=\s*[\w.-]+\s*=)")
 
 
@@ -119,9 +132,8 @@ def runs_argument(command: Command) -> Command:
             raise BadInput(f"two folders of runs are given, {runs} and --runs {runs_option}; give one")
         command(runs=runs_option if runs is None else runs, **settings)
 
-    place = click.Path(path_type=Path)
-    click.option("--runs", "runs_option", type=place, metavar="RUNS", help="The same as the argument.")(parsed)
-    click.argument("runs", required=False, type=place)(parsed)
+    click.option("--runs", "runs_option", type=PLACE, metavar="RUNS", help="The same as the argument.")(parsed)
+    click.argument("runs", required=False, type=PLACE)(parsed)
     return parsed
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import examples, remote_option, runs_argument, there, where_option
+from .options import PLACE, examples, remote_option, runs_argument, there, where_option
 
 EXAMPLES = examples(
     "tokenlens report",
@@ -18,10 +18,10 @@ EXAMPLES = examples(
 
 @click.command(epilog=EXAMPLES)
 @runs_argument
-@click.option("--results", type=click.Path(path_type=Path), help="Folder of tables.  [default: results]")
+@click.option("--results", type=PLACE, help="Folder of tables.  [default: results]")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     help="File to write.  [default: report.html; with --split the folder report]",
 )
 @click.option("--split", is_flag=True, help="Write a folder that loads piece by piece: for many images.")

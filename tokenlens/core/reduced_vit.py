@@ -114,6 +114,26 @@ class ReducedViT(nn.Module):
         )  # fmt: skip
         return host.head(walk.run()), walk.trace
 
+    def spread(self, images: Tensor) -> tuple[Tensor, Trace]:
+        """For every patch the last token that it is in, normalised, and what became of it.
+
+        Args:
+            images: (B, 3, H, W) float.
+
+        Returns:
+            (B, P, C), 0 where a patch was dropped; and the trace.
+
+        Example:
+            >>> import timm, tokenlens
+            >>> vit = timm.create_model("vit_tiny_patch16_224", depth=4, img_size=64).eval()
+            >>> tokenlens.reduce(vit, "tome", 0.5, (1, 2)).spread(torch.zeros(2, 3, 64, 64))[0].shape
+            torch.Size([2, 16, 192])
+        """
+        walk = self._walk(images)
+        tokens, home = walk.run()[:, self.host.prefix :], walk.trace.home
+        spread = tokens.gather(1, home.clamp(min=0).unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        return torch.where(home.unsqueeze(-1) >= 0, spread, 0.0), walk.trace
+
     def __repr__(self) -> str:
         blocks = " ".join(map(str, self.blocks))
         return f"{self.host.name}, {in_a_line(self.method, None, [self.patches, *self.keep])}, at blocks {blocks}"

@@ -122,6 +122,11 @@ class Trace:
         return torch.stack(self._group, 1).to(torch.int16)
 
     @property
+    def home(self) -> Tensor:
+        """(B, P) int64: the token of the sequence that the patch is in now; negative: none."""
+        return self._home
+
+    @property
     def tokens_left(self) -> Tensor:
         """(B, S) int16: patch tokens after the stage; padding does not count."""
         return torch.stack(self._left, 1).to(torch.int16)

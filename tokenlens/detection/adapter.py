@@ -90,7 +90,7 @@ class ViTAdapter(nn.Module):
         self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, c.width, c.patch, c.patch)))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + c.pretrained[0] * c.pretrained[1], c.width))  # class first
         norm: Any = partial(nn.LayerNorm, eps=EPS)
-        drops = torch.linspace(0, c.drop_path, c.depth).tolist()
+        drops = torch.linspace(0, c.drop_path, c.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(
             Block(c.width, c.heads, c.mlp_ratio, qkv_bias=True, drop_path=drop, norm_layer=norm) for drop in drops
         )

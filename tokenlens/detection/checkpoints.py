@@ -8,21 +8,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import BadInput
 from ..hosts.checkpoints import check_numbers, load_content
+from ..hosts.header import finetuned
 from ..weights import nano_path
+from .data import DetectionSet
 from .interaction import AdapterConfig
 from .mask_rcnn import DetectorConfig, MaskRCNN
 from .nano import NAME, NANO
 
-UNUSED = re.compile(r"backbone\.(cls_token|norm\.\w+|head\.\w+)")  # in published files, of the ViT that they began with
+# in published files, of the ViT that they began with; and in ours what a reducer looks up
+UNUSED = re.compile(r"backbone\.(cls_token|norm\.\w+|head\.\w+|reducers\..+)")
 COUNTED = "num_batches_tracked"  # of a batch norm; some files lack it, and nothing here reads it
 DEFORM_HEADS = 6  # of all published ViT-Adapters; leaves no mark on the weights
 CAPACITIES = {192: "tiny", 384: "small", 768: "base"}  # of DeiT, by width
 HEAD = 64  # channels of an attention head in all DeiTs
+MOST = 4096  # that any size of a detector in a header may be
 RATES = ("025", "05", "07", "09")
 HUB = re.compile(r"hf:([\w.-]+/([\w.]+-[\w]+)-(\w+?))(?::(\w+))?")
 
@@ -46,10 +52,49 @@ def load_detector(source: str, heads: int | None = None) -> MaskRCNN:
     content = load_content(path, source)
     found = content.get("state_dict", content)
     state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-    config = NANO if source == "nano" else config_of(state, source, heads=heads)
+    if source == "nano":
+        config = NANO
+    elif (card := finetuned(str(path))) is not None and "detector" in card:
+        config = _said(card["detector"], source)
+        with torch.device("meta"):  # a header may say anything: nothing is made before it fits the tensors
+            _check_shapes(MaskRCNN(config), state, source)
+    else:
+        config = config_of(state, source, heads=heads)
     model = MaskRCNN(config)
     fill(model, state, source)
     return model.eval()
+
+
+def check_classes(detector: MaskRCNN, data: DetectionSet, source: str) -> None:
+    """Refuse data of other classes than a detector's, as far as their numbers tell."""
+    if detector.config.classes != len(data.categories):
+        raise BadInput(
+            f"{source} tells {detector.config.classes} classes apart and {data.name} has {len(data.categories)}; "
+            "give other weights or other data"
+        )
+
+
+def _said(found: Any, source: str) -> DetectorConfig:
+    """The sizes that the header of one of our checkpoints says."""
+    try:
+        parts = dict(found)
+        backbone = {name: _plain(value) for name, value in dict(parts.pop("backbone")).items()}
+        rest: dict[str, Any] = {name: _plain(value) for name, value in parts.items()}
+        return DetectorConfig(AdapterConfig(**backbone), **rest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"the header of {source} says sizes of a detector that no tokenlens writes ({error}); "
+            "save its tensors without the entry tokenlens"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """A number, or numbers in tuples, none of them beyond what a detector could have."""
+    if isinstance(value, list) and len(value) <= MOST:
+        return tuple(map(_plain, value))
+    if type(value) in (int, float) and 0 <= value <= MOST:
+        return value
+    raise ValueError(f"{value!r:.40} is no number up to {MOST}")
 
 
 def untrained(name: str) -> MaskRCNN | None:
@@ -72,6 +117,18 @@ def name_of(config: DetectorConfig) -> str:
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load parameters, all of them or none; what published files hold beside them is left out."""
+    own, given = _check_shapes(model, state, source)
+    for name in own.keys() & given.keys():
+        check_numbers(name, own[name], given[name], source)
+        if given[name].is_floating_point() and not bool(given[name].isfinite().all()):
+            raise BadInput(f"{name} in {source} holds NaN or infinite values; the training must have diverged")
+    model.load_state_dict({name: given.get(name, value) for name, value in own.items()})
+
+
+def _check_shapes(
+    model: nn.Module, state: Mapping[str, Tensor], source: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The model's tensors and those that are given for them; refuses others, of other names or shapes."""
     own = model.state_dict()
     given = {name: value for name, value in state.items() if not UNUSED.fullmatch(name)}
     for name in sorted({*own, *given}):
@@ -83,10 +140,7 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
         if own[name].shape != given[name].shape:
             there, here = tuple(given[name].shape), tuple(own[name].shape)
             raise BadInput(f"{name} is {there} in {source} and {here} in the detector that its other tensors make")
-        check_numbers(name, own[name], given[name], source)
-        if given[name].is_floating_point() and not bool(given[name].isfinite().all()):
-            raise BadInput(f"{name} in {source} holds NaN or infinite values; the training must have diverged")
-    model.load_state_dict({name: given.get(name, value) for name, value in own.items()})
+    return own, given
 
 
 def config_of(

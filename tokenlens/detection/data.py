@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ..data.files import called
 from ..data.picture import read_rgb
 from ..errors import BadInput, needed
 
+EMBEDDED_LIMIT = 500  # of an endless set
 COCO_BOUNDS = (32.0**2, 96.0**2)
 
 
@@ -69,6 +70,12 @@ class DetectionSet:
             found.setdefault(annotation["image_id"], []).append(annotation)
         return found
 
+    def subset(self, rows: Sequence[int]) -> DetectionSet:
+        """Some of its images, and what is to be found in them."""
+        images = [self.truth["images"][row] for row in rows]
+        truth = {**self.truth, "images": images, "annotations": [one for row in rows for one in self.of(row)]}
+        return replace(self, images=Chosen(self.images, rows), truth=truth)
+
     def image(self, row: int) -> Image.Image:
         """An image, RGB."""
         return self.images(row)
@@ -90,7 +97,7 @@ def open_detection(spec: str, split: str = "val", limit: int | None = None) -> D
     Args:
         spec: the set.
         split: train or val.
-        limit: of the embedded set its first images, of COCO evenly spaced ones.
+        limit: of the embedded set its first images, EMBEDDED_LIMIT by default; of COCO evenly spaced ones.
 
     Raises:
         BadInput: a set whose objects are not known apart; a file that is malformed, with what is wrong.
@@ -100,7 +107,7 @@ def open_detection(spec: str, split: str = "val", limit: int | None = None) -> D
     kind, _, where = spec.partition(":")
     if kind == "coco":
         return _coco(spec, Path(where), split, limit)
-    found = open_data(spec, split, limit)
+    found = open_data(spec, split, limit or EMBEDDED_LIMIT)
     if not isinstance(found, EmbeddedSet) or found.instances(0) is None:
         raise BadInput(f"{spec} does not know its objects apart; give embedded:scenes, or coco:PATH")
     return _embedded(found)
@@ -181,6 +188,18 @@ def _coco(spec: str, root: Path, split: str, limit: int | None) -> DetectionSet:
     truth = {"images": images, "categories": categories, "annotations": found}
     masks = all(annotation.get("segmentation") for annotation in found)
     return DetectionSet(spec, dataset, split, Files(files), truth, masks)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some images of a set."""
+
+    images: Callable[[int], Image.Image]
+    rows: Sequence[int]
+
+    def __call__(self, index: int) -> Image.Image:
+        """One of them, RGB."""
+        return self.images(self.rows[index])
 
 
 @dataclass(frozen=True)

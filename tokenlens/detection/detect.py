@@ -13,7 +13,6 @@ import torch
 
 from ..core.schedule import STUDY_BLOCKS, schedule
 from ..data import content_of
-from ..errors import BadInput
 from ..extraction.filling import Filling
 from ..extraction.reduced_models import device_of
 from ..extraction.shard import Shard
@@ -23,7 +22,7 @@ from ..records.run import Run, capacity_of
 from ..records.shared_writer import SharedWriter
 from ..records.store import check_out, open_run
 from ..records.writer import Batch
-from .checkpoints import load_detector, name_of
+from .checkpoints import check_classes, load_detector, name_of
 from .data import DetectionSet, open_detection
 from .mask_rcnn import MaskRCNN
 from .objects import owners
@@ -33,7 +32,6 @@ from .reducing import reduced_detector
 
 CHUNK = 64  # images that a killed run may lose
 EDITION = 3  # of what fills a run; 2 follows no batch's own statistics, 3 tells sizes of the scenes by thirds
-EMBEDDED_LIMIT = 500  # of an endless set
 SHARED = (  # settings in which all processes of one job have to agree
     *("methods", "keep_rates", "blocks", "options", "weights", "heads", "data", "split", "limit", "batch_size", "seed"),
 )
@@ -67,13 +65,8 @@ class Detection:
         shard = Shard.parse(self.shard)
         device = shard.device(device_of(self.device))
         detector = load_detector(self.weights, self.heads)
-        limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
-        data = open_detection(self.data, self.split, limit)
-        if len(data.categories) != detector.config.classes:
-            raise BadInput(
-                f"{self.weights} tells {detector.config.classes} classes apart and {data.name} has "
-                f"{len(data.categories)}; give other weights or other data"
-            )
+        data = open_detection(self.data, self.split, self.limit)
+        check_classes(detector, data, self.weights)
         if not data.masks:
             self.tell(f"{data.name} lacks masks of some objects: no AP of masks is given")
         asked = [(name, rate) for name in self.methods for rate in self.keep_rates]
@@ -90,7 +83,7 @@ class Detection:
                 if filling.writer.complete:
                     yield _described(run, speed, filling.writer.folder)
                 else:
-                    self.tell(f"{_called(run)}: {filling.writer.standing}")
+                    self.tell(f"{run.title}: {filling.writer.standing}")
 
     def _reduced(self, detector: MaskRCNN, name: str, rate: float | list[float]) -> MaskRCNN:
         return reduced_detector(detector, name, rate, self.blocks, self.options, self.seed)
@@ -154,10 +147,6 @@ class Detection:
         }
 
 
-def _called(run: Run) -> str:
-    return run.method if run.keep_rate is None else f"{run.method} at {run.keep_rate:g}"
-
-
 def _described(run: Run, speed: float | None, folder: Path) -> str:
     """One line on a run: average precision, tokens left, speed, place."""
     there = open_run(folder)
@@ -167,4 +156,4 @@ def _described(run: Run, speed: float | None, folder: Path) -> str:
     )
     tokens = " ".join(f"{count:.0f}" for count in np.asarray(there["tokens_left"]).mean(0))
     rate = "already there" if speed is None else f"{speed:.1f} images/s"
-    return f"{_called(run)}: {precision}, tokens left {tokens}, {rate} -> {folder}"
+    return f"{run.title}: {precision}, tokens left {tokens}, {rate} -> {folder}"

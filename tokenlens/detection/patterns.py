@@ -87,6 +87,22 @@ def record(
             "box_scale": scale.cpu().numpy()}  # fmt: skip
 
 
+def entries(
+    data: DetectionSet, row: int, boxes: Tensor, scores: Tensor | NDArray[Any], kinds: Tensor | NDArray[Any]
+) -> list[dict[str, Any]]:
+    """Boxes (D, 4) that were found in an image, with scores (D,) and classes (D,), as COCO's files say it."""
+    image = data.truth["images"][row]["id"]
+    return [
+        {
+            "image_id": image,
+            "category_id": data.categories[int(kind)],
+            "score": float(score),
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+        }
+        for (x1, y1, x2, y2), score, kind in zip(boxes.tolist(), scores, kinds, strict=True)
+    ]
+
+
 def results(data: DetectionSet, run: xr.Dataset, masks: bool) -> list[dict[str, Any]]:
     """What a run found, as COCO's files of results say it."""
     encode = needed("pycocotools.mask", "detection", "average precision").encode
@@ -95,19 +111,13 @@ def results(data: DetectionSet, run: xr.Dataset, masks: bool) -> list[dict[str, 
         count = int((here["box_class"] >= 0).sum())
         boxes = torch.from_numpy(here["box"][:count])
         if masks:
-            shown = torch.from_numpy(here["box_mask"][:count]).float() / 255
-            pixels = paste(shown, boxes, data.sizes[row]).numpy().astype(np.uint8)
-        for place in range(count):
-            x1, y1, x2, y2 = boxes[place].tolist()
-            entry = {
-                "image_id": data.truth["images"][row]["id"],
-                "category_id": data.categories[here["box_class"][place]],
-                "score": float(here["box_score"][place]),
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-            }
-            if masks:
-                entry["segmentation"] = encode(np.asfortranarray(pixels[place]))
-            found.append(entry)
+            sure = torch.from_numpy(here["box_mask"][:count]).float() / 255
+            pixels = paste(sure, boxes, data.sizes[row]).numpy().astype(np.uint8)
+        seen = entries(data, row, boxes, here["box_score"][:count], here["box_class"][:count])
+        if masks:
+            for entry, shown in zip(seen, pixels, strict=True):
+                entry["segmentation"] = encode(np.asfortranarray(shown))
+        found += seen
     return found
 
 

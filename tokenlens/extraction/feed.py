@@ -69,7 +69,7 @@ class Feed:
     @property
     def label(self) -> str:
         """What it is called beside others."""
-        return f"{self.run.method} at {self.run.keep_rate:g}" if self.run.keep_rate is not None else self.run.method
+        return self.run.title
 
     @property
     def waits(self) -> bool:

@@ -19,6 +19,7 @@ from ..errors import BadInput
 from ..hosts.header import finetuned
 from ..hosts.loading import input_of
 from ..methods import method
+from ..records.place import place
 from ..records.run import Run
 from ..records.store import check_out
 from .feed import Extracted, comparable
@@ -71,6 +72,7 @@ class Job(Models):
     shard: str | None = None
     """NUMBER/OF: which of several processes this is; None: as torch's launchers say, or the only one"""
     out: Path = Path("runs")
+    """a folder of this machine, or a place on a store, also as text: "s3://bucket/runs" """
     progress: bool = True
     tell: Callable[[str], None] = print
     """where to say what is noticed before the first run"""
@@ -90,7 +92,7 @@ class Job(Models):
         data = self.data or trained.get("data", "embedded:shapes")
         if self.data is None:
             refuse_remote(data, f"the header of {self.weights}", self.allow_remote)
-        return replace(super().completed(), data=data)
+        return replace(super().completed(), data=data, out=place(self.out))
 
     def _results(self) -> Iterator[tuple[Run, Extracted]]:
         planned = self.planned()

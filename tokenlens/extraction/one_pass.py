@@ -22,7 +22,7 @@ from ..data import ImageSet
 from ..data.loading import Loading, batches_of
 from ..errors import BadInput, memory
 from ..records import writer as records
-from ..records.leases import Leaseholder, check_alike
+from ..records.leases import Leaseholder, check_alike, check_exclusive
 from ..records.run import Run
 from .feed import Extracted, Feed
 from .shard import Shard
@@ -97,6 +97,7 @@ class Extraction:
             if any(feed.waits for feed in together):
                 told = {"job": [self.shard.of, self.shard.job], "settings": self.settings}
                 with Leaseholder(self.out, told) as here:
+                    check_exclusive(here, many=self.shard.of > 1)
                     if self.shard.of > 1:
                         check_alike(here)
                     self._fill(together, here)

@@ -14,12 +14,14 @@ import shutil
 import socket
 import stat
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BadInput, disk_errors
+from .place import is_remote, move
 
 if sys.platform != "win32":
     import fcntl
@@ -41,6 +43,11 @@ def whole(path: Path, parents: bool = True) -> Iterator[Path]:
         BadInput: something other than a plain file is in the place, or the disk is full or cannot be written.
     """
     with disk_errors(path.parent):
+        if is_remote(path):
+            with scratch(path) as partial:
+                yield partial
+                move(partial, path)
+            return
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         check_place(path)
@@ -54,8 +61,13 @@ def whole(path: Path, parents: bool = True) -> Iterator[Path]:
 
 def write(path: Path, content: bytes | str, parents: bool = True) -> Path:
     """Write a file at one go; see `whole`. A name in a text, which may hold any bytes, stays readable."""
-    with whole(path, parents) as partial:
-        partial.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+    content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    if is_remote(path):
+        with disk_errors(path.parent):
+            path.write_bytes(content)
+    else:
+        with whole(path, parents) as partial:
+            partial.write_bytes(content)
     return path
 
 
@@ -64,6 +76,8 @@ def check_place(path: Path, otherwise: str = "") -> None:
 
     `otherwise` is what else may be done.
     """
+    if is_remote(path):
+        return
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -77,7 +91,14 @@ def check_place(path: Path, otherwise: str = "") -> None:
 
 @contextmanager
 def scratch(path: Path, folder: bool = False) -> Iterator[Path]:
-    """Make an empty file (or a folder) beside `path` that is this writer's alone, and remove it at the end."""
+    """Make an empty file (or a folder) beside `path` that is this writer's alone, and remove it at the end.
+
+    For a place on a store it is on this machine, from where `move` puts it there.
+    """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory(prefix="tokenlens-") as here:
+            yield Path(here) if folder else Path(here, path.name)
+        return
     clean(path.parent)
     while True:
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
@@ -106,7 +127,9 @@ def clean(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on disk."""
+    """Wait until a file, or the names in a folder, are on disk; a store has what it has taken."""
+    if is_remote(path):
+        return
     if path.is_dir():
         with suppress(OSError):  # not every file system can
             held = os.open(path, os.O_RDONLY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,19 +13,19 @@ if TYPE_CHECKING:
 TOLD = "tokenlens"  # the key of a Parquet file's metadata under which stands what its table was made of
 
 
-def encode(frame: pd.DataFrame, path: Path, csv: bool, told: Mapping[str, Any] | None) -> None:
-    """Write a frame to a file; `told` is put into the metadata of Parquet, as JSON."""
+def encode(frame: pd.DataFrame, csv: bool, told: Mapping[str, Any] | None) -> bytes:
+    """The bytes of a frame's file; `told` is put into the metadata of Parquet, as JSON."""
     if csv:
-        frame.to_csv(path, index=False)
-        return
+        return frame.to_csv(index=False).encode()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     if told is not None:
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), TOLD: json.dumps(told, sort_keys=True)})
-    with path.open("wb") as file:  # which may be called by any bytes; pyarrow takes names of UTF-8 alone
-        pq.write_table(table, file, write_page_checksum=True)
+    file = io.BytesIO()
+    pq.write_table(table, file, write_page_checksum=True)
+    return file.getvalue()
 
 
 def decode(content: bytes, csv: bool, columns: Mapping[str, str]) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, TransposeCodec, ZstdCodec
 from . import packing
 from .atomic import write
 from .checksum import digest_of, intact, sealed
+from .place import first_gone, pieces, size
 from .schema import dims_of
 
 ROOT = "zarr.json"
@@ -58,7 +58,8 @@ class Layout:
         attributes = dict(root["attributes"])
         inline = root.get("consolidated_metadata")
         if inline is None:
-            arrays = {path.parent.name: json.loads(path.read_bytes()) for path in sorted(folder.glob(f"*/{ROOT}"))}
+            own = {path.name: path / ROOT for path in sorted(folder.iterdir())}
+            arrays = {name: json.loads(path.read_bytes()) for name, path in own.items() if path.is_file()}
         else:
             arrays = inline["metadata"]
         digest = attributes.pop("digest", None)
@@ -108,7 +109,8 @@ class Layout:
         gone = next((str(name) for name in listed or ALWAYS if name not in self.arrays), None)
         if gone is None:
             files = (file for name in listed or () for _, file in self.chunks(name))
-            gone = next((str(file) for file in files if not (self.folder / file).is_file()), None)
+            first = first_gone(self.folder, files)
+            gone = None if first is None else str(first)
         return gone
 
     def checked(self, name: str) -> bool:
@@ -151,10 +153,9 @@ class Layout:
         for name in sorted(self.arrays):
             for _, file in self.chunks(name):
                 try:
-                    with (self.folder / file).open("rb") as chunk:
-                        size = chunk.seek(0, os.SEEK_END)
-                        chunk.seek(max(0, size - packing.CRC))
-                        found.update(f"{file} {size} ".encode() + chunk.read())
+                    end = size(self.folder / file)
+                    found.update(f"{file} {end} ".encode())
+                    found.update(pieces(self.folder / file, [(max(0, end - packing.CRC), end)])[0])
                     if packing.is_packed(self.arrays[name]):
                         for checksum in packing.checksums(self.folder / file):
                             found.update(checksum)

@@ -4,6 +4,9 @@ Each process has a file of its own, below the folder of runs, by which it shows 
 seconds, and locked, which the system undoes when the process dies. A lease whose holder is dead may be taken over:
 one of this machine at once, one of another machine when it was silent for EXPIRY. Nothing is lost where somebody was
 only thought dead: what is written under a lease is the same whoever writes it, and replaces a file in one piece.
+
+On an object store a lease is a conditional write (If-None-Match), and only silence tells who is dead. Where a store
+takes no conditions, which is tried out, there are no leases: one process alone may write, and several refuse to.
 """
 
 from __future__ import annotations
@@ -11,22 +14,25 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import BadInput, disk_errors
+from . import atomic
 from .atomic import locked, write
+from .place import create, is_remote, modified, remove_tree
 
 LEASES = ".leases"  # below a folder of runs; it goes with the last process
 BEAT = 10.0  # seconds between signs of life
 EXPIRY = 60.0  # seconds of silence, after which somebody on another machine counts as dead
 POLL = 0.02  # seconds between looks at what is held only briefly
+POLL_STORE = 0.25  # the same where each is a request
 
 
 class Leaseholder:
@@ -46,12 +52,14 @@ class Leaseholder:
         self.told: dict[str, Any] = json.loads(json.dumps(told))
         self._held: set[str] = set()
         self._stack = ExitStack()
+        self.exclusive = True
+        """whether leases are to be had"""
 
     def __enter__(self) -> Self:
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._stack.callback(self._leave)
-        own = self._appear()
+        self._appear()
         for other in self._others():
             if not self.lives(other):
                 self._file(other).unlink(missing_ok=True)
@@ -59,8 +67,8 @@ class Leaseholder:
 
         def beat() -> None:
             while not ended.wait(BEAT):
-                with suppress(OSError):
-                    os.utime(own)
+                with suppress(OSError, BadInput):
+                    self._touch()
 
         threading.Thread(target=beat, daemon=True).start()
         self._stack.callback(ended.set)
@@ -69,18 +77,37 @@ class Leaseholder:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def _appear(self) -> Path:
+    def _appear(self) -> None:
+        if is_remote(self.folder):
+            for expected in (True, False):  # no other is called so
+                self.exclusive = self._created(self._file(self.name), json.dumps(self.told)) == expected
+            return
         while True:
             own, held = write(self._file(self.name), json.dumps(self.told)), ExitStack()
             with suppress(FileNotFoundError):  # in the instant before it is locked, it may be taken for a dead one's
                 held.enter_context(locked(own))
                 if own.exists():
                     self._stack.push(held)
-                    return own
+                    return
             held.close()
 
+    def _touch(self) -> None:
+        """Give a sign of life."""
+        own = self._file(self.name)
+        if is_remote(own):
+            write(own, json.dumps(self.told))
+        else:
+            os.utime(own)
+
+    def _created(self, path: Path, content: str) -> bool:
+        try:
+            create(path, content)
+        except FileExistsError:
+            return False
+        return True
+
     def _leave(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, BadInput):
             for lease in [*self._held]:
                 self.give(lease)
             self._file(self.name).unlink(missing_ok=True)
@@ -92,7 +119,7 @@ class Leaseholder:
         """What the others tell that live, by "process NUMBER on MACHINE"."""
         found = {}
         for name in self._others():
-            with suppress(OSError, ValueError):
+            with suppress(OSError, json.JSONDecodeError):
                 if self.lives(name):
                     found[_called(name)] = json.loads(self._file(name).read_text())
         return found
@@ -104,17 +131,19 @@ class Leaseholder:
             for _ in range(3):
                 try:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    with path.open("x") as file:
-                        file.write(self.name)
-                    self._held.add(lease)
-                    return True
-                except FileExistsError:
+                    if self._created(path, self.name) or self._answered_twice(lease):
+                        self._held.add(lease)
+                        return True
                     if self._valid(path):
                         return False
                     path.unlink(missing_ok=True)
                 except FileNotFoundError:  # the folder has just been removed, being empty
                     continue
         return False
+
+    def _answered_twice(self, lease: str) -> bool:
+        """Whether this process has created a lease, and a store's answer was lost: asked again, it says it is there."""
+        return is_remote(self.folder) and lease not in self._held and (self.folder / lease).read_text() == self.name
 
     def give(self, lease: str) -> None:
         """Give a lease back."""
@@ -126,7 +155,7 @@ class Leaseholder:
     def holding(self, lease: str) -> Iterator[None]:
         """Hold a lease that others hold only briefly, until the block ends."""
         while not self.take(lease):
-            time.sleep(POLL)
+            time.sleep(POLL_STORE if is_remote(self.folder) else POLL)
         try:
             yield
         finally:
@@ -143,7 +172,7 @@ class Leaseholder:
 
     def forget(self, run: str) -> None:
         """Remove what is left of the leases of a run that is complete."""
-        shutil.rmtree(self.folder / run, ignore_errors=True)
+        remove_tree(self.folder / run)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -165,7 +194,7 @@ class Leaseholder:
         if name == self.name:
             return True
         try:
-            if name.split(".")[:-2] == self.name.split(".")[:-2]:  # of the same machine
+            if name.split(".")[:-2] == self.name.split(".")[:-2] and not is_remote(file):  # of the same machine
                 with locked(file) as free:
                     if free:
                         return False
@@ -174,15 +203,48 @@ class Leaseholder:
             return False
 
     def _age(self, path: Path) -> float:
-        """Seconds since a file was touched, by the clock of the disk, which is the same for all."""
-        own = self._file(self.name)
-        os.utime(own)
-        return own.stat().st_mtime - path.stat().st_mtime
+        """Seconds since a file was touched, by the clock of the disk or the store, which is the same for all."""
+        self._touch()
+        return modified(self._file(self.name)) - modified(path)
 
 
 def _called(name: str) -> str:
     *machine, number, _ = name.split(".")
     return f"process {number} on {'.'.join(machine)}"
+
+
+@contextmanager
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Be the only process that writes `what`; see `atomic.lock`. On a store it is a lease, beside `path`."""
+    if not is_remote(path):
+        with atomic.lock(path, what):
+            yield
+        return
+    with Leaseholder(path.parent, {}) as here:
+        check_exclusive(here, many=False)
+        lease = f"lock/{path.name}"
+        if not here.take(lease):
+            warnings.warn(f"another process is writing {what}; waiting until it has ended", stacklevel=3)
+            with here.holding(lease):
+                yield
+        else:
+            yield
+
+
+def check_exclusive(here: Leaseholder, many: bool) -> None:
+    """Where a store keeps no two processes apart, refuse to be one of many, and warn one that should be alone."""
+    if here.exclusive:
+        return
+    if many:
+        raise BadInput(
+            f"{here.folder.parent} takes no conditional writes (If-None-Match), so no lock is to be had there and "
+            "several processes would undo each other's work; write with one process, or to another store"
+        )
+    warnings.warn(
+        f"{here.folder.parent} takes no conditional writes (If-None-Match), so no lock is to be had there: see to it "
+        "that no other process writes there meanwhile",
+        stacklevel=3,
+    )
 
 
 def check_alike(here: Leaseholder) -> None:

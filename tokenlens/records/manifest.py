@@ -17,6 +17,7 @@ from typing import Any, Self
 from ..errors import BadInput
 from .atomic import sync, write
 from .checksum import digest_of, intact, sealed
+from .place import Unreachable
 
 MANIFEST = "manifest.json"
 WAITING = ".next"  # what the files end in that wait to move to their places
@@ -76,6 +77,8 @@ class Manifest:
             )
         except FileNotFoundError:
             return cls(folder)
+        except Unreachable:
+            raise
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise BadInput(
                 f"{folder / MANIFEST} cannot be read ({error}), and with it which tables are whole; remove it and "

@@ -1,4 +1,4 @@
-"""Where a user wants results, looked at before anything is computed: a place of this machine that can be written."""
+"""Where a user wants results, looked at before anything is computed: a place that can be written."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from pathlib import Path
 
 from ..errors import BadInput, disk_errors
 from .atomic import check_place
+from .place import check_bucket, is_remote
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # s3://, file://, of which Path leaves one slash; not C:/
 
 
 def check_folder(folder: Path, of: str) -> None:
     """Refuse a place for a folder `of` tables, runs, ..., where it is an address, a file, below one, or read-only."""
+    if is_remote(folder):
+        with disk_errors(folder):
+            check_bucket(folder, of)
+        return
     _check_here(folder, of)
     with disk_errors(folder):
         there = next((place for place in (folder, *folder.absolute().parents) if place.exists()), folder)
@@ -29,7 +34,10 @@ def check_file(file: Path, of: str, otherwise: str = "") -> None:
 
     `otherwise` is what else may be done where something stands in the way.
     """
-    _check_here(file, of)
+    if is_remote(file) and len(file.key.parts) < 2:
+        raise BadInput(f"{file} names a bucket and no file in it; give a file with --out, such as {file}/page.html")
+    if not is_remote(file):
+        _check_here(file, of)
     check_folder(file.parent, of)
     with disk_errors(file):
         check_place(file, otherwise)
@@ -38,6 +46,6 @@ def check_file(file: Path, of: str, otherwise: str = "") -> None:
 def _check_here(place: Path, of: str) -> None:
     if _ADDRESS.match(str(place)):
         raise BadInput(
-            f"{of} are written to this machine, and {place} is an address; give a place here with --out, and copy "
+            f"{place} is an address to which no {of} are written; give a place on this machine with --out, and copy "
             "from it"
         )

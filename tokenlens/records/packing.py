@@ -7,7 +7,6 @@ place of the other. Sharding codec 1.0, https://zarr-specs.readthedocs.io/en/lat
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import google_crc32c
 import numpy as np
 
 from .atomic import whole
+from .place import pieces, remove_tree, size
 
 CODEC = "sharding_indexed"
 FROM = 16  # chunks, from which on it is worth while
@@ -71,7 +71,7 @@ def damaged(file: Path) -> bool:
     """Whether a file of packed chunks, or one of these, does not match its checksum."""
     content = file.read_bytes()
     index = _index(content[-_END:])
-    return index is None or not all(intact(content[start : start + size]) for start, size in index)
+    return index is None or not all(intact(content[start : start + length]) for start, length in index)
 
 
 def intact(chunk: bytes) -> bool:
@@ -81,17 +81,16 @@ def intact(chunk: bytes) -> bool:
 
 def checksums(file: Path) -> Iterator[bytes]:
     """Where each packed chunk of a file is, and its checksum."""
-    with file.open("rb") as opened:
-        size = opened.seek(0, 2)
-        opened.seek(max(0, size - _END))
-        for start, length in _index(opened.read()) or ():
-            opened.seek(start + length - CRC)
-            yield f"{start} {length} ".encode() + opened.read(CRC)
+    end = size(file)
+    chunks = _index(pieces(file, [(max(0, end - _END), end)])[0]) or []
+    ends = [start + length for start, length in chunks]
+    found = pieces(file, [(end - CRC, end) for end in ends])
+    yield from (f"{start} {length} ".encode() + crc for (start, length), crc in zip(chunks, found, strict=True))
 
 
 def remove_chunks(folder: Path) -> None:
     """Remove the chunks of an array that are in packed files now."""
-    shutil.rmtree(folder / "c", ignore_errors=True)
+    remove_tree(folder / "c")
 
 
 _END = 16 * TOGETHER + CRC  # bytes of an index

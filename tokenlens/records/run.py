@@ -57,6 +57,11 @@ class Run:
         return hashlib.sha256(json.dumps(self.attributes(), sort_keys=True).encode()).hexdigest()[:8]
 
     @property
+    def title(self) -> str:
+        """What it is called beside others of its setting."""
+        return self.method if self.keep_rate is None else f"{self.method} at {self.keep_rate:g}"
+
+    @property
     def name(self) -> str:
         """What a person reads in a folder listing, and the digest that tells near twins apart."""
         amount = f"r{self.keep_rate:g}" if self.keep_rate is not None else "k" + "-".join(map(str, self.keep[:3]))

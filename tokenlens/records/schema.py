@@ -20,6 +20,7 @@
 | box_score, box_class | image, detection | float32, int16 | how sure, and the class; -1: there are fewer |
 | box_scale | image, corner | float32 | by which boxes are larger in what the model saw than in the image |
 | box_mask | image, detection, mask_row, mask_column | uint8 | how surely each place of the box shows it, of 255 |
+| pixels | image, class, counted | int32 | of each class: found where it is, found, there (segmentation) |
 | soft_<block> | image, token_<block>, source_<block> | float16 | the soft map of a soft merger (optional) |
 
 In memory a run also holds the first images themselves, `picture` (pictured, pixel_row, pixel_column, colour) uint8,
@@ -65,6 +66,7 @@ DIMS = {
     "box_class": ("detection",),
     "box_scale": ("corner",),
     "box_mask": ("detection", "mask_row", "mask_column"),
+    "pixels": ("class", "counted"),
 }
 
 PICTURE = ("pictured", "pixel_row", "pixel_column", "colour")

@@ -12,18 +12,17 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
-from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore
 
 from ..errors import BadInput, disk_errors
 from .facts import say_which_are_gone
 from .layout import ROOT, Layout
 from .out import check_folder
 from .patterns import Patterns
+from .place import Unreachable, place
 from .schema import DIMS, READABLE, SCHEMA, malformed
+from .zarr_stores import complete, store_of
 
 CHUNKS_AT_ONCE = 16  # unpacked to see whether they can be; each alone takes three times as long
 AGAIN = "move it away to have it extracted again"
@@ -31,21 +30,6 @@ AGAIN = "move it away to have it extracted again"
 
 class StoreError(BadInput):
     """A run on disk that cannot be read."""
-
-
-class _Complete(LocalStore):
-    """A run of which a chunk that is not there has gone: zarr would read zeros in its place."""
-
-    async def get(self, key: str, *given: Any, **more: Any) -> Buffer | None:
-        return self._found(key, await super().get(key, *given, **more))
-
-    def get_sync(self, key: str, *given: Any, **more: Any) -> Buffer | None:
-        return self._found(key, super().get_sync(key, *given, **more))
-
-    def _found(self, key: str, content: Buffer | None) -> Buffer | None:
-        if content is None and "/c" in key:
-            raise FileNotFoundError(f"{key} has gone")
-        return content
 
 
 def check_out(folder: Path) -> None:
@@ -66,7 +50,7 @@ def check_out(folder: Path) -> None:
         )
 
 
-def open_run(folder: Path, check: Iterable[str] | None = ()) -> Patterns:
+def open_run(folder: str | Path, check: Iterable[str] | None = ()) -> Patterns:
     """One run, lazily, cut to the images that are written.
 
     Args:
@@ -76,10 +60,13 @@ def open_run(folder: Path, check: Iterable[str] | None = ()) -> Patterns:
     Raises:
         StoreError: it is no run, is damaged, or is of a schema that is not known here.
     """
+    folder = place(folder)
     try:
         layout = Layout.read(folder)
         schema, written = layout.attributes["schema"], layout.written
         lost = layout.lost()
+    except Unreachable:
+        raise
     except Exception as error:  # what is no JSON, or JSON of something else, fails in many ways
         raise _unreadable(folder, error) from error
     if layout.sealed is False or (layout.sealed is None and schema == SCHEMA):
@@ -92,11 +79,13 @@ def open_run(folder: Path, check: Iterable[str] | None = ()) -> Patterns:
         with warnings.catch_warnings():
             # in runs of schema 1 a file that a killed run left half-written lies beside the arrays
             warnings.filterwarnings("ignore", message="Object at .*partial is not recognized")
-            place = _Complete(folder, read_only=True) if "arrays" in layout.attributes else folder
-            dataset = xr.open_zarr(place, consolidated=layout.consolidated, chunks=None)
+            there = complete(folder) if "arrays" in layout.attributes else store_of(folder, read_only=True)
+            dataset = xr.open_zarr(there, consolidated=layout.consolidated, chunks=None)
         dataset.encoding["source"] = str(folder)
         for name in dataset.coords:
             dataset[name].load()
+    except Unreachable:
+        raise
     except Exception as error:  # a damaged store fails in zarr, numcodecs or xarray, each in its own way
         raise _unreadable(folder, error) from error
     dataset.attrs = {name: value for name, value in layout.attributes.items() if name != "coordinates"}
@@ -129,14 +118,27 @@ def _damaged(layout: Layout, array: xr.DataArray) -> str | None:
 def _unpacks(array: xr.DataArray) -> bool:
     try:
         array.load()
+    except Unreachable:
+        raise
     except Exception:  # zarr and numcodecs fail in many ways
         return False
     return True
 
 
+def place_of(run: xr.Dataset) -> str:
+    """Where a run lies that other processes are to read; BadInput where it is in this one's memory alone."""
+    where = str(run.encoding.get("source", ""))
+    if not where or where.startswith("memory://"):
+        raise BadInput(
+            f"run {run.attrs.get('run')!r} is in the memory of this process, where no other can read it; write it to a "
+            "disk or a store, or compare without --dask"
+        )
+    return where if "://" in where else str(Path(where).absolute())
+
+
 def content(run: xr.Dataset) -> str:
     """A digest of all that lies on disk of a run as `open_run` gives it: 16 hexadecimal digits."""
-    there = Layout.read(Path(run.encoding["source"]))
+    there = Layout.read(place(run.encoding["source"]))
     return replace(there, attributes=run.attrs).content()  # as it was opened: it may have grown since
 
 
@@ -144,7 +146,8 @@ def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[s
     """All runs in a folder, by name.
 
     Args:
-        path: a folder of runs, as `tokenlens extract` writes them; or one run, which is taken alone.
+        path: a folder of runs, as `tokenlens extract` writes them, here or on a store (`s3://bucket/runs`); or one run,
+            which is taken alone.
         strict: refuse a run that cannot be read, instead of naming it in a warning and going on.
         check: the arrays of which every chunk is held against its checksum; None: all. See `open_run`.
 
@@ -155,7 +158,7 @@ def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[s
         BadInput: there is no such folder.
         StoreError: with `strict`, a run cannot be read.
     """
-    path = Path(path)
+    path = place(path)
     if not path.is_dir():
         raise BadInput(f"there is no folder of runs {path}; make one with `tokenlens extract`")
     if (path / ROOT).is_file():

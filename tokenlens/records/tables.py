@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenlens.errors import BadInput, UnknownName, disk_errors
-from tokenlens.records.atomic import check_place, lock, sync
+from tokenlens.records import atomic
 from tokenlens.records.columns import ADDED, COLUMNS
 from tokenlens.records.encoding import decode, encode
+from tokenlens.records.leases import lock
 from tokenlens.records.manifest import WAITING, Manifest, Origin, Table
 from tokenlens.records.out import check_folder
+from tokenlens.records.place import place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +47,7 @@ def conform(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def check_out(folder: str | Path) -> None:
     """Refuse a folder for tables, before anything is computed, that is a file or that nothing can be written into."""
-    check_folder(Path(folder), "tables")
+    check_folder(place(folder), "tables")
 
 
 @contextmanager
@@ -55,7 +57,7 @@ def writing(folder: str | Path) -> Iterator[Results]:
     Raises:
         BadInput: the folder is a file, the disk is full or cannot be written.
     """
-    folder = Path(folder)
+    folder = place(folder)
     check_out(folder)
     with lock(folder / ".lock", f"the tables in {folder}"), disk_errors(folder):
         yield Results(folder)
@@ -104,13 +106,12 @@ class Results:
         with ExitStack() as stack:
             for name, frame in frames.items():
                 target, other = _files(self.folder, name, csv)
-                check_place(target)
+                atomic.check_place(target)
                 waits = target.with_name(f".{target.name}.{secrets.token_hex(8)}{WAITING}")
-                waits.touch(exist_ok=False)
                 stack.callback(waits.unlink, missing_ok=True)
-                encode(conform(frame, name), waits, csv, told)
-                sync(waits)
-                made[name] = Table(target.name, hashlib.sha256(waits.read_bytes()).hexdigest(), comparison, waits.name)
+                content = encode(conform(frame, name), csv, told)
+                atomic.write(waits, content)
+                made[name] = Table(target.name, hashlib.sha256(content).hexdigest(), comparison, waits.name)
                 gone.append(other.name)
             gone += [file.name for name in without for file in _files(self.folder, name)]
             self.manifest = self.manifest.changed(made, gone, without, origin)
@@ -143,7 +144,7 @@ def merged(old: pd.DataFrame | None, new: pd.DataFrame, name: str, key: Sequence
 
 def exists(folder: str | Path, name: str) -> bool:
     """Is there a table `name` in `folder`, in either format?"""
-    return Manifest.read(Path(folder)).place(name, _files(folder, name)) is not None
+    return Manifest.read(place(folder)).place(name, _files(folder, name)) is not None
 
 
 def read(path: str | Path, name: str) -> pd.DataFrame:
@@ -152,40 +153,40 @@ def read(path: str | Path, name: str) -> pd.DataFrame:
     Raises:
         BadInput: it is not there, is damaged, is not what the folder's manifest says, or lacks columns.
     """
-    path, found, _ = Path(path), None, _columns(name)
+    path, found, _ = place(path), None, _columns(name)
     for _ in range(RACES):
         folder = path if path.is_dir() else path.parent
         manifest = Manifest.read(folder)
-        place = manifest.place(name, _files(path, name)) if path.is_dir() else path if path.is_file() else None
-        if place is None:
+        file = manifest.place(name, _files(path, name)) if path.is_dir() else path if path.is_file() else None
+        if file is None:
             break
         listed = path.is_dir() or (name in manifest.tables and manifest.tables[name].file == path.name)
         try:
-            found = manifest.content(name, place) if listed else place.read_bytes()
+            found = manifest.content(name, file) if listed else file.read_bytes()
             break
         except FileNotFoundError:  # it has just moved to its place
             continue
         except BadInput:
             if Manifest.read(folder) == manifest:
                 raise
-    if found is None or place is None:
+    if found is None or file is None:
         if path.is_dir():
             raise BadInput(f"{path} holds no {name} table; `{_command(name)} --out {path}` writes one")
         raise BadInput(f"there is no table at {path}; `{_command(name)}` writes one")
     try:
-        return conform(decode(found, ".csv" in place.suffixes, _columns(name)), name)
+        return conform(decode(found, ".csv" in file.suffixes, _columns(name)), name)
     except BadInput:
         raise
     except (ValueError, OSError) as error:
         reason = str(error).split("\n")[0]
         raise BadInput(
-            f"{place} cannot be read ({reason}); remove it and write it anew with `{_command(name)}`"
+            f"{file} cannot be read ({reason}); remove it and write it anew with `{_command(name)}`"
         ) from error
 
 
 def _files(folder: str | Path, name: str, csv: bool = False) -> tuple[Path, Path]:
     """The file of a table in a folder, and the one that it would have in the other format."""
-    parquet, text = Path(folder) / f"{name}.parquet", Path(folder) / f"{name}.csv"
+    parquet, text = place(folder) / f"{name}.parquet", place(folder) / f"{name}.csv"
     return (text, parquet) if csv else (parquet, text)
 
 

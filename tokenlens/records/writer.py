@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,11 @@ import zarr
 from ..errors import BadInput, disk_errors
 from .atomic import lock, scratch, sync
 from .layout import ROOT, Layout, create
+from .place import Unreachable, move, remove_tree
 from .run import Run
 from .schema import SCHEMA, coordinates
 from .store import AGAIN, open_run
+from .zarr_stores import store_of
 
 CHUNK = 1024
 LOCKS = ".locks"  # below a folder of runs: a file for each run that is, or was, being written
@@ -141,7 +142,7 @@ class RunWriter:
             if self._layout is None:
                 self._create(whole)
         with self._in_place(), zarr.config.set({"array.write_empty_chunks": True}):
-            group = zarr.open_group(self.folder, mode="r+")
+            group = zarr.open_group(store_of(self.folder), mode="r+")
             for name, values in whole.items():
                 group[name][first:end] = values  # type: ignore[index]
             assert self._layout is not None
@@ -170,7 +171,7 @@ class RunWriter:
             create(making, first, fixed, {**self.attributes, **started}, min(self.chunk, len(self.ids)))
             for file in making.rglob("*"):
                 sync(file)
-            making.rename(self.folder)
+            move(making, self.folder)
         sync(self.folder.parent)
         self._layout = Layout.read(self.folder)
 
@@ -215,13 +216,15 @@ class RunWriter:
         try:
             with disk_errors(self.folder):
                 yield
+        except Unreachable:
+            raise
         except Exception as error:
             if (self.folder / ROOT).is_file():
                 raise
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_tree(self.folder)
             raise self._gone() from error
         if not (self.folder / ROOT).is_file():
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_tree(self.folder)
             raise self._gone()
 
     def _gone(self) -> BadInput:

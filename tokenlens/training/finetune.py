@@ -18,22 +18,16 @@ import torch
 from timm.utils import ModelEmaV3
 from tqdm import tqdm
 
-from ..data import content_of, left_out
-from ..data.loading import Loading
+from ..data import content_of
 from ..errors import disk_errors
 from ..records.out import check_folder
 from ..signals import Request, Terminated, endings
-from .distribution import flat, make_accelerator, tell_ddp
+from .distribution import flat, make_accelerator
 from .draws import BATCH, Order, Parts, seed_with
-from .evaluation import evaluate, measure_of
-from .images import mixing, train_loader
-from .losses import Criterion, Student, cost_of
-from .optimizer import make_optimizer
-from .patch_dropout import Dropping
 from .progress import EVERY, Meter
 from .recipe import Recipe
 from .saving import IMAGES_A_STEP, BegunOtherwise, Folder, move_aside
-from .setup import labels_of, open_sets, start
+from .task import Classification, Task
 
 
 @dataclass(frozen=True)
@@ -93,58 +87,54 @@ def finetune(
     return Tuned(out, training.measure, training.best)
 
 
+def task_of(recipe: Recipe, accelerator: Any) -> Task:
+    """What a recipe is to learn."""
+    if recipe.detection is None:
+        return Classification(recipe, accelerator)
+    from .detection import ObjectDetection
+
+    return ObjectDetection(recipe, accelerator)
+
+
 class Training:
     """All that a step needs, and where training stands."""
 
     def __init__(self, recipe: Recipe, out: Path, device: str, trackers: Sequence[str], progress: bool) -> None:
         self.accelerator = make_accelerator(recipe, out, device, trackers)
         self.recipe, self.best, self.first = recipe, dict[str, tuple[float, int]](), 0
-        train, self.val = open_sets(recipe)
+        self.task = task = task_of(recipe, self.accelerator)
         self.hidden = not (progress and self.accelerator.is_main_process)
-        for line in map(left_out, (train, self.val)):
-            if line and not self.hidden:
+        for line in task.left_out():
+            if not self.hidden:
                 tqdm.write(line)
-        begun = start(recipe, train)
-        self.folder, self.measure = Folder(out, recipe, begun.card), measure_of(train)
+        self.folder, self.measure = Folder(out, recipe, task.card), task.measure
         parts = self.accelerator.num_processes * recipe.train.accumulate
-        order = Order(
-            images=len(train),
-            epoch=recipe.data.epoch or len(train),
+        self.order = order = Order(
+            images=len(task.train),
+            epoch=recipe.data.epoch or len(task.train),
             batch_size=recipe.train.batch_size,
             parts=parts,
             repeats=recipe.augment.repeats,
             seed=recipe.train.seed,
-            labels=labels_of(train) if recipe.data.stratify else None,
+            labels=task.strata() if recipe.data.stratify else None,
         ).check()
         self.origin = {
             IMAGES_A_STEP: order.images_a_step,
-            "images to learn from": content_of(train),
-            "images to judge by": content_of(self.val),
-            "classes": list(train.classes),
-            **begun.origin,
+            "images to learn from": content_of(task.train),
+            "images to judge by": content_of(task.val),
+            "classes": list(task.train.classes),
+            **task.origin,
         }
-        self.order, self.steps = order, recipe.schedule.epochs * order.steps_an_epoch
-        self.mix = mixing(recipe, len(train.classes), train.multi_label)
-
-        self.model = begun.model.to(self.accelerator.device).train()
-        self.optimizer, self.pace = make_optimizer(self.model, recipe, order, begun.new_head)
-        self.dropping = Dropping(self.model, recipe.augment.patch_drop, self.steps)
+        self.steps = recipe.schedule.epochs * order.steps_an_epoch
+        self.model: Any = task.model
+        self.optimizer, self.pace = task.optimizer(order, self.steps)
         self.average = ModelEmaV3(self.model, recipe.train.ema_decay, use_warmup=recipe.train.ema_warmup)
         self.meter = Meter(self.accelerator)
         self._resume()
-        tell_ddp(self.accelerator, self.model)
-        student = Student(self.model, recipe.loss.distill != "none")
-        self.student, self.stepper = self.accelerator.prepare(student, self.optimizer)
-
-        teacher = None if begun.teacher is None else begun.teacher.to(self.accelerator.device)
-        patches = self.model.patches
-        share = [keep / patches for keep in self.model.schedule.keep(patches)]
-        cost = cost_of(self.model)
-        self.criterion = Criterion(recipe.loss, share, teacher, train.multi_label, recipe.augment.mixes, cost)
-        self.loading = Loading.of(begun.config, self.val, recipe.train.batch_size, recipe.data.workers)
+        self.student, self.stepper = self.accelerator.prepare(task.student(), self.optimizer)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.mine = Parts(order, self.first, self.steps, rank, processes)
-        self.batches = iter(train_loader(train, self.mine, recipe, begun.config))
+        self.batches = task.batches(self.mine)
 
     def run(self, request: Request) -> None:
         """Every step; at the end of an epoch, how good the model is now. On request Terminated, once all is saved."""
@@ -156,7 +146,7 @@ class Training:
         with tqdm(total=self.steps, initial=self.first, unit="step", disable=self.hidden) as bar:
             for step in range(self.first, self.steps):
                 rate = self.pace.set(step)
-                self.dropping.set(step)
+                self.task.at(step)
                 self._step(step)
                 self.average.update(self.model, step + 1)
                 bar.update()
@@ -167,8 +157,9 @@ class Training:
                 saves = ends or left == 0 or (step + 1) % self.recipe.train.save_steps == 0
                 if saves or (step + 1) % EVERY == 0:
                     told = self.meter.read(self.folder.out)
-                    accuracy = f"accuracy {told['train_top1']:.1f} %"
-                    bar.set_postfix_str(f"loss {told['loss']:.3f}, {accuracy}, {speed:.0f} images/s")
+                    told = {name: value for name, value in told.items() if name != "train_top1" or self.task.counts}
+                    accuracy = f", accuracy {told['train_top1']:.1f} %" if self.task.counts else ""
+                    bar.set_postfix_str(f"loss {told['loss']:.3f}{accuracy}, {speed:.0f} images/s")
                 if left == 0:
                     self._judge({"epoch": epoch, "step": step + 1, "lr": rate, **told, "images_per_second": speed})
                     self.meter.restart()
@@ -192,29 +183,25 @@ class Training:
         """One update of the weights, from as many micro-batches as it takes."""
         accelerator, limit = self.accelerator, self.recipe.optimizer.clip_norm or math.inf
         for part in self.mine.mine:
-            images, labels = (tensor.to(accelerator.device, non_blocking=True) for tensor in next(self.batches))
+            batch = next(self.batches)
             seed_with(BATCH, self.recipe.train.seed, step, part)
-            if self.mix is not None:
-                images, labels = self.mix(images, labels)
             with accelerator.accumulate(self.student):
-                seen = self.student(images)
-                with accelerator.autocast():
-                    loss = self.criterion(seen, images, labels)
-                accelerator.backward(loss)
+                learned = self.task.learn(self.student, batch)
+                accelerator.backward(learned.loss)
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
                     if accelerator.scaler is None:  # float16 overflows now and then, and such a step is skipped
                         self.meter.check(step, norm)
                 self.stepper.step()
                 self.stepper.zero_grad()
-            self.meter.add(step, loss, seen.logits, labels)
+            self.meter.add(step, *learned)
 
     def _judge(self, row: dict[str, Any]) -> None:
         """Evaluate the model and its average; keep the best of each, and the better of the two."""
         models = {"model": self.model, "ema": self.average.module}
         if not self.recipe.train.ema_decay:
             del models["ema"]
-        scores = {name: evaluate(model, self.val, self.loading, self.accelerator) for name, model in models.items()}
+        scores = {name: self.task.evaluate(model) for name, model in models.items()}
         named = {f"{name}_{key}": value for name, found in scores.items() for key, value in found.items()}
         with disk_errors(self.folder.out):
             self.accelerator.log({**row, **named}, step=row["step"])

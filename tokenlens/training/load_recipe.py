@@ -17,9 +17,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from ..errors import BadInput, UnknownName, check_no_pipe
-from .recipe import Recipe, Values
+from .recipe import Detecting, Recipe, Values
 
 PLACE = files("tokenlens.training.recipes")
+DETECTION = "detection"  # the section that only recipes for detectors have
 ENDINGS = (".yaml", ".yml")
 CHOICES = {
     ("augment", "crop"): ("random", "square"),
@@ -46,6 +47,8 @@ AT_LEAST_ONE = {
     ("train", "batch_size"),
     ("train", "accumulate"),
     ("train", "save_steps"),
+    ("detection", "long"),
+    ("detection", "largest"),
 }
 AT_MOST = {
     ("model", "drop_path"): 0.9,
@@ -138,6 +141,8 @@ def _read(name: str, above: tuple[str, ...]) -> dict[str, Values]:
 def _merge(values: dict[str, Values], changes: Mapping[str, Any], source: str) -> dict[str, Values]:
     """Put changes in; every key must be there already."""
     for section, said in changes.items():
+        if section == DETECTION and section not in values and isinstance(said, Mapping):
+            values[section] = dict.fromkeys(field.name for field in fields(Detecting))  # one that is left out is told
         if section not in values:
             raise UnknownName(f"section of a recipe ({source})", str(section), values)
         if not isinstance(said, Mapping):
@@ -151,7 +156,9 @@ def _merge(values: dict[str, Values], changes: Mapping[str, Any], source: str) -
 
 def _build(values: dict[str, Values], source: str) -> Recipe:
     parts = {}
-    for section, kind in get_type_hints(Recipe).items():
+    for section, kind in {**get_type_hints(Recipe), DETECTION: Detecting}.items():
+        if section == DETECTION and section not in values:
+            continue
         hints = get_type_hints(kind)
         parts[section] = kind(
             **{f.name: _cast(values[section][f.name], hints[f.name], f"{section}.{f.name}") for f in fields(kind)}
@@ -181,6 +188,12 @@ def _check_amounts(recipe: Recipe) -> None:
         bounds = getattr(recipe.augment, key)
         if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] < math.inf:
             raise BadInput(f"augment.{key} is {bounds}; give the least and the most, both above 0")
+    if recipe.detection is not None:
+        for key in ("first", "sides", "crop"):
+            sides = getattr(recipe.detection, key)
+            if not sides or min(sides) < 1 or (key == "crop" and (len(sides) != 2 or sides[0] > sides[1])):
+                wanted = "the least and the most" if key == "crop" else "one or more"
+                raise BadInput(f"detection.{key} is {sides}; give {wanted}, in pixels, all at least 1")
     betas = recipe.optimizer.betas
     if betas is not None and not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
         raise BadInput(f"optimizer.betas is {betas}; give two numbers from 0 to below 1, or null")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2, param_groups_layer_decay, param_groups_weight_decay
-from timm.scheduler import CosineLRScheduler
+from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
 
 from ..core.reduced_vit import ReducedViT
 from ..errors import BadInput
@@ -53,14 +53,25 @@ class Pace:
         each = order.steps_an_epoch
         self.optimizer = optimizer
         self.frozen = recipe.optimizer.freeze_epochs * each
-        self.schedule = CosineLRScheduler(
-            optimizer,
-            t_initial=recipe.schedule.epochs * each,
-            lr_min=min(recipe.schedule.min_lr, optimizer.defaults["lr"]),
-            warmup_t=recipe.schedule.warmup_epochs * each,
-            warmup_lr_init=recipe.schedule.warmup_lr,
-            t_in_epochs=False,
-        )
+        if recipe.detection is None:
+            self.schedule: Any = CosineLRScheduler(
+                optimizer,
+                t_initial=recipe.schedule.epochs * each,
+                lr_min=min(recipe.schedule.min_lr, optimizer.defaults["lr"]),
+                warmup_t=recipe.schedule.warmup_epochs * each,
+                warmup_lr_init=recipe.schedule.warmup_lr,
+                t_in_epochs=False,
+            )
+        else:
+            self.schedule = MultiStepLRScheduler(
+                optimizer,
+                decay_t=[epoch * each + 1 for epoch in recipe.detection.falls],  # timm's falls come one step early
+                decay_rate=0.1,
+                warmup_t=recipe.detection.warmup_steps,
+                warmup_lr_init=recipe.schedule.warmup_lr,
+                warmup_prefix=False,
+                t_in_epochs=False,
+            )
 
     def set(self, step: int) -> float:
         """Set the rates of a step; returns the highest."""
@@ -82,8 +93,13 @@ def make_optimizer(
             f"schedule.warmup_epochs is {recipe.schedule.warmup_epochs}, more than the {recipe.schedule.epochs} epochs "
             "of training; give fewer with --set schedule.warmup_epochs=N"
         )
+    return with_pace(parameter_groups(model, part, new_head), recipe, order)
+
+
+def with_pace(groups: list[dict[str, Any]], recipe: Recipe, order: Order) -> tuple[torch.optim.Optimizer, Pace]:
+    """The optimizer of groups of parameters, and its pace."""
+    part = recipe.optimizer
     rate = part.lr * order.images_a_step / part.lr_images
-    groups = parameter_groups(model, part, new_head)
     more: dict[str, Any] = {} if part.betas is None else {"betas": tuple(part.betas)}
     try:
         optimizer = create_optimizer_v2(groups, part.name, lr=rate, weight_decay=part.weight_decay, **more)

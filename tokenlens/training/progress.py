@@ -19,6 +19,16 @@ NEVER = 2.0**52
 EVERY = 10  # steps
 
 
+def right_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """(): how many images the largest logit gets right; `labels` (B,), or (B, C) where mixed or several."""
+    surest = logits.argmax(1)
+    if labels.dim() == 1:
+        return (surest == labels).sum()
+    labels = labels.float()
+    there = labels.gather(1, surest.unsqueeze(1))[:, 0]
+    return ((there == labels.amax(1)) & (there > 0)).sum()  # no less of the image than any other class
+
+
 class Meter:
     """Sums over an epoch, in all processes."""
 
@@ -26,22 +36,16 @@ class Meter:
         self.accelerator = accelerator
         # float32: MPS has no doubles, and an epoch's sums need none
         self.sums = torch.zeros(3, device=accelerator.device)
-        """loss, images that the largest logit gets right, images"""
+        """loss, images that are right, images"""
         self.bad = torch.full((1,), NEVER, device=accelerator.device)
         """the first step whose loss was not finite"""
 
-    def add(self, step: int, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count a micro-batch; `labels` (B,) or (B, C)."""
+    def add(self, step: int, loss: Tensor, images: int, right: Tensor | None) -> None:
+        """Count a micro-batch: its mean loss, and how many of its images are right, where that is told."""
         loss = loss.detach().float()
         self.check(step, loss)
-        surest = logits.argmax(1)
-        if labels.dim() == 2:  # mixed, or several: right is what is no less of the image than any other class
-            labels = labels.float()
-            there = labels.gather(1, surest.unsqueeze(1))[:, 0]
-            right = ((there == labels.amax(1)) & (there > 0)).sum()
-        else:
-            right = (surest == labels).sum()
-        self.sums += torch.stack([loss * len(labels), right.float(), loss.new_tensor(float(len(labels)))])
+        told = loss.new_zeros(()) if right is None else right.float()
+        self.sums += torch.stack([loss * images, told, loss.new_tensor(float(images))])
 
     def check(self, step: int, value: Tensor) -> None:
         """Note the step where a loss, or the norm of a gradient, is not finite for the first time."""

@@ -133,6 +133,19 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Detecting:
+    """What only a detector's training has."""
+
+    first: list[int]
+    crop: list[int]
+    sides: list[int]
+    long: int
+    largest: int
+    warmup_steps: int
+    falls: list[int]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A fine-tuning, in full."""
 
@@ -144,10 +157,12 @@ class Recipe:
     optimizer: Optimizer
     schedule: Schedule
     train: Train
+    detection: Detecting | None = None
+    """None: images have classes"""
 
     def values(self) -> dict[str, Values]:
         """As plain containers, as in a file."""
-        return asdict(self)
+        return {section: values for section, values in asdict(self).items() if values is not None}
 
     @property
     def title(self) -> str:

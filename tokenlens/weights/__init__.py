@@ -5,7 +5,7 @@ pictures normalised to mean 0.5 and standard deviation 0.5. `python -m tokenlens
 backbone (stopped after 2,445 steps), then `python -m tokenlens.workflows.nano.joint` (1,000 steps) that and what the
 learned methods need. What DTEM, dTPS, LTMP and DiffRate learn came later, on that backbone as it is, by `python -m
 tokenlens.workflows.nano.reducers` (dTPS of a longer recipe, 320 pictures an epoch in batches of 32, stopped after eight
-epochs; LTMP and DiffRate at 0.25 and 0.5). `nano-diffusion` is the denoiser of `tokenlens.synthesis.nano`.
+epochs). `nano-diffusion` is the denoiser of `tokenlens.synthesis.nano`.
 """
 
 from __future__ import annotations

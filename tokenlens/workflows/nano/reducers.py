@@ -20,6 +20,8 @@ from tokenlens.training.load_recipe import load_recipe
 from tokenlens.training.recipe import Recipe
 from tokenlens.weights import nano_path
 
+from .joint import RATES
+
 
 @dataclass(frozen=True)
 class Job:
@@ -38,8 +40,8 @@ ALONE = ("loss.class_distillation=0", "loss.token_distillation=0", "loss.ratio=1
 JOBS = {
     "dtps": Job(1e-2, (0.25,), at_any=True),
     "dtem": Job(1e-2, (0.25,), at_any=True),
-    "ltmp": Job(5e-2, (0.25, 0.5), changes=ALONE),
-    "diffrate-learned": Job(0.2, (0.25, 0.5), changes=ALONE),
+    "ltmp": Job(5e-2, RATES, changes=ALONE),
+    "diffrate-learned": Job(0.2, RATES, changes=ALONE),
 }
 RESTS = ("optimizer.backbone_scale=0", "train.batch_size=16", "data.epoch=80", "data.val_limit=200", "data.workers=0")
 

@@ -1,0 +1,63 @@
+"""How zarr reaches a run: by its own stores, for a folder of this machine and for a place on an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
+from zarr.storage import FsspecStore, LocalStore
+
+from .place import SETTINGS, answers, is_remote
+
+
+class _Remote(FsspecStore):
+    """zarr's, of which what does not answer is told as all else of a store is."""
+
+    async def get(self, key: str, *given: Any, **more: Any) -> Buffer | None:
+        with answers(self):
+            return await super().get(key, *given, **more)
+
+    async def set(self, key: str, *given: Any, **more: Any) -> None:
+        with answers(self):
+            await super().set(key, *given, **more)
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class _Complete:
+    """A run of which a chunk that is not there has gone: zarr would read zeros in its place."""
+
+    async def get(self, key: str, *given: Any, **more: Any) -> Buffer | None:
+        return _found(key, await super().get(key, *given, **more))  # type: ignore[misc]
+
+
+class _CompleteHere(_Complete, LocalStore):
+    def get_sync(self, key: str, *given: Any, **more: Any) -> Buffer | None:
+        return _found(key, super().get_sync(key, *given, **more))
+
+
+class _CompleteRemote(_Complete, _Remote):
+    pass
+
+
+def _found(key: str, content: Buffer | None) -> Buffer | None:
+    if content is None and "/c" in key:
+        raise FileNotFoundError(f"{key} has gone")
+    return content
+
+
+def store_of(folder: Path, read_only: bool = False) -> Store:
+    """The store of a run."""
+    if is_remote(folder):
+        return _Remote.from_url(str(folder), dict(SETTINGS), read_only)
+    return LocalStore(folder, read_only=read_only)
+
+
+def complete(folder: Path) -> Store:
+    """The store of a run to be read, whose chunks are all written: one that is not there has gone."""
+    if is_remote(folder):
+        return _CompleteRemote.from_url(str(folder), dict(SETTINGS), read_only=True)
+    return _CompleteHere(folder, read_only=True)
