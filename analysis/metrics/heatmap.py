@@ -12,10 +12,6 @@ quantised.
 from __future__ import annotations
 
 import math
-import os
-import sys
-import threading
-import warnings
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any
@@ -29,11 +25,11 @@ from tokenlens.errors import BadInput
 from .base import metric
 from .ranks import partial_spearman, pearson, spearman
 from .shapes import Maps, Values
+from .transport_solver import solver
 
 SHUFFLES, SHADOWS = 16, 512  # of a map, for the chance level of the transport: solved, and seen from sides
 SIDES = 4
 _LOG2 = np.log(2)
-_LOADING = threading.Lock()
 
 
 def depth(kept: ArrayLike, stages: ArrayLike, survived: int) -> NDArray[np.int16]:
@@ -224,9 +220,7 @@ def transport(a: ArrayLike, b: ArrayLike, columns: int | None = None) -> tuple[f
     ground = _ground(len(p), columns or math.isqrt(len(p)))
     if np.array_equal(p, q):
         return 0.0, np.zeros(len(p)), np.zeros(len(p))
-    with _LOADING:  # its import changes the environment for a moment
-        solve = _solver()
-    moved, log = solve(p, q, ground, numItermax=1_000_000, log=True)
+    moved, log = solver()(p, q, ground, numItermax=1_000_000, log=True)
     return float(moved), np.asarray(log["u"]), np.asarray(log["v"])
 
 
@@ -245,27 +239,6 @@ def entropy(heat: ArrayLike) -> Values:
     """Entropy of a map in bits, 0..log2 P: how evenly depth is spread over the patches."""
     p = distribution(heat)
     return -np.asarray(xlogy(p, p).sum(axis=-1)) / _LOG2
-
-
-@lru_cache(maxsize=1)
-def _solver() -> Callable[..., Any]:
-    """Import POT's exact solver: only this measure needs it.
-
-    POT imports every tensor library that is installed, torch among them, which takes seconds and hundreds of megabytes.
-    It is told not to, unless the program has torch already.
-    """
-    switches = [f"POT_BACKEND_DISABLE_{name}" for name in ("PYTORCH", "JAX", "TENSORFLOW", "CUPY")]
-    before = {name: os.environ.get(name) for name in switches}
-    try:
-        if "torch" not in sys.modules:
-            os.environ.update(dict.fromkeys(switches, "1"))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its docstrings warn when they are compiled for the first time
-            import ot
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-    return ot.emd2
 
 
 @lru_cache(maxsize=8)
