@@ -22,15 +22,17 @@ from .theme import style
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from .output.latex_markdown import Layout
     from .theme.palette import Look
     from .theme.style import Canvas, Into
 
+    Pages: TypeAlias = Callable[..., Iterator[tuple[str, Figure, Sequence[str]]]]
+
 __all__ = ["FIGURES", "PATTERNS", "Entry", "Missing", "Source", "entries", "figure", "missing_where_bad"]
 
 PATTERNS = "patterns"
-Pages: TypeAlias = Callable[..., Iterator[tuple[str, bytes, Sequence[str]]]]
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,26 @@ class Entry:
     layout: Layout | None = None
     """how its numbers become a printed table; None where they are one as they are"""
     pages: Pages | None = None
-    """(runs, *, allow_remote, ...) -> name, PNG file and runs without a place, of a figure that fills pages of its own,
-    each a file; `allow_remote` as in `Source`"""
+    """(runs, *, allow_remote, ...) -> name, picture and runs without a place, of a figure that fills pages of its own;
+    `allow_remote` as in `Source`"""
 
     def looks(self, source: Source) -> dict[str, Look]:
         """How each method of a source is drawn in this figure."""
         return source.looks(PATTERNS in self.needs)
+
+    @property
+    def table_caption(self) -> str:
+        """What a reader of its numbers has to know: the layout's own caption, or what `numbers` says that they are."""
+        if self.layout is not None:
+            return self.layout.caption
+        said = cleandoc(self.numbers.__doc__ or "").partition("\n\n")[0]
+        return f"{self.title[0].upper()}{self.title[1:]}. {said}".strip()
+
+    @cached_property
+    def few(self) -> int | None:
+        """How many methods it shows if not told; None where it shows all."""
+        told = signature(self.draw).parameters.get("methods")
+        return told.default if told is not None else None
 
     @cached_property
     def of_one_setting(self) -> bool:

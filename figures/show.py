@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from PIL import Image
 from tokenlens.errors import BadInput
 
 from .catalogue import FIGURES, Source
-from .parts.patch_painter import Panel, Picture, contact_sheet, paint
+from .parts.patch_painter import Panel, Picture, paint
+from .parts.sheet import contact_sheet
 from .theme.style import new_figure
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def show(what: Any, images: Any = None, *, rows: int | None = None) -> Any:
     if hasattr(what, "_asdict"):
         return draw("similarity", what)
     if not hasattr(what, "about"):
-        return draw("contact-sheet", what, images=rows or 4)
+        return draw("contact-sheet", what, images=rows or 4, methods=None)
     panels, pictures = _panels(what, images, rows or ROWS)
-    return contact_sheet(pictures, panels, BytesIO(), what.about.method)
+    return contact_sheet(pictures, panels, what.about.method)
 
 
 def plot(trace: Any, images: Any, ax: Axes | None = None, *, image: int = 0, stage: int = -1) -> Axes:

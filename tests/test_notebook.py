@@ -143,9 +143,9 @@ def test_traces_show_themselves(reduced: Any, images: torch.Tensor) -> None:
 def test_a_figure_is_readable_in_a_notebook_and_shown_once(runs: list[Patterns], compared: Any) -> None:
     import io
 
-    figure = tokenlens.draw("tokens_left", [compared, *runs])
-    with Image.open(io.BytesIO(figure._repr_png_())) as shown:
-        assert shown.width >= 500
+    for figure in (tokenlens.draw("tokens_left", [compared, *runs]), tokenlens.show(runs)):
+        with Image.open(io.BytesIO(figure._repr_png_())) as shown:
+            assert shown.width >= 500
     assert "pyplot" not in str(figure.canvas.manager) and not matplotlib._pylab_helpers.Gcf.figs
 
 

@@ -72,7 +72,7 @@ MOVED = {
     "figures.accuracy": "figures.plots.accuracy",
     "figures.axes": "figures.plots.axes",
     "figures.chance": "figures.plots.chance",
-    "figures.contact_sheet": "figures.parts.patch_painter",
+    "figures.contact_sheet": "figures.parts.sheet",
     "figures.correlations": "figures.plots.correlations",
     "figures.curves": "figures.parts.curves",
     "figures.datasets": "figures.plots.datasets",

@@ -41,6 +41,12 @@ CROSSED = "capacity+keep_rate"  # what lower keep rates keep of higher ones', wh
 MORE_AXES: dict[Of, tuple[str, ...]] = {"kept": (CROSSED,), "group": (CROSSED,), "heatmap": (CROSSED, "radial")}
 
 
+READS: dict[Of, str] = {  # what a value that is nearer to the best is; empty: neither end is better
+    **dict.fromkeys(MEANS, "more alike"), "heatmap": "more alike", "feature": "more alike", "object": "better",
+    "segments": "better", "layout": "", "depth": "",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Metric:
     """A registered metric, itself a function of two arrays.
@@ -150,6 +156,17 @@ class Metric:
     def title(self) -> str:
         """Its name for readers."""
         return self.label or self.name
+
+    @property
+    def reading(self) -> str:
+        """How its values are read, as beside an axis: "lower is more alike"; empty where neither end is better.
+
+        Example:
+            >>> METRICS["procrustes"].reading, METRICS["foreground_recall"].reading, METRICS["moran"].reading
+            ('lower is more alike', 'higher is better', '')
+        """
+        words = READS[self.of]
+        return f"{'higher' if self.direction == 'similarity' else 'lower'} is {words}" if words else ""
 
     @property
     def best(self) -> float:

@@ -36,5 +36,7 @@ def image(figure: Figure, kind: str, preset: str) -> bytes:
     with use(preset), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a data set's name may be in any script
         FigureCanvasAgg(figure)  # no window, no global state
-        figure.savefig(made, format=kind, metadata=_DATELESS[kind])
+        # cells of pixels, as of a contact sheet, are written one by one, in the figure's own resolution
+        as_it_is: dict[str, Any] = {"dpi": figure.dpi} if figure.images else {}
+        figure.savefig(made, format=kind, metadata=_DATELESS[kind], **as_it_is)
     return made.getvalue()

@@ -6,12 +6,19 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..select.pairs import is_distance
 from ..theme.style import label, metric_label, place
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Best: TypeAlias = Literal["higher", "lower", "metric", "strongest"]
 
 
 @dataclass(frozen=True)
@@ -19,11 +26,27 @@ class Layout:
     """How the rows of a figure's numbers become a table to read: one column for each value of `across`."""
 
     rows: tuple[str, ...]
+    """what stands at the left; the last of them is what is compared"""
     across: str
     value: str
+    caption: str
+    """of the table, which is not the figure"""
+    best: Best | None = None
+    """which value of a column is set in bold among rows that differ in the last of `rows` alone: the higher, the lower,
+    the better one by its metric's direction, or the one farthest from 0"""
+
+
+class Printed(NamedTuple):
+    """A table to print; `best` (rows, columns) bool is set in bold, the last `under` columns are values of `over`."""
+
+    cells: pd.DataFrame
+    best: NDArray[np.bool_]
+    over: str = ""
+    under: int = 0
 
 
 _NUMBER = re.compile(r"[-−]?\d[\d.]*( \[.*\])?$|–$")  # a number, with its interval or without
+HEADS = {"dataset": "data set", "low": "from", "high": "to"}  # of columns whose names are no words
 LONG = 45  # rows of a table that goes over several pages
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -32,46 +55,81 @@ _LATEX = {
 }  # fmt: skip
 
 
-def spread(frame: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+def plain(frame: pd.DataFrame) -> Printed:
+    """The rows as they are, nothing in bold."""
+    return Printed(frame, np.zeros(frame.shape, bool))
+
+
+def spread(frame: pd.DataFrame, layout: Layout) -> Printed:
     """Put what is tidy side by side: cells are values as text, with [low, high] where a frame has them."""
     names = [_cell(layout.across, value) for value in frame[layout.across]]
     words = [_cell(layout.value, value) for value in frame[layout.value]]
     if {"low", "high"} <= set(frame.columns):
         ends = zip(words, frame["low"], frame["high"], strict=True)
         words = [f"{w} [{_cell('', low)}, {_cell('', high)}]" if low == low else w for w, low, high in ends]
-    tidy = frame[list(layout.rows)].assign(across=names, cell=words)
-    wide = tidy.pivot(index=list(layout.rows), columns="across", values="cell")
+    tidy = frame[list(layout.rows)].assign(across=names, cell=words, best=_best(frame, layout))
     order = [_cell(layout.across, value) for value in sorted(frame[layout.across].unique())]
     places = tidy.drop_duplicates(list(layout.rows)).set_index(list(layout.rows)).index  # rows as in the frame
-    return wide.reindex(index=places, columns=order).reset_index()
+    cells, best = (
+        tidy.pivot(index=list(layout.rows), columns="across", values=what).reindex(index=places, columns=order)
+        for what in ("cell", "best")
+    )
+    bold = np.hstack([np.zeros((len(places), len(layout.rows)), bool), best.eq(True).to_numpy()])
+    return Printed(cells.reset_index(), bold, _head(layout.across), len(order))
 
 
-def latex(frame: pd.DataFrame, caption: str, name: str) -> str:
+def _best(frame: pd.DataFrame, layout: Layout) -> pd.Series[bool]:
+    """Which rows have the best value of those beside which they stand; none where there is no other."""
+    if layout.best is None:
+        return frame[layout.value].isna() & False
+    value = frame[layout.value]
+    if layout.best == "strongest":
+        value = value.abs()
+    elif layout.best == "metric":
+        value = value.where(~frame["metric"].map(is_distance), -value)
+    elif layout.best == "lower":
+        value = -value
+    beside = value.groupby([frame[name] for name in (*layout.rows[:-1], layout.across)])
+    return (value == beside.transform("max")) & (beside.transform("count") > 1)
+
+
+def latex(table: Printed, caption: str, name: str) -> str:
     r"""A table for \usepackage{booktabs}; a long one is a longtable. `name` goes into its \label."""
+    frame = table.cells
     numeric = [_numeric(frame[column]) for column in frame.columns]
-    heads = " & ".join(_tex(_head(column)) for column in frame.columns) + r" \\"
-    rows = [" & ".join(map(_tex, row)) + r" \\" for row in _cells(frame)]
+    heads = [" & ".join(_tex(_head(column)) for column in frame.columns) + r" \\"]
+    if table.over:
+        first = len(frame.columns) - table.under
+        over = rf"\multicolumn{{{table.under}}}{{c}}{{{_tex(table.over)}}} \\"
+        heads = ["& " * first + over, rf"\cmidrule(lr){{{first + 1}-{len(frame.columns)}}}", *heads]
+    rows = [
+        " & ".join(rf"\textbf{{{_tex(cell)}}}" if bold else _tex(cell) for cell, bold in zip(row, best, strict=True))
+        + r" \\"
+        for row, best in zip(_cells(frame), table.best, strict=True)
+    ]
     shape = "".join("r" if n else "l" for n in numeric)
     title = rf"\caption{{{_tex(caption)}}}\label{{tab:{name}}}"
     if len(rows) > LONG:
-        top = [rf"\begin{{longtable}}{{{shape}}}", title + r" \\", r"\toprule", heads, r"\midrule", r"\endfirsthead",
-               r"\toprule", heads, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"]  # fmt: skip
+        top = [rf"\begin{{longtable}}{{{shape}}}", title + r" \\", r"\toprule", *heads, r"\midrule", r"\endfirsthead",
+               r"\toprule", *heads, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"]  # fmt: skip
         return "\n".join([r"% needs \usepackage{booktabs,longtable}", *top, *rows, r"\end{longtable}", ""])
-    top = [r"\begin{table}", r"\centering", title, rf"\begin{{tabular}}{{{shape}}}", r"\toprule", heads, r"\midrule"]
+    top = [r"\begin{table}", r"\centering", title, rf"\begin{{tabular}}{{{shape}}}", r"\toprule", *heads, r"\midrule"]
     return "\n".join(
         [r"% needs \usepackage{booktabs}", *top, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
     )
 
 
-def markdown(frame: pd.DataFrame, caption: str) -> str:
+def markdown(table: Printed, caption: str) -> str:
     """A table for Markdown, its caption before it."""
+    frame = table.cells
+    first = len(frame.columns) - table.under
     rule = ["---:" if _numeric(frame[column]) else "---" for column in frame.columns]
+    heads = [f"{table.over} {column}" if i >= first else _head(column) for i, column in enumerate(frame.columns)]
     rows = [
-        [_head(column) for column in frame.columns],
-        rule,
-        *([_bars(cell) for cell in row] for row in _cells(frame)),
+        [f"**{_bars(cell)}**" if bold else _bars(cell) for cell, bold in zip(row, best, strict=True)]
+        for row, best in zip(_cells(frame), table.best, strict=True)
     ]
-    return "\n".join([" ".join(caption.split()), "", *(f"| {' | '.join(row)} |" for row in rows), ""])
+    return "\n".join([" ".join(caption.split()), "", *(f"| {' | '.join(row)} |" for row in [heads, rule, *rows]), ""])
 
 
 def _cells(frame: pd.DataFrame) -> list[list[str]]:
@@ -90,7 +148,7 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _head(column: Any) -> str:
-    return str(column).replace("_", " ")
+    return HEADS.get(str(column), str(column).replace("_", " "))
 
 
 def _numeric(column: pd.Series[Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
@@ -32,6 +32,8 @@ class Request:
     tables: bool = False
     sheet: Mapping[str, Any] = field(default_factory=dict)
     where: Sequence[str] = ()
+    methods: int | Literal["all"] | None = None
+    """shown where each is large; None for as many as a figure shows by itself"""
 
 
 def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Iterator[tuple[Path | None, str]]:
@@ -50,6 +52,7 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
     check_folder(request.out, "figures")
     lacking: dict[str, list[str]] = {}
     single: list[str] = []
+    few: list[str] = []
     some = source.only(request.where)
     yield from ((None, note) for note in notices(source.results, source.folder))
     for entry in chosen:
@@ -62,10 +65,12 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
             continue
         if entry.of_one_setting and entry.pages is None:
             single.append(entry.name)
+        if request.methods is None and entry.few is not None and _count(entry, shown) > entry.few:
+            few.append(entry.name)
         for name, content, note in made:
             yield write(request.out / name, content), note
-        if entry.pages is not None and "png" not in kinds:
-            yield None, f"{entry.name}: it is drawn pixel by pixel, and so written as png and not as {request.formats}"
+    if few:
+        yield None, f"{', '.join(few)}: a few methods are shown large; --methods all shows the others too"
     if single and (others := _settings(some) - 1) > 0:
         are = "settings are" if others > 1 else "setting is"
         yield None, (f"{', '.join(single)}: {others} other {are} not shown, having no more runs; choose one with "
@@ -73,6 +78,11 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
     if sum(map(len, lacking.values())) == len(chosen):
         raise BadInput("nothing can be drawn: " + "; ".join(lacking))
     yield from ((None, f"not drawn: {', '.join(names)}: {lack}") for lack, names in lacking.items())
+
+
+def _count(entry: Entry, source: Source) -> int:
+    """How many reduction methods a figure could show."""
+    return sum(look.family != "none" for look in entry.looks(source).values())
 
 
 def _settings(source: Source) -> int:
@@ -83,17 +93,23 @@ def _settings(source: Source) -> int:
 
 
 def _made(entry: Entry, source: Source, request: Request, kinds: list[str]) -> Iterator[tuple[str, bytes | str, str]]:
-    """The files of a figure: name, content, and what found no place."""
+    """The files of a figure and its caption: name, content, and what found no place."""
+    told = request.methods
+    chosen = {} if entry.few is None or told is None else {"methods": None if told == "all" else told}
     if entry.pages is not None:
-        for name, content, left_out in entry.pages(source.runs, allow_remote=source.allow_remote, **request.sheet):
+        asked = {**request.sheet, **chosen}
+        for name, page, left_out in entry.pages(source.runs, allow_remote=source.allow_remote, **asked):
             names = ", ".join(left_out)
-            yield f"{name}.png", content, f"not shown, being further runs of the same methods: {names}" if names else ""
+            note = f"not shown, being further runs of the same methods: {names}" if names else ""
+            for i, kind in enumerate(kinds):
+                yield f"{name}.{kind}", image(page, kind, request.preset), note if i == 0 else ""
     else:
-        figure = entry.draw(source, preset=request.preset, strict=True)
+        figure = entry.draw(source, preset=request.preset, strict=True, **chosen)
         assert isinstance(figure, Figure)  # nothing was passed in to draw into
         yield from ((f"{entry.name}.{kind}", image(figure, kind, request.preset), "") for kind in kinds)
+    yield f"{entry.name}.txt", f"{entry.caption}\n", ""
     if request.tables:
         frame = entry.numbers(source)
-        frame = frame if entry.layout is None else latex_markdown.spread(frame, entry.layout)
-        yield f"{entry.name}.tex", latex_markdown.latex(frame, entry.caption, entry.name), ""
-        yield f"{entry.name}.md", latex_markdown.markdown(frame, entry.caption), ""
+        table = latex_markdown.plain(frame) if entry.layout is None else latex_markdown.spread(frame, entry.layout)
+        yield f"{entry.name}.tex", latex_markdown.latex(table, entry.table_caption, entry.name), ""
+        yield f"{entry.name}.md", latex_markdown.markdown(table, entry.table_caption), ""

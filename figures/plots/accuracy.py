@@ -4,7 +4,8 @@ Bars are 95 % intervals: Wilson's, from the share of right answers and the numbe
 has none. Several runs of a method at a rate (seeds, options) are averaged; runs without one keep rate are left out.
 The horizontal line is the un-reduced model. Right: the rank of each method by accuracy (1 is the best). A small dot
 is the mean over data sets and capacities at one keep rate, the large mark the mean over all, with a 95 % Student-t
-interval over data sets, capacities and rates; sets with a photographer's bias are left out of the ranks.
+interval over data sets, capacities and rates; sets with a photographer's bias are left out of the ranks. Where only
+one method has a rank, or none, there are no ranks.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 SHARES = ("top1", "top5")  # measures that are the share of images answered rightly
 Z = 1.959964  # of the normal distribution at 97.5 %
 SETTING = ["dataset", "capacity", "keep_rate"]
-LAYOUT = Layout(rows=("dataset", "capacity", "method"), across="keep_rate", value="accuracy")
+LAYOUT = Layout(
+    rows=("dataset", "capacity", "method"), across="keep_rate", value="accuracy", best="higher",
+    caption="Accuracy in percent at each keep rate, with Wilson's 95 % interval where it is a share of images. Bold: "
+    "the best method of a data set and capacity at that rate.",
+)  # fmt: skip
 
 
 def numbers(source: Source) -> pd.DataFrame:
@@ -82,11 +87,13 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
     frame = numbers(source)
     datasets, capacities = sorted(set(frame["dataset"])), style.by_size(frame["capacity"])
     ranks = average_ranks(frame)
-    rates = sorted(set(frame.loc[frame["rank"].notna(), "keep_rate"])) if len(ranks) > 1 else []
+    ranked = len(ranks) > 1
+    rates = sorted(set(frame.loc[frame["rank"].notna(), "keep_rate"])) if ranked else []
     room = 0.75 + style.legend_room(frame["method"], preset, len(rates))
     rows = max(1.75 * len(datasets), 2.5, 0.13 * len(ranks))
     canvas = style.canvas(figure, preset, "page", rows + room)
-    grid = canvas.add_gridspec(len(datasets), len(capacities) + 1, width_ratios=[1] * len(capacities) + [0.9])
+    widths = [1.0] * len(capacities) + [0.9] * ranked
+    grid = canvas.add_gridspec(len(datasets), len(widths), width_ratios=widths)
     for i, dataset in enumerate(datasets):
         row: list[Axes] = []
         for j, capacity in enumerate(capacities):
@@ -98,8 +105,9 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
             ax.tick_params(labelleft=False)
             ax.set_xlabel("keep rate" if i == len(datasets) - 1 else "")
         measures = {style.MEASURES.get(name, name) for name in frame.loc[frame["dataset"] == dataset, "measure"]}
-        style.label_rows(row, f"{' or '.join(sorted(measures))} (%)")
-    _ranks(canvas.add_subplot(grid[:, -1]), frame, ranks)
+        style.label_rows(row, style.directed(f"{' or '.join(sorted(measures))} (%)", style.HIGHER))
+    if ranked:
+        _ranks(canvas.add_subplot(grid[:, -1]), frame, ranks)
     style.legend_of(canvas, frame["method"], also=[Line2D([], [], **_dot(rate)) for rate in rates])
     return canvas
 
@@ -117,9 +125,6 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
 
 def _ranks(ax: Axes, frame: pd.DataFrame, ranks: dict[str, tuple[float, float, float, int]]) -> None:
     ax.set_title("average rank")
-    if len(ranks) < 2:
-        style.annotate_gap(ax, "one method\nhas no rank" if ranks else "no method\nto rank")
-        return
     for y, (method, (mean, low, high, _)) in enumerate(ranks.items()):
         one = frame[frame["method"] == method]
         for rate, rank in one.groupby("keep_rate")["rank"].mean().items():
@@ -130,7 +135,7 @@ def _ranks(ax: Axes, frame: pd.DataFrame, ranks: dict[str, tuple[float, float, f
     ax.invert_yaxis()
     ax.set_xlim(0, frame["rank"].max() + 1)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("rank")
+    ax.set_xlabel(style.directed("rank", style.LOWER, ", "))
     ax.grid(axis="x")
 
 

@@ -4,7 +4,8 @@ Kept patches by IoU, across keep rates by IoA (the share of the smaller set), bo
 same. Groups by adjusted mutual information, likewise; class-token features by Procrustes distance, where 0 is the
 same. All after the last stage. A point is one pair of runs with its interval over images; or, of several pairs (data
 sets, and the other of capacity and keep rate), their mean with a 95 % Student-t interval; n counts the pairs.
-Sets with a photographer's bias are left out.
+Methods stand side by side within a pair. What has no pairs is left out, and named below. Sets with a photographer's
+bias are left out.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ ABOVE_CHANCE = ("iou", "ioa")
 LACKING = {  # what runs lack that a metric is of
     "kept": "no method here keeps patches",
     "group": "no method here merges patches",
-    "feature": "no features:\ntokenlens extract --features",
+    "feature": "no features, which `tokenlens extract --features` keeps",
 }
 
 
@@ -71,25 +72,33 @@ def numbers(source: Source) -> pd.DataFrame:
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     frame = numbers(source)
-    heights = [1.9 if axis in set(frame["axis"]) else 0.6 for axis in AXES]
-    canvas = style.canvas(figure, preset, "page", sum(heights) + 0.8 + style.legend_room(frame["method"], preset))
-    grid = canvas.add_gridspec(len(AXES), 3, height_ratios=heights)
-    for i, axis in enumerate(AXES):
+    axes = list(dict.fromkeys(frame["axis"]))
+    canvas = style.canvas(figure, preset, "page", 1.9 * len(axes) + 0.8 + style.legend_room(frame["method"], preset))
+    grid = canvas.add_gridspec(len(axes), 1)
+    for i, axis in enumerate(axes):
         part = frame[frame["axis"] == axis]
-        if not len(part):
-            style.annotate_gap(canvas.add_subplot(grid[i, :]), f"no two runs differ in {axis.replace('_', ' ')} only")
-            continue
-        for j, metric in enumerate(SHOWN[axis]):
-            _panel(canvas.add_subplot(grid[i, j]), part[part["metric"] == metric], axis, metric)
+        metrics = list(dict.fromkeys(part["metric"]))
+        row = grid[i].subgridspec(1, len(metrics))
+        for j, metric in enumerate(metrics):
+            _panel(canvas.add_subplot(row[j]), part[part["metric"] == metric], axis, metric)
+    style.say_left_out(canvas, _left_out(frame))
     style.legend_of(canvas, frame["method"])
     return canvas
 
 
+def _left_out(frame: pd.DataFrame) -> list[str]:
+    """What has no panel, and why."""
+    there = frame.groupby("axis")["metric"].agg(set).to_dict()
+    said = [f"no two runs differ in {axis.replace('_', ' ')} only" for axis in AXES if axis not in there]
+    for axis, metrics in there.items():
+        lacking = (metric for metric in SHOWN[str(axis)] if metric not in metrics)
+        said += [f"{style.metric_label(metric)}: {LACKING[METRICS[metric].of]}" for metric in lacking]
+    return list(dict.fromkeys(said))
+
+
 def _panel(ax: Axes, part: pd.DataFrame, axis: str, metric: str) -> None:
     ax.set_title(style.metric_label(metric) + " above chance" * (metric in ABOVE_CHANCE))
-    if not len(part):
-        style.annotate_gap(ax, LACKING[METRICS[metric].of])
-        return
+    ax.set_ylabel(style.metric_reading(metric))
     part = part.assign(pair=part["from"] + "\n" + part["to"])
     draw_lines(ax, part, "pair", "value", {pair: float(x) for x, pair in enumerate(dict.fromkeys(part["pair"]))})
     ax.set_xlabel(f"pair of {AXES[axis]}\nn = {count_range(part['n'])}")

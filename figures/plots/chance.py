@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..source import Source
     from ..theme.style import Canvas, Into
 
+METRIC = "iou"
 FIXED = ("radial", "random")  # families whose patterns know nothing of the image
 
 
@@ -39,7 +40,7 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     import pandas as pd
 
     chosen = select_setting(source.table("runs"), dataset, model)
-    rows = within(joined(source, "method", ["iou"]), chosen)
+    rows = within(joined(source, "method", [METRIC]), chosen)
     rows = rows[rows["keep_rate_a"] == rows["keep_rate_b"]]
     turned = rows.rename(
         columns={f"{name}_{end}": f"{name}_{other}" for name in ("method", "family") for end, other in ("ab", "ba")}
@@ -81,7 +82,7 @@ def draw(
                 curves(ax, part, "chance", "above")
             else:
                 annotate_gap(ax, f"no runs of {label(pattern)}\nat block {stage}")
-        style.label_rows(line, f"block {stage}: above chance")
+        style.label_rows(line, style.directed(f"block {stage}: above chance", style.metric_reading(METRIC)))
     setting = describe(select_setting(source.table("runs"), dataset, model))
     made.supxlabel(f"IoU by chance ({setting})", fontsize="medium")
     style.legend_of(made, rows["method"], above=True)

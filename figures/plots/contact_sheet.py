@@ -2,13 +2,12 @@
 
 A row is an image, a column a method. Kept patches are bright, dropped ones dark and grey; patches that were dropped
 into one fused token are dark and violet. Merged patches are filled with the mean colour of their group, which a line
-surrounds. One sheet for each data set and model, pixel by pixel, and so always PNG.
+surrounds. One sheet for each data set and model. Of more than six methods, the first of each family are shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ..catalogue import PATTERNS, figure
-from ..parts.patch_painter import contact_sheet
-from ..select.runs import Sheet, choose_images, choose_runs, last_block, read_panel, read_pictures
+from ..parts.sheet import contact_sheet
+from ..select.runs import Sheet, choose_images, choose_runs, fewer, last_block, read_panel, read_pictures
 from ..source import Source, missing_where_bad
+from ..theme.style import FEW
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 def contact_sheets(
     runs: Sequence[xr.Dataset], images: int = 4, keep_rate: float | None = None, stage: int | None = None,
-    where: Sequence[str] = (), allow_remote: bool = False,
-) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:  # fmt: skip
+    where: Sequence[str] = (), allow_remote: bool = False, methods: int | None = FEW,
+) -> Iterator[tuple[str, Figure, tuple[str, ...]]]:  # fmt: skip
     """Draw a sheet `contact-sheet-<dataset>-<model>` for each data set and model among the runs.
 
     Args:
@@ -38,9 +38,10 @@ def contact_sheets(
         stage: the block whose stage is shown; None for each run's last.
         where: conditions on the runs' attributes, as in "method=topk|tome,keep_rate=0.5".
         allow_remote: fetch images from where the runs say they are.
+        methods: columns of a sheet, at most; None for all methods.
 
     Yields:
-        The name of each sheet, the PNG file, and the names of the runs that found no place on it.
+        The name of each sheet, the sheet, and the names of further runs of the methods on it.
 
     Raises:
         BadInput: no runs, none that match, no image in common, or images that are gone.
@@ -50,9 +51,7 @@ def contact_sheets(
         names = (sheet.name + (f"-{i}" if i > 1 else "") for i in count(1))
         name = next(name for name in names if name not in taken)
         taken.add(name)  # two folders of the same name, or two splits, must not write over each other
-        made = BytesIO()
-        _draw(sheet, made, images, stage, allow_remote)
-        yield name, made.getvalue(), sheet.left_out
+        yield name, _draw(sheet, images, stage, allow_remote, methods), sheet.left_out
 
 
 def numbers(source: Source) -> pd.DataFrame:
@@ -73,18 +72,18 @@ def numbers(source: Source) -> pd.DataFrame:
 @figure("contact-sheet", "images by methods at one keep rate", numbers, needs=[PATTERNS], pages=contact_sheets)
 def draw(
     source: Source, *, figure: object = None, preset: str = "iccv", images: int = 4, keep_rate: float | None = None,
-    stage: int | None = None, where: Sequence[str] = (),
+    stage: int | None = None, where: Sequence[str] = (), methods: int | None = FEW,
 ) -> Figure:  # fmt: skip
     """The first of the contact sheets, in a figure of its own: its cells are whole pixels, and fit no other."""
     with missing_where_bad():
         sheet = choose_runs(source.runs, where, keep_rate, stage)[0]
-        return _draw(sheet, BytesIO(), images, stage, source.allow_remote)
+        return _draw(sheet, images, stage, source.allow_remote, methods)
 
 
-def _draw(sheet: Sheet, file: BytesIO, images: int, stage: int | None, allow_remote: bool) -> Figure:
-    ids = choose_images(sheet.runs, images)
-    blocks = {last_block(run) if stage is None else stage for run in sheet.runs}
-    panels = [read_panel(run, ids, stage, tell_block=len(blocks) > 1) for run in sheet.runs]
+def _draw(sheet: Sheet, images: int, stage: int | None, allow_remote: bool, methods: int | None) -> Figure:
+    ids, runs = choose_images(sheet.runs, images), fewer(sheet.runs, methods)
+    blocks = {last_block(run) if stage is None else stage for run in runs}
+    panels = [read_panel(run, ids, stage, tell_block=len(blocks) > 1) for run in runs]
     after = f"after block {blocks.pop()}" if len(blocks) == 1 else "after the last stage"
     pictures = read_pictures(sheet.runs[0], ids, allow_remote)
-    return contact_sheet(pictures, panels, file, f"{sheet.model} · {sheet.place} · {after}")
+    return contact_sheet(pictures, panels, f"{sheet.model} · {sheet.place} · {after}")

@@ -3,8 +3,8 @@
 One column an anchor; above Spearman's ρ, below Kendall's τ. A row is a measure of similarity, taken after the last
 stage; a cell is the mean over data sets and capacities at one keep rate, the last column that over all rates. Bold:
 at least half of the correlations in the mean hold at 5 %, after Benjamini-Hochberg over the whole table. Distances,
-below the line, should correlate positively, similarities negatively. Hatched: the anchor has not what the measure
-compares, or too few methods have. Sets with a photographer's bias are left out.
+below the line, should correlate positively, similarities negatively. Grey: the anchor has not what the measure
+compares, or too few methods have. All panels have one range of colours. Sets with a photographer's bias are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 ALL_RATES = "all"
 SURE = 0.05
-LAYOUT = Layout(rows=("statistic", "anchor", "metric"), across="keep_rate", value="value")
+LAYOUT = Layout(
+    rows=("statistic", "anchor", "metric"), across="keep_rate", value="value", best="strongest",
+    caption="Rank correlation of similarity to an anchor with the accuracy below it, the mean over data sets and "
+    "capacities at each keep rate. Bold: the measure that correlates most with it, of either sign.",
+)  # fmt: skip
 
 
 def numbers(source: Source) -> pd.DataFrame:
@@ -63,6 +67,8 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
             ax.set_title(f"{LETTERS[statistic]}, anchor: {ANCHORS.get(anchor, style.label(anchor))}")
             ax.set_xlabel("keep rate" if statistic == statistics[-1] else "")
             ax.set_ylabel("")
+    bar = canvas.colorbar(panels[0, 0].collections[0], ax=panels, pad=0.01, fraction=0.02, aspect=30, shrink=0.6)
+    bar.set_label("correlation with the loss of accuracy")
     return canvas
 
 
@@ -71,7 +77,7 @@ def _panel(ax: Axes, part: pd.DataFrame, frame: pd.DataFrame, metrics: list[str]
     cells = {name: part.pivot(index="metric", columns="keep_rate", values=name).reindex(index=metrics, columns=rates)
              for name in ("value", "sure")}  # fmt: skip
     value = cells["value"].astype(float)
-    ax.patch.set(facecolor="0.97", hatch="////", edgecolor="0.85")
+    ax.patch.set(facecolor="0.9")
     words = value.map(lambda v: f"{v:.2f}".replace("-", "−"))
     sns.heatmap(value, ax=ax, vmin=-1, vmax=1, cmap="vlag", annot=words, fmt="", mask=value.isna(), cbar=False,
                 linewidths=0.3, annot_kws={"fontsize": "x-small"})  # fmt: skip

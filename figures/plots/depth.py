@@ -3,9 +3,10 @@
 A map is a method at a keep rate: each cell is a patch, its shade the mean over images of the block at which the patch
 was dropped, and the number of blocks where it survived. White lines are radial rings: for each stage the disc around
 the centre that holds as many patches as the method leaves tokens there, so that a purely radial method would change its
-shade exactly at the lines. Below each map, the Spearman correlation of the map with the distance from the centre by the
-ℓ1, ℓ2 and ℓ∞ norm; negative: patches near the centre live longer. Of several runs of a method at a rate, the one with
-the lowest seed is shown.
+shade exactly at the lines. The maps of a row have one range of shades, which the bar beside them says. Below each map,
+the Spearman correlation of the map with the distance from the centre by the ℓ1, ℓ2 and ℓ∞ norm; negative: patches near
+the centre live longer. Of more than six methods, the first of each family are shown. Of several runs of a method at a
+rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from ..select.pairs import joined
 from ..select.setting import describe, select_setting, within
 from ..source import Missing
 from ..theme import style
-from ..theme.style import annotate_gap, canvas, in_order, label
+from ..theme.style import annotate_gap, canvas, label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,14 +87,19 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
 @figure("depth", "mean-depth heat maps, methods by keep rates", numbers, needs=["runs", "heatmap"])
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", dataset: str | None = None, model: str | None = None,
-    ring: str = "l2",
+    ring: str = "l2", methods: int | None = style.FEW,
 ) -> Canvas:  # fmt: skip
-    """Draw the maps, methods from left to right and rates downwards; `ring` is the norm of the rings."""
+    """Draw the maps, methods from left to right and rates downwards; `ring` is the norm of the rings.
+
+    `methods` at most, None for all.
+    """
     if ring not in NORMS:
         raise UnknownName("norm", ring, NORMS)
     rows, left = numbers(source, dataset=dataset, model=model), _tokens_left(source)
-    methods, rates, small = in_order(rows["method"]), sorted(rows["keep_rate"].unique()), style.preset(preset).size
-    banks, across, cell = _layout(len(methods), preset)
+    shown, rates = style.few(rows["method"], methods), sorted(rows["keep_rate"].unique())
+    small = style.preset(preset).size
+    rows = rows[rows["method"].isin(shown)]
+    banks, across, cell = _layout(len(shown), preset)
     made = canvas(figure, preset, "page", 0.35 + banks * (0.15 + len(rates) * (cell + 0.06)))
     if figure is None and isinstance(made, Figure):
         made.set_layout_engine("compressed")  # few maps stand in the middle of the page, beside their bar
@@ -103,10 +109,10 @@ def draw(
     of = {(row.method, row.keep_rate): row for row in rows.itertuples()}
     for (line, column), ax in np.ndenumerate(axes):
         bank, number = divmod(line, len(rates))
-        if bank * across + column >= len(methods):
+        if bank * across + column >= len(shown):
             ax.set_axis_off()
             continue
-        method, rate = methods[bank * across + column], rates[number]
+        method, rate = shown[bank * across + column], rates[number]
         ax.set_title(style.wrapped(label(method), letters) if number == 0 else "", fontsize=0.9 * small)
         ax.set_ylabel(f"keep {rate:g}" if column == 0 else "")
         if (row := of.get((method, rate))) is None:
@@ -121,7 +127,7 @@ def draw(
     rings = f"{NORMS[ring]} rings of equal count" if left else "no rings, for lack of the runs themselves"
     setting = describe(select_setting(source.table("runs"), dataset, model))
     below = f"; below: Spearman ρ to {', '.join(NORMS.values())}" if rows[list(NORMS)].notna().any(axis=None) else ""
-    made.supxlabel(f"shade: mean depth in blocks; {rings}{below}; {setting}", fontsize=0.75 * small)
+    made.supxlabel(f"shade: mean depth, one range a row; {rings}{below}; {setting}", fontsize=0.75 * small)
     return made
 
 
@@ -144,6 +150,7 @@ def _bar(made: Canvas, line: NDArray[np.object_]) -> None:
     bar = made.colorbar(images[0], ax=list(line), aspect=12, pad=0.01, fraction=0.2 / len(line), extend=extend)
     bar.ax.yaxis.set_major_locator(MaxNLocator(3))
     bar.ax.tick_params(labelsize="xx-small")
+    bar.set_label("depth (blocks)", fontsize="x-small")
 
 
 def _layout(methods: int, preset: str) -> tuple[int, int, float]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..theme.style import Canvas, Into
 
 SIZES = {"": "all objects", "s": "small", "m": "medium", "l": "large"}
-MEASURES = {"AP": "box AP (%)", "intact": "patches intact (%)"}
+MEASURES = {"AP": "box AP (%)", "intact": "patches intact (%)"}  # of both, more is better
 
 
 def numbers(source: Source) -> pd.DataFrame:
@@ -72,7 +72,7 @@ def draw(source: Source, *, figure: Into = None, preset: str = "iccv") -> Canvas
                 ax.axhline(whole, **EXPECTED)
             curves(ax, drawn[here[drawn.index]], "keep_rate", "value")
             ax.set_title(size if measure == "AP" else "")
-        style.label_rows(line, said)
+        style.label_rows(line, style.directed(said, style.HIGHER))
     made.supxlabel(f"keep rate ({', '.join(map(str, sorted(set(rows['images']))))} images)", fontsize="medium")
     style.legend_of(made, drawn["method"], above=True)
     return made

@@ -2,8 +2,8 @@
 
 A row is an image, a column a method at one keep rate. Kept patches are bright, dropped ones dark and grey; merged
 patches are filled with the mean colour of their group, which a line surrounds. Boxes are those found with a score of at
-least 0.5, with their class and score, whether there is such an object or not. At most five methods. Of several runs of
-a method at a rate, the one with the lowest seed is shown.
+least 0.5, with their class and score, whether there is such an object or not. Of more than five methods, the first of
+each family are shown. Of several runs of a method at a rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from matplotlib.patheffects import Normal, Stroke
 from PIL import Image
 
 from ..catalogue import PATTERNS, figure
-from ..parts.patch_painter import cell_size
-from ..select.runs import choose_images, choose_runs, read_panel, read_pictures
+from ..parts.sheet import cell_size
+from ..select.runs import choose_images, choose_runs, fewer, read_panel, read_pictures
 from ..source import Missing, missing_where_bad
 from ..theme.style import canvas, label
 
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
 SURE = 0.5  # least score of a box that is drawn
 LINE = "#5ee0ff"
-MOST = 5  # methods side by side
+MOST = 5  # methods side by side, so that classes of boxes can be read
 
 
-def numbers(source: Source, *, images: int | Sequence[str] = 3, keep_rate: float | None = None) -> pd.DataFrame:
+def numbers(
+    source: Source, *, images: int | Sequence[str] = 3, keep_rate: float | None = None, methods: int | None = MOST
+) -> pd.DataFrame:
     """One row a box: image, method, keep rate, class, score, and x1, y1, x2, y2 as shares of the picture.
 
     Raises:
@@ -45,7 +47,7 @@ def numbers(source: Source, *, images: int | Sequence[str] = 3, keep_rate: float
     """
     import pandas as pd
 
-    sheet, ids = _chosen(source, images, keep_rate)
+    sheet, ids = _chosen(source, images, keep_rate, methods)
     rows: list[dict[str, Any]] = []
     for run in sheet.runs:
         for name in ids:
@@ -64,10 +66,10 @@ def numbers(source: Source, *, images: int | Sequence[str] = 3, keep_rate: float
 @figure("detections", "boxes that a detector finds, over its patterns", numbers, needs=[PATTERNS])
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", images: int | Sequence[str] = 3,
-    keep_rate: float | None = None,
+    keep_rate: float | None = None, methods: int | None = MOST,
 ) -> Canvas:  # fmt: skip
-    """Draw the images: ids, or how many."""
-    sheet, ids = _chosen(source, images, keep_rate)
+    """Draw the images: ids, or how many; `methods` at most, None for all."""
+    sheet, ids = _chosen(source, images, keep_rate, methods)
     with missing_where_bad():
         pictures = read_pictures(sheet.runs[0], ids, source.allow_remote)
     shape = cell_size(pictures[0].shape, sheet.runs[0].attrs["grid"], len(ids), len(sheet.runs) + 1)
@@ -94,14 +96,16 @@ def boxes(run: xr.Dataset, name: str) -> list[tuple[tuple[float, ...], float, st
     return [(tuple(box), score, classes[kind]) for box, score, kind in found if kind >= 0 and score >= SURE]
 
 
-def _chosen(source: Source, images: int | Sequence[str], keep_rate: float | None) -> tuple[Sheet, list[str]]:
+def _chosen(
+    source: Source, images: int | Sequence[str], keep_rate: float | None, methods: int | None
+) -> tuple[Sheet, list[str]]:
     found = [run for run in source.runs if "box_scale" in run]
     if not found:
         raise Missing("no run holds boxes; make some with `tokenlens detect`")
     with missing_where_bad():
         sheet = max(choose_runs(found, keep_rate=keep_rate), key=lambda sheet: len(sheet.runs))
         ids = choose_images(sheet.runs, images) if isinstance(images, int) else list(images)
-    return replace(sheet, runs=sheet.runs[:MOST]), ids
+    return replace(sheet, runs=tuple(fewer(sheet.runs, methods))), ids
 
 
 def _cell(ax: Axes, picture: Any, title: str) -> None:

@@ -1,10 +1,11 @@
 """What each method does to an image, stage by stage: which patches it keeps, drops, fuses or merges.
 
 For each image a row a stage and a column a method, at one keep rate; where methods do not fit side by side, they go on
-below. Kept patches are bright; dropped ones are dark and grey; patches that were dropped into one fused token are dark,
-violet and hatched. Merged patches are filled with the mean colour of their group and surrounded by a line in the
-group's own colour; a group keeps its colour from stage to stage while others join it. A patch alone in its group, or
-one that stands for it, shows the image. Of several runs of a method at a rate, the one with the lowest seed is shown.
+below. Of more than six methods, the first of each family are shown. Kept patches are bright; dropped ones are dark and
+grey; patches that were dropped into one fused token are dark, violet and hatched. Merged patches are filled with the
+mean colour of their group and surrounded by a line in the group's own colour; a group keeps its colour from stage to
+stage while others join it. A patch alone in its group, or one that stands for it, shows the image. Of several runs of a
+method at a rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.patches import Patch
 from PIL import Image
 
 from ..catalogue import PATTERNS, figure
-from ..parts.group_colors import OUTLINES, group_colors
-from ..parts.patch_painter import DIM, FLOOR, FUSED, Picture
-from ..select.runs import choose_images, choose_runs, read_panel, read_pictures
+from ..parts.group_colors import group_colors
+from ..parts.legend import swatches
+from ..parts.patch_painter import Panel, Picture
+from ..select.runs import choose_images, choose_runs, fewer, read_panel, read_pictures
 from ..select.setting import check
 from ..source import missing_where_bad
 from ..theme import style
-from ..theme.style import canvas, label
+from ..theme.style import FEW, canvas, label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +44,11 @@ STAGES = 4  # of runs with more, as many are shown, evenly spread
 
 
 class Column(NamedTuple):
-    """One method on one image: its name, and its cell at each stage, None where it has no such stage."""
+    """One method on one image: its name, its cell at each stage, None where it has no such stage, and its patterns."""
 
     title: str
     cells: list[Picture | None]
+    panels: list[Panel]
 
 
 def numbers(source: Source, *, images: int | Sequence[str] = 2, keep_rate: float | None = None) -> pd.DataFrame:
@@ -81,30 +83,34 @@ def numbers(source: Source, *, images: int | Sequence[str] = 2, keep_rate: float
 @figure("examples", "example images with what each method keeps or merges at every stage", numbers, needs=[PATTERNS])
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", images: int | Sequence[str] | None = None,
-    keep_rate: float | None = None,
+    keep_rate: float | None = None, methods: int | None = FEW,
 ) -> Canvas:  # fmt: skip
-    """Draw the images: ids, or how many; two if they fit on the page."""
+    """Draw the images: ids, or how many; two if they fit on the page. `methods` at most, None for all."""
     sheet, ids = _chosen(source, 2 if images is None else images, keep_rate)
-    stages = _stages(sheet.runs)
-    banks, cell = layout(len(sheet.runs), len(stages), len(ids), preset)
+    shown = fewer(sheet.runs, methods)
+    stages = _stages(shown)
+    banks, cell = layout(len(shown), len(stages), len(ids), preset)
     if images is None and cell < SMALLEST:
         ids = ids[:1]
-        banks, cell = layout(len(sheet.runs), len(stages), 1, preset)
+        banks, cell = layout(len(shown), len(stages), 1, preset)
     with missing_where_bad():
-        pictures = read_pictures(sheet.runs[0], ids, source.allow_remote)
-    across, letters = ceil(len(sheet.runs) / banks), style.preset(preset).size
+        pictures = read_pictures(shown[0], ids, source.allow_remote)
+    across, letters = ceil(len(shown) / banks), style.preset(preset).size
+    panels: list[Panel] = []
     made = canvas(figure, preset, "page", len(ids) * banks * (cell * len(stages) + HEAD) + FOOT)
     for i, ax in enumerate(made.subplots(banks * len(ids), 1, squeeze=False)[:, 0]):
         image, bank = divmod(i, banks)
-        runs = sheet.runs[bank * across : (bank + 1) * across]
+        runs = shown[bank * across : (bank + 1) * across]
         columns = [_column(run, ids[image], pictures[image], stages) for run in runs]
+        panels += [panel for column in columns for panel in column.panels]
         size = min(0.85, 1.05 * cell) * letters
         fit = int(cell * 9 * letters / (0.5 * size))  # letters of a name above a column
         _block(ax, pictures[image], columns, stages, across, fit)
         ax.tick_params(length=0, pad=1, labelsize=size)
         ax.set_ylabel(ids[image].rsplit("/", 1)[-1] if bank == 0 else " ", fontsize=size)
     words = f"keep {sheet.rate}; {style.place(sheet.dataset)} ({sheet.split}), {sheet.model}"
-    made.legend(handles=_legend(), loc="outside lower center", ncols=5, title=words, handlelength=1.2)
+    kinds = swatches(panels, outlined=True)
+    made.legend(handles=kinds, loc="outside lower center", ncols=5, title=words, handlelength=1.2)
     return made
 
 
@@ -137,12 +143,13 @@ def _column(run: xr.Dataset, name: str, picture: Picture, stages: Sequence[int])
     """Paint a run's cells of one image, (h, w, 3) uint8."""
     there = [stage for stage in stages if stage in run["stage"].values]
     panels = [read_panel(run, [name], stage) for stage in there]
-    outlines = group_colors(np.concatenate([panel.group for panel in panels])) if panels else np.empty((0, 0, 3))
+    groups = [panel.group[0] for panel in panels]
+    outlines = group_colors(np.stack(groups), panels[0].grid) if panels else np.empty((0, 0, 3))
     source = _resized(picture, run.attrs["grid"])
     cells = {
         stage: panel.painted(0, source, outline) for stage, panel, outline in zip(there, panels, outlines, strict=True)
     }
-    return Column(label(str(run.attrs["method"])), [cells.get(stage) for stage in stages])
+    return Column(label(str(run.attrs["method"])), [cells.get(stage) for stage in stages], panels)
 
 
 def _resized(picture: Picture, grid: Sequence[int]) -> Picture:
@@ -172,14 +179,3 @@ def _block(ax: Axes, picture: Picture, columns: Sequence[Column], stages: Sequen
     ax.set_xticks(middles, ["image", *(style.wrapped(column.title, fit) for column in columns)])
     names = [f"block {stage}" for stage in stages]
     ax.set_yticks(shape[0] / 2 + down * np.arange(len(stages)), names, rotation=90, va="center")
-
-
-def _legend() -> list[Patch]:
-    dark = (DIM * 128 + FLOOR) / 255
-    line = tuple(OUTLINES[0] / 255)
-    return [
-        Patch(facecolor="0.85", edgecolor="0.5", label="kept"),
-        Patch(facecolor=str(dark), edgecolor="0.5", label="dropped"),
-        Patch(facecolor=tuple(dark * FUSED), edgecolor="0.8", hatch="////", label="fused into one token"),
-        Patch(facecolor="0.7", edgecolor=line, linewidth=1.5, label="merged, a colour a group"),
-    ]

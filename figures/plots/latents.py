@@ -65,7 +65,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv", pic
         part = _of_picture(run, name)
         kept, group = (part[what].sel(step=_steps(run)).values for what in ("kept", "group"))
         merges, grid = facts_of(run).merges, (int(run.attrs["grid"][0]), int(run.attrs["grid"][1]))
-        outlines = group_colors(group) if merges else [None] * len(group)
+        outlines = group_colors(group, grid) if merges else [None] * len(group)
         steps = zip(kept, group, outlines, strict=True)
         cells = [own, *(paint(own, of_step, groups, merges, grid, line) for of_step, groups, line in steps)]
         for ax, cell in zip(row, cells, strict=True):

@@ -67,7 +67,7 @@ def draw(
             ax.tick_params(labelleft=False)
             _panel(ax, rows[(rows["metric"] == metric) & (rows["stage"] == stage)], metric)
             ax.set_title(f"after block {stage}" if metric == RECALL else "")
-        style.label_rows(line, LABELS[metric])
+        style.label_rows(line, style.directed(LABELS[metric], style.metric_reading(metric)))
     made.supxlabel(
         f"share of patches kept ({describe(select_setting(source.table('runs'), dataset, model))})", fontsize="medium"
     )

@@ -2,9 +2,9 @@
 
 To the right, the patch tokens that are really left after the last block, the mean over images: methods that are asked
 for as many may leave more or fewer. Upwards, accuracy, and how far the class-token features of the last block are from
-those of the un-reduced model. A line is a method, its points what it was asked for, hollow where off the shelf most
-tokens go at the first blocks; the star is the un-reduced model. Of several runs of a method at a rate, the one with the
-lowest seed is shown.
+those of the un-reduced model: on a logarithmic axis, where it has no place itself, being at 0. A line is a method, its
+points what it was asked for, hollow where off the shelf most tokens go at the first blocks; the star is the un-reduced
+model. Of several runs of a method at a rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..source import Source
 
 METRIC = "procrustes"
-PANELS = {"accuracy": "accuracy (%)", "distance": "{} distance"}
+PANELS = ("accuracy", "distance")
 
 
 def numbers(source: Source, *, dataset: str | None = None, model: str | None = None) -> pd.DataFrame:
@@ -81,8 +81,11 @@ def draw(
     """Draw it at the width of the page."""
     rows = numbers(source, dataset=dataset, model=model)
     made = style.canvas(figure, preset, "page", 2.7 + style.legend_room(rows["method"], preset, 1))
-    for ax, (value, label) in zip(made.subplots(1, 2), PANELS.items(), strict=True):
-        for (method, schedule), line in rows.groupby(["method", "schedule"], sort=False):
+    said = {"accuracy": style.directed("accuracy (%)", style.HIGHER),
+            "distance": style.directed(f"{METRICS[METRIC].title} distance", METRICS[METRIC].reading)}  # fmt: skip
+    for ax, value in zip(made.subplots(1, 2), PANELS, strict=True):
+        shown = rows[rows[value] > 0] if value == "distance" else rows  # a logarithm has no 0
+        for (method, schedule), line in shown.groupby(["method", "schedule"], sort=False):
             line, name = line.sort_values("tokens_left"), str(method)
             inside = "white" if schedule == "decreasing" else style.color(name)
             above = 3 if (line["family"] == "none").all() else 2  # the star lies where all lines begin
@@ -90,8 +93,10 @@ def draw(
                     markerfacecolor=inside, linestyle=style.linestyle(name), label=style.label(name),
                     zorder=above)  # fmt: skip
         ax.set_xlabel("patch tokens left")
-        ax.set_ylabel(label.format(METRICS[METRIC].label))
+        ax.set_ylabel(said[value])
         ax.grid(axis="both")
+        if value == "distance":
+            style.logarithmic(ax, "y")
     made.supxlabel(describe(select_setting(rows_of(source.runs), dataset, model)), fontsize="medium")
     style.legend_of(made, rows["method"], above=True)
     return made

@@ -110,9 +110,10 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
             here = said[(said["anchor"] == anchor) & (said["metric"] == metric)]
             ax.set_title("\n".join([*title, sentence(here)]))
             count = len(here) // len(LETTERS)
-            ax.set_xlabel(f"{style.metric_label(metric)} ({count} setting{'s' if count > 1 else ''})")
+            shown = f"{style.metric_label(metric)} ({count} setting{'s' if count > 1 else ''})"
+            ax.set_xlabel(style.directed(shown, style.metric_reading(metric)))
             _panel(ax, part)
-        style.label_rows(row, "accuracy below the anchor")
+        style.label_rows(row, style.directed("accuracy below the anchor", style.LOWER))
     style.legend_of(canvas, points["method"], lines=False)
     return canvas
 

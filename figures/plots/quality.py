@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SETTING = ["model", "real", "features", "n_real", "n_drawn", "steps", "guidance"]
-SHOWN = {"fid": "Fréchet distance", "recognised": "recognised", "seconds": "seconds a picture"}
+SHOWN = {  # of the measures, what they are called and which end is better
+    "fid": ("Fréchet distance", style.LOWER), "recognised": ("recognised", style.HIGHER),
+    "seconds": ("seconds a picture", style.LOWER),
+}  # fmt: skip
 UNREDUCED = EXPECTED | {"gid": "unreduced", "label": "un-reduced"}
 
 
@@ -55,15 +58,15 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
     """Draw it at the width of the page."""
     frame = numbers(source)
     measures = [measure for measure in SHOWN if (frame["measure"] == measure).any()]
-    reduced = frame[frame["ratio"] > 0]
+    reduced, unreduced = frame[frame["ratio"] > 0], frame[frame["ratio"] == 0]
     canvas = style.canvas(figure, preset, "page", 2.4 + style.legend_room(reduced["method"], preset, 1))
     panels = canvas.subplots(1, len(measures), squeeze=False)[0]
     for ax, measure in zip(panels, measures, strict=True):
         part = reduced[reduced["measure"] == measure]
         draw_lines(ax, part, "ratio", "value", {ratio: ratio for ratio in sorted(part["ratio"].unique())})
-        for value in frame.loc[(frame["ratio"] == 0) & (frame["measure"] == measure), "value"]:
+        for value in unreduced.loc[unreduced["measure"] == measure, "value"]:
             ax.axhline(value, **UNREDUCED)
         ax.set_xlabel("ratio of tokens removed")
-        ax.set_ylabel(SHOWN[measure])
-    style.legend_of(canvas, reduced["method"], also=[Line2D([], [], **UNREDUCED)])
+        ax.set_ylabel(style.directed(*SHOWN[measure]))
+    style.legend_of(canvas, reduced["method"], also=[Line2D([], [], **UNREDUCED)] if len(unreduced) else [])
     return canvas

@@ -5,8 +5,8 @@ features, after the block above each matrix; darker is more alike. The methods t
 from left to right as from top to bottom, in the order of a hierarchical clustering (average linkage of the
 dissimilarity, averaged over the stages; leaves ordered so that neighbours are alike), the same at every stage. The mean
 chance level stands above each matrix and, where it is in range, as a red line in the colour bar; a red cross marks
-pairs whose 95 % interval holds their own chance level. Hatched: no such pair of runs. Of several runs of a method at a
-rate, the one with the lowest seed is shown.
+pairs whose 95 % interval holds their own chance level. Grey: no such pair of runs. What no two runs have is left out,
+and named below. Of several runs of a method at a rate, the one with the lowest seed is shown.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 SHOWN = ("iou", "vmeasure", "procrustes")
 LACKING = {  # what runs lack that a metric is of
-    "kept": "no two runs keep patches:\ntokenlens methods names those that do",
-    "group": "no two runs merge patches:\ntokenlens methods names those that do",
-    "feature": "no two runs hold features:\nextract them with --features",
+    "kept": "no two runs keep patches",
+    "group": "no two runs merge patches",
+    "feature": "no two runs hold features, which `tokenlens extract --features` keeps",
 }
 COLORS, MARK = "cividis", "#d62728"
 LOWEST = 0.06  # inches of a cell, at letters of 8 points: with many methods cells are higher than wide
@@ -128,15 +128,12 @@ def draw(
     rows = numbers(source, dataset=dataset, model=model, keep_rate=keep_rate)
     stages, size = sorted(rows["stage"].unique()), style.preset(preset).size
     side = style.preset(preset).page * 8 / size / (len(stages) + 0.9)  # inches of a matrix at letters of 8 points
-    shown = {metric: rows[rows["metric"] == metric] for metric in SHOWN}
-    orders = {metric: clustered(of) if len(of) else [] for metric, of in shown.items()}
+    shown = {metric: rows[rows["metric"] == metric] for metric in SHOWN if (rows["metric"] == metric).any()}
+    orders = {metric: clustered(of) for metric, of in shown.items()}
     heights = [max(side, LOWEST * len(methods)) for methods in orders.values()]
-    made = canvas(figure, preset, "page", 0.25 + sum(heights) + 0.25 * len(SHOWN))
-    axes = made.subplots(len(SHOWN), len(stages), squeeze=False, height_ratios=heights)
+    made = canvas(figure, preset, "page", 0.25 + sum(heights) + 0.25 * len(shown))
+    axes = made.subplots(len(shown), len(stages), squeeze=False, height_ratios=heights)
     for (metric, of), line, height in zip(shown.items(), axes, heights, strict=True):
-        if not len(of):
-            _gap(line, metric)
-            continue
         found, unlike = matrices(of, orders[metric]), is_distance(metric)
         most = of["value"].max() if unlike else METRICS[metric].best
         shades = {"vmin": 0, "vmax": most, "cmap": COLORS if unlike else f"{COLORS}_r"}
@@ -148,9 +145,10 @@ def draw(
         line[0].set_yticks(range(len(orders[metric])), map(label, orders[metric]))
         line[0].tick_params(axis="y", labelsize=0.85 * min(72 * height / len(orders[metric]), 8) * size / 8)
         _bar(made, line, metric, found)
-    _fit(made, axes)
     setting = describe(select_setting(source.table("runs"), dataset, model))
-    made.supxlabel(f"keep {rows['keep_rate'].iloc[0]:g}; {setting}", fontsize=0.85 * size)
+    lacking = [f"{style.metric_label(name)}: {LACKING[METRICS[name].of]}" for name in SHOWN if name not in shown]
+    style.say_left_out(made, lacking, f"keep {rows['keep_rate'].iloc[0]:g}; {setting}")
+    _fit(made, axes)
     return made
 
 
@@ -166,11 +164,11 @@ def _fit(made: Canvas, axes: NDArray[np.object_]) -> None:
 
 
 def _matrix(ax: Axes, one: Matrix, stage: int, shades: dict[str, Any]) -> None:
-    """Draw one matrix: crosses where it may be chance, hatching where there is no pair, nothing on the diagonal."""
+    """Draw one matrix: crosses where it may be chance, grey where there is no pair, nothing on the diagonal."""
     ax.imshow(np.ma.masked_invalid(one.value), **shades)
     itself = np.eye(len(one.value), dtype=bool)
     for y, x in np.argwhere(np.isnan(one.value) & ~itself):
-        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="0.97", edgecolor="0.7", hatch="////", lw=0))
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor="0.85", lw=0))
     y, x = np.nonzero(~np.isnan(one.value) & ~one.beyond)
     ax.scatter(x, y, marker="x", linewidths=0.6, color=MARK, gid="chance")
     ax.set_title(f"block {stage} · chance {np.nanmean(one.chance):.2f}", fontsize="small")
@@ -183,18 +181,9 @@ def _bar(made: Canvas, line: NDArray[np.object_], metric: str, found: dict[int, 
     image = next(image for ax in line for image in ax.images)
     unlike = is_distance(metric)
     bar = made.colorbar(image, ax=list(line), aspect=14, pad=0.01, fraction=0.03)
-    bar.set_label(f"{style.metric_label(metric)}{' distance' if unlike else ''}")
+    bar.set_label(style.directed(f"{style.metric_label(metric)}{' distance' * unlike}", style.metric_reading(metric)))
     for one in found.values():
         if image.norm.vmin <= (level := float(np.nanmean(one.chance))) <= image.norm.vmax:
             bar.ax.axhline(level, color=MARK, lw=1, gid="chance")
     if unlike:
         bar.ax.invert_yaxis()  # alike at the top, as in the other rows
-
-
-def _gap(line: NDArray[np.object_], metric: str) -> None:
-    """Say in the whole row why there is no matrix of a measure."""
-    first = line[0]
-    first.set_subplotspec(first.get_gridspec()[first.get_subplotspec().rowspan.start, :])
-    for ax in line[1:]:
-        ax.remove()
-    annotate_gap(first, f"{style.metric_label(metric)}: {LACKING[METRICS[metric].of]}")

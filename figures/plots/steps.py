@@ -69,5 +69,6 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
             ax.set_yticks(range(len(pairs)), [f"{style.label(a)} – {style.label(b)}" for a, b in pairs])
     for ax in panels[-1]:
         ax.set_xlabel("step")
-    canvas.colorbar(shown, ax=panels, label=style.metric_label(METRIC), shrink=0.8)
+    said = style.directed(style.metric_label(METRIC), style.metric_reading(METRIC), ", ")
+    canvas.colorbar(shown, ax=panels, label=said, shrink=0.8)
     return canvas

@@ -85,7 +85,7 @@ def draw(
             axis.set_major_locator(MaxNLocator("auto", integer=True))
         if not len(moved):
             ax.set_ylim(-1, 1)
-    axes[0].set_ylabel("tokens left, above those asked for")
+    axes[0].set_ylabel("tokens left above those asked for\n0 is as asked")
     setting = describe(select_setting(rows_of(source.runs), dataset, model))
     made.supxlabel(f"tokens asked for ({setting})\n{named}".strip(), fontsize="medium")
     style.legend_of(made, drawn, above=True)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from ..catalogue import figure
 from ..source import Missing, Source
@@ -91,7 +90,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
             _panel(ax, part[part[cost].notna()], cost)
             ax.set_title(style.place(dataset))
         measures = sorted({style.MEASURES.get(name, name) for name in part["measure"]})
-        style.label_rows(row, f"{' or '.join(measures)} (%)")
+        style.label_rows(row, style.directed(f"{' or '.join(measures)} (%)", style.HIGHER))
     style.legend_of(canvas, frame["method"], also=[Line2D([], [], **FRONT)])
     return canvas
 
@@ -113,14 +112,12 @@ def _panel(ax: Axes, part: pd.DataFrame, cost: str) -> None:
     best = part[part["on_front_speed" if cost == "images_per_second" else "on_front_gflops"]].sort_values(cost)
     steps = "steps-post" if cost == "gflops" else "steps-pre"
     ax.plot(best[cost], best["accuracy"], drawstyle=steps, zorder=0.5, **FRONT)
-    ax.set_xlabel("GFLOPs" if cost == "gflops" else f"images a second ({part['how'].iloc[0]})")
+    speed = f"images a second ({part['how'].iloc[0]})"
+    ax.set_xlabel(style.directed(*(("GFLOPs", style.LOWER) if cost == "gflops" else (speed, style.HIGHER))))
     ax.grid(axis="both")
     ax.margins(0.1, 0.2)  # room for the names of capacities
     if part[cost].max() > WIDE * part[cost].min() > 0:
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        style.logarithmic(ax, "x")
 
 
 def _place(row: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from tokenlens.errors import BadInput
 from tokenlens.records.facts import facts_of
 
 from ..parts.patch_painter import Panel, Picture
-from ..theme.style import label, order_key
+from ..theme.style import few, label, order_key
 from .setting import DEFAULT_RATE
 from .where import matching
 
@@ -98,6 +98,12 @@ def _sheet(key: tuple[str, ...], runs: list[xr.Dataset], keep_rate: float | None
     return Sheet(
         key[0], key[1], key[2], rate, tuple(columns[m] for m in sorted(columns, key=order_key)), tuple(left_out)
     )
+
+
+def fewer(runs: Sequence[xr.Dataset], most: int | None) -> list[xr.Dataset]:
+    """The runs of so many methods at most, by `palette.few`; None for all."""
+    shown = few((str(run.attrs["method"]) for run in runs), most)
+    return [run for run in runs if run.attrs["method"] in shown]
 
 
 def _preference(run: xr.Dataset) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import PurePath
 from typing import Any
 
@@ -51,12 +52,13 @@ FAMILIES = {  # in the order in which methods stand that give none
     "radial": Hue(":", "#004d3a", "#7fd0b4"), "random": Hue((0, (1, 3)), "#5c5c5c", "#b8b8b8"),
 }  # fmt: skip
 OTHERS = Hue((0, (5, 1, 1, 1, 1, 1)), "#4f3b78", "#c9b8ea")  # families of other packages
-SHADES = 13  # colours of a family to choose from
+SHADES = 49  # colours of a family to choose from
 # what is drawn where no marker is given; one of three numbers is a star: points, kind, angle
 MARKERS: tuple[Any, ...] = (
     "o", "s", "^", "D", "v", "p", "h", "P", "X", "H", "8", "<", ">", "d", "+", "x", "1", "2", "3", "4", "|", "_",
     (4, 1, 0), (3, 1, 0), (6, 2, 0), (8, 1, 0), (4, 1, 45), (3, 1, 180),
 )  # fmt: skip
+FEW = 6  # methods that are shown large
 LOOK = ("family", "label", "color", "marker", "order")  # what runs say, and the `runs` table
 _among: ContextVar[Mapping[str, Look]] = ContextVar("among", default={})  # noqa: B039  never written to
 
@@ -74,7 +76,8 @@ def looks(rows: Iterable[Mapping[str, Any]]) -> dict[str, Look]:
     Returns:
         A look for each method. A colour that is not given is the one of the family's that is farthest from those taken;
         a marker is the first free one. What two methods would share, as a variant does with what it is a variant of,
-        stays with the first of them: the other goes by its own name and has a marker of its own.
+        stays with the first of them: the other goes by its own name, with another shade of its family and a marker of
+        its own. So no two methods have one colour, wherever they stand side by side.
     """
     told: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -129,12 +132,14 @@ def _place(method: str, told: Mapping[str, Any]) -> tuple[int, int, str]:
 
 
 def _without_twins(one: dict[str, Any], before: Iterable[Mapping[str, Any]]) -> None:
-    """Take from a method the label, and the marker, that one before it has with the same colour."""
+    """Take from a method the label and the colour that one before it has, and with its colour its marker."""
     for other in before:
         if "label" in one and one["label"] == other.get("label"):
             del one["label"]
         if "marker" in one and (one["marker"], one.get("color")) == (other.get("marker"), other.get("color")):
             del one["marker"]
+        if "color" in one and one["color"] == other.get("color"):
+            del one["color"]
 
 
 def _free_color(family: str, taken: Iterable[str]) -> str:
@@ -195,6 +200,11 @@ def metric_label(metric: str) -> str:
     return METRICS[metric].title if metric in METRICS else metric
 
 
+def metric_reading(metric: str) -> str:
+    """Which end of a metric's values is the good one, in words; empty where nobody knows."""
+    return METRICS[metric].reading if metric in METRICS else ""
+
+
 def place(dataset: str) -> str:
     """A data set's name for readers, without the path to it: embedded:shapes is shapes."""
     return PurePath(dataset.partition(":")[2] or dataset).name or dataset
@@ -209,6 +219,19 @@ def order_key(method: str) -> tuple[int, int, str]:
 def in_order(methods: Iterable[str]) -> list[str]:
     """Each method once, in the order that methods give."""
     return sorted(set(methods), key=order_key)
+
+
+def few(methods: Iterable[str], most: int | None = FEW) -> list[str]:
+    """So many methods at most, in their order: the first of each family, then the second of each; None for all.
+
+    The un-reduced model, which is beside them all, comes last.
+    """
+    families: dict[str, list[str]] = {}
+    for method in in_order(methods):
+        families.setdefault(_look(method).family, []).append(method)
+    spare = families.pop("none", [])
+    turns = [one for turn in zip_longest(*families.values()) for one in turn if one is not None] + spare
+    return in_order(turns[: len(turns) if most is None else most])
 
 
 def size_key(capacity: str) -> tuple[int, str]:

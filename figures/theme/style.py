@@ -1,6 +1,6 @@
 """The paper that figures are drawn for: widths, letters, legends and gaps, without pyplot or any global state.
 
-How each method looks is in `palette`, and is found here as well.
+How each method looks is in `palette`, what axes say in `panels`; both are found here as well.
 """
 
 from __future__ import annotations
@@ -20,27 +20,31 @@ from matplotlib.lines import Line2D
 from tokenlens.errors import UnknownName
 
 from .palette import (
+    FEW,
     MEASURES,
     among,
     by_size,
     color,
+    few,
     in_order,
     ink,
     label,
     linestyle,
     marker,
     metric_label,
+    metric_reading,
     order_key,
     place,
     rate_color,
     size_key,
 )
+from .panels import HIGHER, LOWER, annotate_gap, directed, fix_tick_sizes, label_rows, logarithmic, say_left_out
 
 __all__ = [
-    "Canvas", "Into", "MEASURES", "PRESETS", "Preset", "among", "annotate_gap", "by_size", "canvas", "color",
-    "fix_tick_sizes", "handles", "in_order", "ink", "label", "label_rows", "legend_of", "legend_room", "linestyle",
-    "marker", "metric_label", "new_figure", "order_key", "place", "preset", "rate_color", "shortened", "size_key",
-    "use", "wrapped",
+    "Canvas", "FEW", "HIGHER", "Into", "LOWER", "MEASURES", "PRESETS", "Preset", "among", "annotate_gap", "by_size",
+    "canvas", "color", "directed", "few", "fix_tick_sizes", "handles", "in_order", "ink", "label", "label_rows",
+    "legend_of", "legend_room", "linestyle", "logarithmic", "marker", "metric_label", "metric_reading", "new_figure",
+    "order_key", "place", "preset", "rate_color", "say_left_out", "shortened", "size_key", "use", "wrapped",
 ]  # fmt: skip
 
 Canvas: TypeAlias = Figure | SubFigure
@@ -149,6 +153,7 @@ def use(name: str) -> Iterator[Preset]:
         "axes.grid": False, "grid.color": "0.88", "axes.axisbelow": True, "axes.spines.top": False,
         "axes.spines.right": False, "legend.frameon": False, "legend.handlelength": 2.6,
         "figure.dpi": 100, "savefig.dpi": 300,
+        "image.composite_image": False,  # images that are put together are resampled on the way to PDF and SVG
     }  # fmt: skip
     with matplotlib.rc_context(rc | _sizes(chosen.size)):
         yield chosen
@@ -160,7 +165,7 @@ def _sizes(size: float) -> dict[Any, Any]:
     small = ("xtick.labelsize", "ytick.labelsize", "legend.fontsize")
     thin = ("axes.linewidth", "xtick.major.width", "ytick.major.width", "grid.linewidth", "hatch.linewidth")
     lines = {
-        "lines.linewidth": 0.12 * size,
+        "lines.linewidth": 0.1 * size,
         "lines.markersize": 0.45 * size,
         "lines.markeredgewidth": 0.12 * size,
         "axes.titlepad": 0.5 * size,
@@ -202,33 +207,3 @@ def canvas(into: Into, name: str, width: Width = "column", height: float = 2.4) 
     above = into.figure
     into.remove()
     return above.add_subfigure(spot)
-
-
-def annotate_gap(ax: Axes, text: str) -> None:
-    """Say in the middle of hatched axes why nothing is drawn there."""
-    ax.tick_params(bottom=False, left=False, labelbottom=False, labelleft=False)  # the ticks may be shared with others
-    ax.grid(visible=False)
-    ax.patch.set(facecolor="0.97", hatch="////", edgecolor="0.85")
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    white = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize="small", color="0.25",
-            wrap=True, bbox=white, gid="gap")  # fmt: skip
-
-
-def fix_tick_sizes(canvas: Canvas) -> None:
-    """Fix the size of tick labels, which are made only when the figure is drawn, perhaps not under `use`."""
-    size = matplotlib.rcParams["xtick.labelsize"]
-    for ax in canvas.axes:
-        for axis in (ax.xaxis, ax.yaxis):
-            if "labelsize" not in axis.get_tick_params():
-                axis.set_tick_params(labelsize=size)
-
-
-def label_rows(row: Iterable[Axes], text: str) -> None:
-    """Write what y is, and its ticks, left of the first axes in a row of shared y that are no gap."""
-    for ax in row:
-        if not any(written.get_gid() == "gap" for written in ax.texts):
-            ax.set_ylabel(text)
-            ax.tick_params(labelleft=True)
-            return

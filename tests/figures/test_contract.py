@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 from click.testing import CliRunner
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from tokenlens.commands.figures import figures as figures_command
 from tokenlens.errors import BadInput, UnknownName
@@ -49,8 +50,13 @@ def test_a_figure_draws_on_a_small_example_of_no_more_than_it_needs(entry: Entry
 
 
 @every
-def test_the_legend_names_no_method_that_the_numbers_do_not_hold(entry: Entry, example: Source) -> None:
+def test_axes_say_a_direction_and_the_legend_no_method_that_is_not_in_the_numbers(
+    entry: Entry, example: Source
+) -> None:
     frame, made = entry.numbers(example), entry.draw(example, strict=True)
+    if any(ax.containers for ax in made.axes):  # axes of values, and not images
+        said = " ".join(text.get_text() for text in made.findobj(Text))
+        assert any(word in said for word in ("is better", "is more alike", "is as asked"))  # which end is the good one
     held = [column for column in frame if str(column).split("_")[0] in ("method", "pattern")]
     with style.among(looks := entry.looks(example)):
         known, named = (set(map(style.label, names)) for names in (looks, frame[held].to_numpy().ravel()))
@@ -127,7 +133,8 @@ def test_a_users_figure_is_one_file_and_appears_everywhere(mine: Any, small: Tab
     table.write(small["runs"], tmp_path, "runs")
     words = ["how-many", "--results", str(tmp_path), "--out", str(tmp_path), "--format", "png", "--tables"]
     done = CliRunner().invoke(figures_command, words, catch_exceptions=False)
-    assert [Path(line).name for line in done.stdout.splitlines()] == ["how-many.png", "how-many.tex", "how-many.md"]
+    made_of = [Path(line).name for line in done.stdout.splitlines()]
+    assert made_of == ["how-many.png", "how-many.txt", "how-many.tex", "how-many.md"]
     assert "| Top-K |" in (tmp_path / "how-many.md").read_text()
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -25,6 +26,17 @@ EXAMPLES = examples(
 )
 
 
+def _count(_: click.Context, __: click.Parameter, value: str | None) -> int | Literal["all"] | None:
+    """Read a number of methods, or the word all."""
+    if value is None:
+        return None
+    if value == "all":
+        return "all"
+    if not value.isdecimal() or int(value) < 1:
+        raise BadInput(f"--methods {value} is no number of methods; give a number from 1 on, or all")
+    return int(value)
+
+
 @click.command(epilog=EXAMPLES, options_metavar="[OPTIONS] [RUNS]")
 @listing_options
 @click.option("--list", "listed", is_flag=True, help="Say which figures there are.")
@@ -37,14 +49,18 @@ EXAMPLES = examples(
 @click.option(
     "--images", default=4, show_default=True, type=click.IntRange(min=1), help="Contact sheet: images (rows)."
 )
+@click.option(
+    "--methods", callback=_count, metavar="N|all",
+    help="Methods in figures that show each large, as examples and depth.  [default: about 6]",
+)  # fmt: skip
 @click.option("--keep-rate", type=float, help="Contact sheet: keep rate.  [default: 0.5, or else the most frequent]")
 @click.option("--stage", type=int, metavar="BLOCK", help="Contact sheet: the stage.  [default: the last]")
 @where_option("Figures of one setting, or of images: runs")
 @remote_option
 def figures(
     names: tuple[str, ...], as_json: bool, listed: bool, results: Path, runs: Path | None, out: Path,
-    formats: tuple[str, ...], preset: str, tables: bool, images: int, keep_rate: float | None, stage: int | None,
-    where: tuple[str, ...], allow_remote: bool,
+    formats: tuple[str, ...], preset: str, tables: bool, images: int, methods: int | Literal["all"] | None,
+    keep_rate: float | None, stage: int | None, where: tuple[str, ...], allow_remote: bool,
 ) -> None:  # fmt: skip
     """Draw the figures called NAME, all of them by default, of tables and of RUNS (default: runs).
 
@@ -62,7 +78,7 @@ def figures(
         return
     folder, chosen = _apart(names, FIGURES, runs)
     sheet = {"images": images, "keep_rate": keep_rate, "stage": stage}
-    request = Request(out, ",".join(formats), preset, tables, sheet, where)
+    request = Request(out, ",".join(formats), preset, tables, sheet, where, methods)
     source = replace(Source.open(results, folder), allow_remote=allow_remote)
     for path, note in draw_all(entries(chosen), source, request):
         if path is not None:

@@ -21,7 +21,9 @@ def test_a_line_is_a_method_through_its_rates(tables: Tables) -> None:
     figure, rows = chance.draw(source, strict=True), chance.numbers(source)
     axes = np.reshape(figure.axes, (3, 4))
     assert [ax.get_title() for ax in axes[0]] == ["IoU with ℓ1", "IoU with ℓ2", "IoU with ℓ∞", "IoU with Random"]
-    assert [ax.get_ylabel() for ax in axes[:, 0]] == [f"block {stage}: above chance" for stage in (3, 6, 9)]
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == [
+        f"block {stage}: above chance\nhigher is more alike" for stage in (3, 6, 9)
+    ]
     lines = {bars.get_label(): bars.lines[0] for bars in axes[1, 2].containers}
     assert list(lines) == ["Top-K", "K-Medoids", "Random"]
     part = rows[(rows["pattern"] == "linf") & (rows["stage"] == 6) & (rows["method"] == "kmedoids")]
@@ -69,4 +71,4 @@ def test_beside_a_gap_the_numbers_of_the_axis_are_written(tables: Tables) -> Non
     assert [text.get_text() for text in axes[1, 0].texts] == ["no runs of ℓ1\nat block 6"]
     written = [[any(t.label1.get_visible() for t in ax.yaxis.get_major_ticks()) for ax in line] for line in axes]
     assert written == [[True, False], [False, True], [True, False]]
-    assert [ax.get_ylabel() for ax in axes[1]] == ["", "block 6: above chance"]
+    assert [ax.get_ylabel() for ax in axes[1]] == ["", "block 6: above chance\nhigher is more alike"]

@@ -43,7 +43,7 @@ def test_each_cell_is_what_a_method_did_at_a_stage(runs: list[Any]) -> None:
         assert [text.get_text() for text in ax.get_yticklabels()] == ["block 3", "block 6"]
         picture = examples._resized(read_pictures(runs[0], list(runs[0]["image"].values))[number], GRID)
         for column, run in enumerate([runs[1], runs[2], runs[0], runs[3]], 1):
-            colors = group_colors(run["group"].values[number])
+            colors = group_colors(run["group"].values[number], GRID)
             for row in range(2):
                 kept, group = (run[name].values[number, row] for name in ("kept", "group"))
                 want = paint(picture, kept, group, run.attrs["merges"], GRID, colors[row])
@@ -105,10 +105,10 @@ def test_what_cannot_be_shown_is_missing_and_said(make_run: Any) -> None:
 
 def test_a_group_keeps_its_color_when_others_join_it() -> None:
     stages = np.array([[0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 1, 1, 1, 1, 2, 2], [0, 0, 0, 0, 0, 0, 1, 1]])
-    colors = group_colors(stages)
+    colors = group_colors(stages, (1, 8))
     assert (colors[:, 0] == colors[0, 0]).all() and (colors[:, 6] == colors[0, 6]).all()
     assert (colors[1, 4] == colors[0, 2]).all() and not (colors[0, 4] == colors[0, 2]).all()
-    assert (group_colors(np.array([5, 2, 9, 0])[stages]) == colors).all()  # whatever the groups are called
+    assert (group_colors(np.array([5, 2, 9, 0])[stages], (1, 8)) == colors).all()  # whatever the groups are called
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,20 @@ def test_the_last_and_the_largest_groups_have_colors_of_their_own(
     sizes: list[int], joined: list[int], apart: set[int]
 ) -> None:
     first = np.repeat(np.arange(len(sizes)), sizes)
-    colors = group_colors(np.stack([first, np.array(joined)[first]]))
+    colors = group_colors(np.stack([first, np.array(joined)[first]]), (1, len(first)))
     assert len({tuple(colors[0, first == group][0]) for group in apart}) == len(apart)
     assert {tuple(color) for stage in colors for color in stage} <= set(map(tuple, OUTLINES))
+
+
+def test_no_neighbour_has_the_color_of_a_group_at_any_stage() -> None:
+    first = np.random.default_rng(0).integers(0, 40, 196)  # scattered, so that each has some twenty neighbours
+    stages = np.stack([first, first // 2, first // 4])
+    colors = group_colors(stages, (14, 14)).reshape(3, 14, 14, 3)
+    groups = stages.reshape(3, 14, 14)
+    for axis in (1, 2):
+        here, beside = (np.moveaxis(groups, axis, 0)[part] for part in (slice(1, None), slice(-1)))
+        same = (np.diff(colors, axis=axis) == 0).all(axis=-1)
+        assert (np.moveaxis(same, axis, 0) == (here == beside)).all()
 
 
 def test_a_line_in_the_groups_color_is_inside_of_it_and_around_no_single_patch() -> None:

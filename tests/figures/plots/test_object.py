@@ -27,7 +27,8 @@ def test_points_are_drawn_over_the_share_of_patches_kept(tables: Tables, row: in
     figure = figure_of_object.draw(source(tables, *METRICS), strict=True, dataset="embedded:shapes", model="deit_tiny")
     axes = np.reshape(figure.axes, (2, 2))
     assert [ax.get_title() for ax in axes[0]] == ["after block 3", "after block 6"]
-    assert axes[row, 0].get_ylabel() == ("share of object kept", "share of kept patches\non the object")[row]
+    said = ("share of object kept", "share of kept patches\non the object")[row]
+    assert axes[row, 0].get_ylabel() == f"{said}\nhigher is better"
     lines = {bars.get_label(): bars.lines[0] for bars in axes[row, 1].containers}
     assert list(lines) == ["Top-K", "EViT"]
     assert list(lines["Top-K"].get_xdata()) == [0.25 / 6, 0.5 / 6] and list(lines["EViT"].get_xdata()) == [0.2 / 6]

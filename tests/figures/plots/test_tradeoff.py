@@ -25,7 +25,7 @@ def test_tradeoff_joins_accuracy_with_what_was_measured(small: Tables) -> None:
     assert frame["images_per_second"].tolist() == speeds and len(frame) == len(small["runs"])
     made = tradeoff.draw(source)
     assert [ax.get_title() for ax in made.axes] == ["shapes", "shapes", "birds", "birds"]
-    assert made.axes[2].get_xlabel() == "images a second (cpu, batch 32, float32)"
+    assert made.axes[2].get_xlabel() == "images a second (cpu, batch 32, float32)\nhigher is better"
     best = frame[(frame["dataset"] == "embedded:shapes") & frame["on_front_speed"]].sort_values("images_per_second")
     line = next(line for line in made.axes[0].lines if line.get_label() == "Pareto front")
     assert line.get_xdata().tolist() == best["images_per_second"].tolist() and len(best) > 3
@@ -51,7 +51,8 @@ def test_names_of_capacities_stay_within_their_panels(small: Tables) -> None:
 def test_without_a_benchmark_the_cost_has_the_whole_width(small: Tables) -> None:
     made = tradeoff.draw(Source(given={"runs": small["runs"]}))
     assert [ax.get_title() for ax in made.axes] == ["shapes", "birds"]
-    assert made.axes[1].get_xlabel() == "GFLOPs" and made.axes[1].get_ylabel() == "top-1 accuracy (%)"
+    assert made.axes[1].get_xlabel() == "GFLOPs\nlower is better"
+    assert made.axes[1].get_ylabel() == "top-1 accuracy (%)\nhigher is better"
     assert not [text for ax in made.axes for text in ax.texts if text.get_gid() == "gap"]
     (line,) = [bars.lines[0] for bars in made.axes[0].containers if bars.get_label() == "Top-K deit_tiny"]
     assert line.get_xdata().tolist() == [

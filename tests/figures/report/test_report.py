@@ -345,11 +345,13 @@ def test_a_figure_is_svg_unless_that_is_large_or_it_is_made_of_pixels() -> None:
     light.subplots().plot([0, 1])
     heavy.subplots().scatter(*points)
     pixels.figimage(np.zeros((100, 200, 3), np.uint8))
-    kinds = [report_figures._drawn(figure)[0].partition(";")[0] for figure in (light, heavy, pixels)]
+    drawn = [report_figures._drawn(figure) for figure in (light, heavy, pixels)]
+    kinds = [shown.partition(";")[0] for shown, _ in drawn]
     assert kinds == ["data:image/svg+xml", "data:image/png", "data:image/png"]
-    drawn = base64.b64decode(report_figures._drawn(pixels)[0].partition(",")[2])
-    assert Image.open(BytesIO(drawn)).size == (200, 100)
-    assert report_figures._drawn(light) == report_figures._drawn(light)  # the same figure, the same file
+    assert [b"</svg>" in svg for _, svg in drawn] == [False, True, True]  # to download, where none is shown
+    picture = base64.b64decode(drawn[2][0].partition(",")[2])
+    assert Image.open(BytesIO(picture)).size == (200, 100)
+    assert report_figures._drawn(light) == drawn[0]  # the same figure, the same file
 
 
 def made_run(name: str, ids: str = "abcd", label: Any = None, **attrs: Any) -> xr.Dataset:

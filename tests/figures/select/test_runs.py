@@ -1,6 +1,5 @@
 """From which runs a contact sheet is drawn, and the images as the model saw them."""
 
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +137,7 @@ def test_each_split_has_its_sheet(tmp_path: Path) -> None:
     made = list(contact_sheets(runs, images=3))
     stem = f"contact-sheet-folder-{tmp_path.name}-tiny"
     assert [name for name, _, _ in made] == [stem, f"{stem}-2"]
-    assert all(Image.open(BytesIO(content)).format == "PNG" for _, content, _ in made)
+    assert all(len(sheet.images) == 3 * 3 for _, sheet, _ in made)
 
 
 def test_in_a_notebook_a_sheet_without_runs_is_an_annotated_gap() -> None:

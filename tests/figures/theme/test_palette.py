@@ -13,6 +13,7 @@ from tokenlens.figures.theme.palette import (
     among,
     by_size,
     color,
+    few,
     in_order,
     label,
     linestyle,
@@ -102,11 +103,13 @@ def test_what_is_not_given_is_drawn_from_the_family_and_apart_from_what_is(famil
         assert list(in_order([*(look.label for look in own), "random"])) == ["random", *(look.label for look in own)]
 
 
-def test_a_variant_has_the_colour_of_what_it_is_a_variant_of_and_a_name_and_marker_of_its_own() -> None:
+def test_a_variant_has_a_name_a_shade_of_its_family_and_a_marker_of_its_own() -> None:
     known = [{"method": name, **facts} for name, facts in FACTS.items()]
     variants = [{"method": f"topk-{i}", **FACTS["topk"]} for i in range(3)]
     with among(looks([*variants, *known])):
-        assert {color(f"topk-{i}") for i in range(3)} == {color("topk")} == {FACTS["topk"]["color"]}
+        assert color("topk") == FACTS["topk"]["color"]
+        assert len({color(name) for name in [*FACTS, *(f"topk-{i}" for i in range(3))]}) == len(FACTS) + 3
+        assert {linestyle(f"topk-{i}") for i in range(3)} == {linestyle("topk")}
         assert label("topk-1") == "topk-1" and label("topk") == "Top-K" and marker("topk") == "o"
         assert len({str(marker(name)) for name in ("topk", "topk-0", "topk-1", "topk-2")}) == 4
         assert in_order(["evit", "topk-1", "topk"]) == ["topk", "topk-1", "evit"]
@@ -147,3 +150,10 @@ def test_data_sets_go_by_a_short_name() -> None:
     assert [place(name) for name in ("embedded:shapes", "folder:/a/b", "imagenet", "folder:/")] == [
         "shapes", "b", "imagenet", "folder:/",
     ]  # fmt: skip
+
+
+def test_few_methods_are_the_first_of_each_family() -> None:
+    names = ["topk", "evit", "dynamicvit", "tome", "kmedoids", "sit", "l1", "l2", "random", "none"]
+    assert few(names) == ["topk", "evit", "tome", "sit", "l1", "random"]
+    assert few(names[::-1], 3) == ["topk", "tome", "sit"] and few(names, None) == in_order(names)
+    assert few(["none", "topk"], 1) == ["topk"]

@@ -48,7 +48,8 @@ def test_a_gap_says_why_and_leaves_the_ticks_of_its_neighbours() -> None:
     gap, beside = figure.subplots(1, 2, sharey=True)
     beside.plot([0, 1], [2, 5])
     style.annotate_gap(gap, "no runs")
-    assert [(text.get_text(), text.get_gid()) for text in gap.texts] == [("no runs", "gap")] and gap.patch.get_hatch()
+    assert [(text.get_text(), text.get_gid()) for text in gap.texts] == [("no runs", "gap")]
+    assert not gap.patch.get_hatch()
     style.label_rows([gap, beside], "accuracy")
     figure.draw_without_rendering()
     assert beside.get_ylabel() == "accuracy" and any(t.label1.get_visible() for t in beside.yaxis.get_major_ticks())

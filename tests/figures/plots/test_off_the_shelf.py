@@ -1,0 +1,28 @@
+"""Accuracy and distance against tokens left."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tokenlens.figures.catalogue import Source
+from tokenlens.figures.plots import off_the_shelf
+from tokenlens.records import tables as table
+
+
+def test_distances_are_on_a_logarithmic_axis_in_plain_numbers_and_the_un_reduced_model_is_not(make_run: Any) -> None:
+    far = {"topk-0.5": 0.02, "topk-0.7": 3e-6, "tome-0.5": 0.1}
+    rows = [{"run_a": "none-1.0", "run_b": run, "axis": "method", "stage": 11, "metric": "procrustes", "value": value,
+             "n": 2}
+            for run, value in far.items()]  # fmt: skip
+    absent = {name: np.nan for name in table.COLUMNS["comparison"] if name not in rows[0]}
+    comparison = table.conform(pd.DataFrame(rows).assign(**absent), "comparison")
+    runs = [make_run("none", 1.0), *(make_run(run.partition("-")[0], float(run.partition("-")[2])) for run in far)]
+    made = off_the_shelf.draw(Source(given={"comparison": comparison}, opened=runs), strict=True)
+    accuracy, distance = made.axes
+    assert distance.get_yscale() == "log" and accuracy.get_yscale() == "linear"
+    assert distance.get_ylabel() == "Procrustes distance\nlower is more alike"
+    assert sorted(y for line in distance.lines for y in line.get_ydata()) == sorted(far.values())
+    made.draw_without_rendering()
+    said = [text.get_text() for text in distance.get_yticklabels()]
+    assert "0.01" in said and not any("$" in text for text in said)
