@@ -29,6 +29,15 @@ class ReducedViT(nn.Module):
     """A model and its reducers. State dict: `vit.*` and `reducers.<block>.*`.
 
     What timm's own tools ask of a ViT is answered as the ViT answers it: transforms, optimizers and layer decay work.
+
+    Examples:
+        >>> import torch, tokenlens
+        >>> model = tokenlens.reduce(tokenlens.load("nano"), "topk")
+        >>> model
+        vit_tiny_patch16_224, topk, 3 stages, 196 → 98 → 49 → 24, at blocks 3 6 9
+        >>> logits, trace = model.trace(torch.zeros(1, 3, 112, 112))
+        >>> trace.kept.shape
+        torch.Size([1, 3, 196])
     """
 
     def __init__(
@@ -92,8 +101,9 @@ class ReducedViT(nn.Module):
         return self.forward_head(self.forward_features(images))
 
     def trace(
-        self, images: Tensor, features: bool = False, soft: bool = False, begin: Beginning | None = None
-    ) -> tuple[Tensor, Trace]:
+        self, images: Tensor, features: bool = False, soft: bool = False, begin: Beginning | None = None,
+        attention: bool = False,
+    ) -> tuple[Tensor, Trace]:  # fmt: skip
         """The logits and what became of every patch.
 
         Args:
@@ -101,11 +111,12 @@ class ReducedViT(nn.Module):
             features: record the class token after every stage's block and after the last.
             soft: record the soft maps of a soft merger.
             begin: of the same images, by a model of the same weights; see `tokenlens.core.walk.Beginning`.
+            attention: record what the class token (or else all tokens) pays to the patches that a stage decides of.
         """
         host = self.host
         if features and not host.has_class_token:
             raise BadInput(f"{host.name} has no class token, so there are no class-token features to record")
-        walk = self._walk(images, {*self.blocks, host.blocks - 1} if features else (), soft, begin)
+        walk = self._walk(images, {*self.blocks, host.blocks - 1} if features else (), soft, begin, attention)
         walk.trace.about = About(
             self.method, self.reducer(self.blocks[0]).merges, host.grid_of(images.shape[-2:]), self.training,
             *(tuple(self.pretrained_cfg.get(name, usual)) for name, usual in zip(("mean", "std"), USUAL, strict=True)),
@@ -121,7 +132,7 @@ class ReducedViT(nn.Module):
         Returns:
             (B, P, C), 0 where a patch was dropped; and the trace.
 
-        Example:
+        Examples:
             >>> import timm, tokenlens
             >>> vit = timm.create_model("vit_tiny_patch16_224", depth=4, img_size=64).eval()
             >>> tokenlens.reduce(vit, "tome", 0.5, (1, 2)).spread(torch.zeros(2, 3, 64, 64))[0].shape
@@ -143,17 +154,18 @@ class ReducedViT(nn.Module):
     def graphed(self, example: Tensor) -> Callable[[Tensor], Tensor]:
         """The forward pass for images like `example` as one CUDA graph, as `graph.graphed` says; itself on a CPU.
 
-        Example:
+        Examples:
             fast = tokenlens.reduce(vit, "tome").cuda().half().eval().graphed(images)
             logits = fast(images)
         """
         return graphed(self, example)
 
     def _walk(
-        self, images: Tensor, layers: Collection[int] = (), soft: bool = False, begin: Beginning | None = None
-    ) -> Walk:
+        self, images: Tensor, layers: Collection[int] = (), soft: bool = False, begin: Beginning | None = None,
+        attention: bool = False,
+    ) -> Walk:  # fmt: skip
         return Walk(self.host, {block: self.reducer(block) for block in self.blocks}, self.schedule, images, self.seed,
-                    layers, soft, begin)  # fmt: skip
+                    layers, soft, begin, attention)  # fmt: skip
 
     def forward_features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, T, C): the tokens that are left, normalised."""
