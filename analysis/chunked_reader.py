@@ -52,7 +52,7 @@ class Form(NamedTuple):
 FORMS = {
     "kept": Form("kept"), "packed kept": Form("kept", _packed), "depth": Form("kept", _depth, 3),
     "object": Form("object"), "packed object": Form("object", _packed), "group": Form("group"),
-    "feature": Form("feature", width=3),
+    "feature": Form("feature", width=3), "attention": Form("attention", width=4),
 }  # fmt: skip
 
 

@@ -98,8 +98,8 @@ def compare(
 
     Args:
         runs: xarray Datasets as the store opens them.
-        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout, change; and of heat maps several
-            together, such as dataset+capacity.
+        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout, attention, change; and of heat
+            maps several together, such as dataset+capacity.
         metrics: names, or functions of two arrays: of bool sets of kept patches, (image, stage, patch) each, unless
             `metrics.base.metric` says more of them.
         chunk: images in memory at a time.
@@ -179,6 +179,7 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
     for axis, beside, applies in (
         ("object", "object", lambda name: "object" in runs[name]),
         ("layout", "grid", lambda name: cards[name].keeps),
+        ("attention", "attention", lambda name: cards[name].keeps and "attention" in runs[name]),
     ):
         for name in filter(applies, runs if axis in axes else ()):
             shared.setdefault(images[name].key, (images[name], []))[1].append(Pair(name, beside, axis))

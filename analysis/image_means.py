@@ -126,8 +126,8 @@ def tasks(
 ) -> list[Task]:  # fmt: skip
     """What is to be computed for each pair, at the stages that both runs have.
 
-    `object` pairs a run with its masks, `layout` with its grid. Metrics of `layout` and `segments` know one grid for
-    all images, and are not taken of runs with grids of several sizes.
+    `object` pairs a run with its masks, `layout` with its grid, `attention` with what was paid to its patches. Metrics
+    of `layout` and `segments` know one grid for all images, and are not taken of runs with grids of several sizes.
     """
     found = []
     for pair in pairs:
@@ -143,6 +143,7 @@ def tasks(
         sides = {
             "object": (kept, mask, keep),
             "segments": (group, mask, merge and not ragged), "layout": (kept, grid, keep and not ragged),
+            "attention": (kept, Side(pair.a, "attention", first), keep),
             "kept": (kept, Side(pair.b, "kept", second, order=order), keep),
             "group": (group, Side(pair.b, "group", second, order=order), merge),
         }  # fmt: skip

@@ -14,11 +14,12 @@ from .pairing import AXES, SINGLE, combined
 if TYPE_CHECKING:
     import pandas as pd
 
-OWN = ("radial", "object", "layout")  # a run beside something fixed: distances from the centre, masks, the grid itself
+OWN = ("radial", "object", "layout", "attention")  # a run beside something: distances from the centre, masks, ...
 ALL_AXES = AXES + OWN
 WHAT = {
     "kept": "sets of kept patches", "group": "groups of merged patches", "object": "kept patches and object masks",
     "segments": "groups of merged patches and object masks", "layout": "kept patches on their grid",
+    "attention": "kept patches and recorded attention",
     "depth": "depths of kept patches", "heatmap": "heat maps of kept patches", "feature": "class-token features",
 }  # fmt: skip
 

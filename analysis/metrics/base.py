@@ -18,18 +18,26 @@ from tokenlens.errors import BadInput
 
 from .shapes import Values
 
-Of = Literal["kept", "group", "object", "segments", "layout", "depth", "heatmap", "feature"]
+Of = Literal["kept", "group", "object", "segments", "layout", "attention", "depth", "heatmap", "feature"]
 IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed", "change")  # of runs over the same images
 PAIRED = ("method", "capacity", "keep_rate", "dataset", "seed")
 AXES: dict[Of, tuple[str, ...]] = {  # along which it is taken if not told
     "kept": IMAGE_BY_IMAGE, "group": IMAGE_BY_IMAGE, "feature": IMAGE_BY_IMAGE, "object": ("object",),
-    "segments": ("object",), "layout": ("layout",),
+    "segments": ("object",), "layout": ("layout",), "attention": ("attention",),
     "depth": ("radial",), "heatmap": PAIRED,
 }  # fmt: skip
-MEANS: tuple[Of, ...] = ("kept", "group", "object", "segments", "layout", "depth")  # taken image by image, and averaged
+MEANS: tuple[Of, ...] = (
+    "kept",
+    "group",
+    "object",
+    "segments",
+    "layout",
+    "attention",
+    "depth",
+)  # taken image by image, and averaged
 NULLS: dict[Of, tuple[str, ...]] = {  # what it can be put beside, what it is if not told first; see analysis.nulls
     **dict.fromkeys(("kept", "group", "object", "segments"), ("analytic", "other-image", "torus", "permutation")),
-    "depth": ("analytic",), "layout": ("analytic",), "heatmap": ("torus", "permutation", "analytic"),
+    **dict.fromkeys(("depth", "layout", "attention"), ("analytic",)), "heatmap": ("torus", "permutation", "analytic"),
     "feature": ("analytic", "permutation"),
 }  # fmt: skip
 TARGETS: dict[Of, str] = {  # what an estimate, and its interval, are of
@@ -59,7 +67,8 @@ class Metric:
     """values: (..., P) x (..., P) -> (...)"""
     of: Of
     """what it is taken of: bool sets of kept patches, integer groups, bool kept patches, or integer groups
-    (segments), beside object masks, kept patches alone beside the grid's own (layout), depths of each image beside the
+    (segments), beside object masks, kept patches alone beside the grid's own (layout), or beside the attention
+    that was paid to them, depths of each image beside the
     distance from the centre, mean-depth heat maps, sums of class-token features"""
     range: tuple[float, float] = (0.0, 1.0)
     """least and greatest value"""

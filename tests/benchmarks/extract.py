@@ -2,19 +2,24 @@
 
 2,000 JPEG photographs of 500 x 375 are cut from scikit-image's own (the extra `photographs`), or drawn where it is
 not installed. 16 runs of the nano ViT on one data set. Sides take turns: all runs in one pass; one run after the other,
-each reading for itself; and one decoding with sixteen plain forward passes, without writing anything down. Prints a
-table, and as its last line the ratios.
+each reading for itself; one decoding with sixteen forward passes, without writing anything down; the same, with
+the blocks that all have in common run once; and the decoding alone. Then one process of one thread against two. Prints
+a table, and as its last line the ratios: "ceiling" is what reading once can give at most, were nothing else shared.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tokenlens.core.walk import Beginning
 from tokenlens.data import open_data
 from tokenlens.data.loading import Loading, batches
 from tokenlens.extraction.jobs import Job
@@ -73,27 +79,40 @@ def one_after_the_other(job: Job, out: Path) -> None:
 
 
 @torch.inference_mode()
-def bare(job: Job, _: Path) -> None:
-    """One decoding, and the forward passes."""
+def bare(job: Job, _: Path, forwards: bool = True, shared: bool = False) -> None:
+    """One decoding, and the forward passes; `shared`: what comes before the first reducers once."""
     asked = job.completed()
     host = asked.host()
     assert asked.data is not None
     data = open_data(asked.data, asked.split, asked.limit)
-    models = [asked.build(host, name, amount).eval() for name, amount in asked.planned()]
+    models = [asked.build(host, name, amount).eval() for name, amount in asked.planned()] if forwards else []
     loading = Loading.of(input_of(host.vit), data, asked.batch_size, asked.workers or 0)
     for images, _labels, _objects in batches(data, loading):
+        begin = Beginning(models[0].host, images) if shared else None
         for model in models:
-            model(images)
+            model.trace(images, begin=begin)
 
 
-def taking_turns(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def ranks(job: Job, out: Path, count: int) -> None:
+    """All runs by so many processes of one thread each."""
+    words = ["extract", "--data", job.data, "--method", ",".join(METHODS), "--keep-rate", ",".join(map(str, RATES))]
+    command = [sys.executable, "-m", "tokenlens", *map(str, words), "--out", str(out)]
+    parts = [subprocess.Popen([*command, "--shard", f"{number}/{count}"], env={**os.environ, "OMP_NUM_THREADS": "1"},
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+             for number in range(1, count + 1)]  # fmt: skip
+    assert not any([part.wait() for part in parts])
+
+
+def taking_turns(
+    sides: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Median seconds of each side."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
-            began = time.perf_counter()
+            began = clock()
             side()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(clock() - began)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -102,6 +121,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processor-time", action="store_true", help="on a machine that does other work; no ranks")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as place:
@@ -112,18 +132,32 @@ def main() -> None:
         def turn(side: Callable[[Job, Path], None]) -> Callable[[], object]:
             return lambda: side(job, Path(place) / f"runs-{next(number)}")
 
-        sides = {"one pass": turn(together), "one after the other": turn(one_after_the_other), "bare": turn(bare)}
+        sides = {
+            "one pass": turn(together),
+            "one after the other": turn(one_after_the_other),
+            "bare": turn(bare),
+            "bare, shared blocks once": turn(partial(bare, shared=True)),
+            "decoding": turn(partial(bare, forwards=False)),
+        }
+        if not arguments.processor_time:
+            sides |= {"one rank": turn(partial(ranks, count=1)), "two ranks": turn(partial(ranks, count=2))}
         together(replace(job, limit=32, methods=METHODS[:1]), Path(place) / "warm")
-        took = taking_turns(sides, arguments.rounds)
+        clock = time.process_time if arguments.processor_time else time.perf_counter
+        took = taking_turns(sides, arguments.rounds, clock)
+    runs = len(METHODS) * len(RATES)
     ratios = {
         "threads": arguments.threads,
         "images": arguments.images,
-        "runs": len(METHODS) * len(RATES),
+        "runs": runs,
         "one_after_the_other_over_one_pass": took["one after the other"] / took["one pass"],
+        "ceiling": 1 + (runs - 1) * took["decoding"] / took["bare"],
         "one_pass_over_bare": took["one pass"] / took["bare"],
+        "one_pass_over_bare_with_shared_blocks_once": took["one pass"] / took["bare, shared blocks once"],
     }
+    if not arguments.processor_time:
+        ratios["one_rank_over_two"] = took["one rank"] / took["two ranks"]
     for name, seconds in took.items():
-        print(f"{name:22}{seconds / took['bare']:8.3f} x one decoding and {ratios['runs']} forward passes")
+        print(f"{name:26}{seconds / took['bare']:8.3f} x one decoding and {ratios['runs']} forward passes")
     print(json.dumps(ratios))
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 from tokenlens.data import open_data
@@ -17,7 +19,7 @@ from tokenlens.detection.adapter import AdapterHost, ViTAdapter, reduced
 from tokenlens.detection.checkpoints import load_detector
 from tokenlens.detection.data import open_detection
 from tokenlens.detection.detect import Detection
-from tokenlens.detection.evaluation import NAMES, average_precision
+from tokenlens.detection.evaluation import NAMES, average_precision, drawn_precision
 from tokenlens.detection.interaction import AdapterConfig
 from tokenlens.detection.mask_rcnn import DetectorConfig, MaskRCNN, Objects
 from tokenlens.detection.objects import intact, owners
@@ -27,6 +29,7 @@ from tokenlens.detection.reducing import reduced_detector
 from tokenlens.errors import BadInput
 from tokenlens.records.leases import Leaseholder
 from tokenlens.records.store import open_run
+from tokenlens.workflows import small_objects
 
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
 SMALL = DetectorConfig(
@@ -287,6 +290,32 @@ def test_ap_of_a_file_of_results_is_pycocotools_to_the_last_digit(folder: Path, 
     own = average_precision(open_detection(f"coco:{folder}").truth, found)
     theirs = [100 * value if value >= 0 else np.nan for value in session.stats]
     assert np.array_equal([own[name] for name in NAMES], theirs, equal_nan=True) and own["AP50"] > 0
+
+
+def test_precision_of_drawn_images_is_that_of_a_set_of_them() -> None:
+    """In their own order it is COCO's; one image again and again is that image alone."""
+    images = [{"id": number, "height": 60, "width": 60} for number in (1, 2, 3)]
+    box = {"category_id": 1, "iscrowd": 0, "bbox": [5.0, 5.0, 20.0, 20.0], "area": 400.0}
+    there = [{**box, "id": number, "image_id": number} for number in (1, 2, 3)]
+    there.append({**box, "id": 4, "image_id": 3, "bbox": [30.0, 30.0, 20.0, 25.0], "area": 500.0})
+    found = [{**box, "image_id": 1, "score": 0.4}, {**box, "image_id": 2, "bbox": [8.0, 5.0, 20.0, 20.0], "score": 0.9},
+             {**box, "image_id": 3, "score": 0.5}]  # fmt: skip
+    truth = {"images": images, "categories": [{"id": 1, "name": "a"}], "annotations": there}
+    drawn = drawn_precision(truth, found, np.array([[0, 1, 2], [1, 1, 1]]), (450.0, 490.0))
+    own = average_precision(truth, found, bounds=(450.0, 490.0))
+    assert np.array_equal(drawn[0], [own[name] for name in ("AP", "APs", "APm", "APl")], equal_nan=True)
+    alone = average_precision({**truth, "images": images[1:2], "annotations": there[1:2]}, found[1:2])
+    assert drawn[1, :2] == pytest.approx(alone["AP"]) and np.isnan(drawn[1, 2:]).all() and 0 < alone["AP"] < own["APs"]
+
+
+@pytest.mark.long
+def test_what_is_lost_by_size_is_told_with_intervals(tmp_path: Path) -> None:
+    list(Detection(("none", "random"), limit=2, out=tmp_path / "runs", progress=False).run())
+    words = [str(tmp_path / "runs"), "--draws", "20", "--out", str(tmp_path / "losses.csv")]
+    said = CliRunner().invoke(small_objects.main, words, catch_exceptions=False).output
+    rows = pd.read_csv(tmp_path / "losses.csv").set_index("method")
+    assert rows.loc["none", "lost all"] == 0 and rows.loc["none", "lost all low"] == 0
+    assert rows.loc["random", "lost all"] > 40 and "random at 0.5: lost all" in said
 
 
 def test_patches_of_an_object_are_intact_where_no_token_mixes_it(folder: Path) -> None:

@@ -71,6 +71,9 @@ def test_other_settings_are_refused_before_anything_is_written(run_job: Any, tmp
         ):
             run_job(tmp_path, **SETTINGS, keep_rates=[0.5], shard="2/2")
         assert [path.name for path in tmp_path.iterdir()] == [LEASES]
+    older = {"job": [2, Shard.parse("1/2").job], "settings": {"versions": {"torch": "2.0.0"}}}
+    with Leaseholder(tmp_path, older), pytest.raises(BadInput, match=r"its versions is \{'torch': '2.0.0'\} where"):
+        run_job(tmp_path, **SETTINGS, shard="2/2")
 
 
 def test_what_was_only_planned_binds_nobody_once_its_planner_is_dead(run_job: Any, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ EXAMPLES = examples(
     help="Store class-token features too; as float16 in half the space.",
 )
 @click.option("--soft", is_flag=True, help="Store the soft maps of soft mergers too.")
+@click.option("--attention", is_flag=True, help="Store what the class token pays to the patches before each stage too.")
 @shard_option
 @click.option("--out", type=PLACE, default="runs", show_default=True, help="Folder of runs, or s3://bucket/runs.")
 def extract(models: dict[str, Any], **settings: Any) -> None:

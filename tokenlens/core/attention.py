@@ -100,6 +100,11 @@ class Attended:
         mask = key_bias(self.mass, self.prefix, scores.dtype)
         return (scores if mask is None else scores + mask).softmax(-1)
 
+    def paid(self, by_class: bool) -> Tensor:
+        """(B, N): what each patch token gets from the class token, or else from all tokens, the mean over heads."""
+        rows = self.rows(slice(0, 1))[:, :, 0, self.prefix :] if by_class else self.mean_received
+        return rows.mean(1)
+
     @property
     def mean_received(self) -> Tensor:
         """(B, H, N): the attention that each patch token gets, the mean over all queries that are no padding."""

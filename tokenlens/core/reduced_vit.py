@@ -92,8 +92,9 @@ class ReducedViT(nn.Module):
         return self.forward_head(self.forward_features(images))
 
     def trace(
-        self, images: Tensor, features: bool = False, soft: bool = False, begin: Beginning | None = None
-    ) -> tuple[Tensor, Trace]:
+        self, images: Tensor, features: bool = False, soft: bool = False, begin: Beginning | None = None,
+        attention: bool = False,
+    ) -> tuple[Tensor, Trace]:  # fmt: skip
         """The logits and what became of every patch.
 
         Args:
@@ -101,11 +102,12 @@ class ReducedViT(nn.Module):
             features: record the class token after every stage's block and after the last.
             soft: record the soft maps of a soft merger.
             begin: of the same images, by a model of the same weights; see `tokenlens.core.walk.Beginning`.
+            attention: record what the class token (or else all tokens) pays to the patches that a stage decides of.
         """
         host = self.host
         if features and not host.has_class_token:
             raise BadInput(f"{host.name} has no class token, so there are no class-token features to record")
-        walk = self._walk(images, {*self.blocks, host.blocks - 1} if features else (), soft, begin)
+        walk = self._walk(images, {*self.blocks, host.blocks - 1} if features else (), soft, begin, attention)
         walk.trace.about = About(
             self.method, self.reducer(self.blocks[0]).merges, host.grid_of(images.shape[-2:]), self.training,
             *(tuple(self.pretrained_cfg.get(name, usual)) for name, usual in zip(("mean", "std"), USUAL, strict=True)),
@@ -150,10 +152,11 @@ class ReducedViT(nn.Module):
         return graphed(self, example)
 
     def _walk(
-        self, images: Tensor, layers: Collection[int] = (), soft: bool = False, begin: Beginning | None = None
-    ) -> Walk:
+        self, images: Tensor, layers: Collection[int] = (), soft: bool = False, begin: Beginning | None = None,
+        attention: bool = False,
+    ) -> Walk:  # fmt: skip
         return Walk(self.host, {block: self.reducer(block) for block in self.blocks}, self.schedule, images, self.seed,
-                    layers, soft, begin)  # fmt: skip
+                    layers, soft, begin, attention)  # fmt: skip
 
     def forward_features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, T, C): the tokens that are left, normalised."""

@@ -58,6 +58,9 @@ class Trace:
         """block -> (B, K): the masses after a stage, where not all are 1; in training what a policy learns from"""
         self.stays: dict[int, Tensor] = {}
         """block -> (B, N): how much each token is there, in training, where its mass does not say it"""
+        self.attention: dict[int, Tensor] = {}
+        """block -> (B, P): the attention paid to the token that a patch was in when the stage decided, where asked for;
+        NaN for patches that were gone"""
         self._home = self.patch  # (B, P) the token that each patch's content is in; -1: dropped, -2: waiting
         self._aside = self.patch[:, :0], self.patch  # what waits: its patches, and the home it has when it comes back
         self._patch: list[Tensor] = []
@@ -89,6 +92,11 @@ class Trace:
             self._tokens = count if plan.mass is None else (plan.mass > 0).sum(1)
         self._left.append(self._tokens)
         self.blocks.append(block)
+
+    def attend(self, block: int, paid: Tensor) -> None:
+        """Write down the attention that was paid to each of the tokens (B, N) that a stage is about to decide of."""
+        there = self._home >= 0
+        self.attention[block] = gather(paid, self._home.clamp(min=0)).masked_fill(~there, torch.nan)
 
     def rejoin(self) -> None:
         """Write down that those who waited came back."""

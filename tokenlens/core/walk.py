@@ -81,9 +81,14 @@ class Walk:
         layers: Collection[int] = (),
         soft: bool = False,
         begin: Beginning | None = None,
+        attention: bool = False,
     ) -> None:
-        """Embed the images. `layers` are blocks after which the class token is recorded; `soft`: soft maps too."""
-        self.begin = begin
+        """Embed the images.
+
+        `layers` are blocks after which the class token is recorded; `soft`: soft maps too; `attention`: what is paid to
+        the tokens that a stage decides of.
+        """
+        self.begin, self.attention = begin, attention
         tokens = host.embed(images) if begin is None else begin.tokens
         self.host, self.reducers, self.images, self.seed = host, reducers, images, seed
         self.x, self.grid, self.positions = tokens.x, tokens.grid, tokens.positions
@@ -199,6 +204,8 @@ class Walk:
             attended.rotated = reducer.keys == "rotated"
         if self._asks(block, x):
             with torch.autocast(x.device.type, enabled=False):  # half-precision ranks tie: decide in float32
+                if self.attention and attended is not None:
+                    self.trace.attend(block, attended.paid(self.host.has_class_token))
                 plan = reducer(
                     View(
                         x=x[:, prefix:],

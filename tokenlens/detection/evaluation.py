@@ -6,6 +6,9 @@ import contextlib
 import io
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import needed
 from .data import COCO_BOUNDS
 
@@ -30,23 +33,62 @@ def average_precision(
     Raises:
         BadInput: pycocotools is not installed.
     """
-    coco = needed("pycocotools.coco", "detection", "average precision")
-    evaluate = needed("pycocotools.cocoeval", "detection", "average precision")
     with contextlib.redirect_stdout(io.StringIO()):  # it tells a terminal what it does
-        there = coco.COCO()
-        there.dataset = truth
-        there.createIndex()
-        found = there.loadRes(results) if results else _nothing(coco.COCO(), truth)
-        session = evaluate.COCOeval(there, found, kind)
-        medium, large = bounds
-        session.params.areaRng = [[0, MOST], [0, medium], [medium, large], [large, MOST]]
-        session.evaluate()
+        session = _matched(truth, results, kind, bounds)
         session.accumulate()
         session.summarize()
     return {
         name: 100 * float(value) if value >= 0 else float("nan")
         for name, value in zip(NAMES, session.stats, strict=True)
     }
+
+
+def drawn_precision(
+    truth: dict[str, Any], results: list[dict[str, Any]], drawn: NDArray[np.int64],
+    bounds: tuple[float, float] = COCO_BOUNDS,
+) -> NDArray[np.float64]:  # fmt: skip
+    """AP of boxes in percent where other images had been met: of all, small, medium and large objects.
+
+    Args:
+        truth: as in `average_precision`.
+        results: of boxes.
+        drawn: (draws, images) places of images in the order of their ids, some several times: a bootstrap.
+        bounds: areas in pixels between small, medium and large objects.
+
+    Returns:
+        (draws, 4), NaN where nothing of a size was drawn.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        session = _matched(truth, results, "bbox", bounds, at_most=[100])
+        images = len(session.params.imgIds)
+        matched = np.array(session.evalImgs, dtype=object).reshape(-1, images)
+        found = np.full((len(drawn), 1 + len(bounds) + 1), np.nan)
+        for row, chosen in zip(found, drawn, strict=True):
+            session.evalImgs = matched[:, chosen].ravel().tolist()
+            session.accumulate()
+            for size, precision in enumerate(np.moveaxis(session.eval["precision"][..., 0], -1, 0)):
+                if (precision > -1).any():
+                    row[size] = 100 * precision[precision > -1].mean()
+    return found
+
+
+def _matched(
+    truth: dict[str, Any], results: list[dict[str, Any]], kind: str, bounds: tuple[float, float],
+    at_most: list[int] | None = None,
+) -> Any:  # fmt: skip
+    """COCO's session in which each image's results are matched with what is there."""
+    coco = needed("pycocotools.coco", "detection", "average precision")
+    evaluate = needed("pycocotools.cocoeval", "detection", "average precision")
+    there = coco.COCO()
+    there.dataset = truth
+    there.createIndex()
+    found = there.loadRes(results) if results else _nothing(coco.COCO(), truth)
+    session = evaluate.COCOeval(there, found, kind)
+    medium, large = bounds
+    session.params.areaRng = [[0, MOST], [0, medium], [medium, large], [large, MOST]]
+    session.params.maxDets = at_most or session.params.maxDets
+    session.evaluate()
+    return session
 
 
 def _nothing(empty: Any, truth: dict[str, Any]) -> Any:

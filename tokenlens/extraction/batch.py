@@ -46,6 +46,7 @@ def record(
     precision: str = "float32",
     names: Sequence[str] = (),
     begin: Callable[[], Beginning] | None = None,
+    attention: bool = False,
 ) -> dict[str, np.ndarray]:
     """Run one batch and write down everything that the schema of a run knows (see `tokenlens.records.schema`).
 
@@ -57,6 +58,7 @@ def record(
         soft: with the soft maps of a soft merger.
         precision: float32, or bfloat16 or float16 through autocast; decisions are made in float32 all the same.
         names: of the images, for a message.
+        attention: with the attention that is paid to the patches that a stage decides of, as float16.
         begin: gives what several models of the same weights have in common; it is called in the same precision.
 
     Raises:
@@ -64,13 +66,16 @@ def record(
     """
     half = nullcontext() if precision == "float32" else torch.autocast(images.device.type, getattr(torch, precision))
     with half:
-        logits, trace = model.trace(images, bool(features), soft, None if begin is None else begin())
+        logits, trace = model.trace(images, bool(features), soft, None if begin is None else begin(), attention)
     # of a timm model without a head they are features, of no class
     arrays = retold(trace, logits[:, : getattr(model, "num_classes", None)], labels, model.host.name, names)
     if features:
         arrays["feature"] = _stored(
             torch.stack([trace.features[layer] for layer in sorted(trace.features)], 1), features
         )
+    if attention:
+        none = torch.full_like(arrays["kept"][:, 0], torch.nan, dtype=torch.float16)  # a stage that had nothing to do
+        arrays["attention"] = torch.stack([trace.attention.get(block, none).half() for block in trace.blocks], 1)
     for block, weights in trace.soft.items():
         arrays[f"soft_{block}"] = weights.half()
     return {name: value.cpu().numpy() for name, value in arrays.items()}

@@ -28,6 +28,7 @@ def extract(
     ids: Iterable[str] | None = None,
     features: bool | str = False,
     soft: bool = False,
+    attention: bool = False,
     *,
     name: str | None = None,
     dataset: str | None = None,
@@ -45,6 +46,7 @@ def extract(
             pixels.
         features: with class-token features, (image, layer, channel), as float32; or the word float16.
         soft: with the soft maps of a soft merger.
+        attention: with what the class token (or else all tokens) paid to the patches before each stage.
         name: what the run is called; by default after data, model, method and rate, with a digest of all that makes it.
         dataset: what the images are called; by default as the data set behind the loader is, or "memory".
         pictures: keep so many of the images to draw patterns on, the first ones.
@@ -75,7 +77,7 @@ def extract(
         if not len(images):
             continue
         _check_size(images, model.host)
-        arrays = record(model, images.to(device), labels, features, soft)
+        arrays = record(model, images.to(device), labels, features, soft, attention=attention)
         if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:  # else on another grid
             arrays["object"] = objects.cpu().numpy()
         parts.append(arrays)
@@ -88,7 +90,7 @@ def extract(
         raise BadInput(f"there are {len(known or ())} ids for {images_seen} images; give one for each, in their order")
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     run = _identity(model, dataset or str(getattr(behind, "dataset", None) or getattr(behind, "name", "memory")),
-                    str(getattr(behind, "split", "")), names, features, soft)  # fmt: skip
+                    str(getattr(behind, "split", "")), names, features, soft, attention)  # fmt: skip
     attributes = {**run.attributes(), **attributes_of(model), "capacity": capacity_of(run.model)}
     made = Patterns(
         {name: (dims_of(name, values.ndim), values) for name, values in whole.items()},
@@ -110,7 +112,13 @@ def extract(
 
 
 def _identity(
-    model: ReducedViT, dataset: str, split: str, names: Sequence[str], features: bool | str, soft: bool
+    model: ReducedViT,
+    dataset: str,
+    split: str,
+    names: Sequence[str],
+    features: bool | str,
+    soft: bool,
+    attention: bool,
 ) -> Run:
     """The identity of a run in memory, as that of one on disk."""
     made_by = method_of(model)
@@ -118,7 +126,7 @@ def _identity(
         dataset=dataset, split=split, images=len(names), content=content_of_ids(names), model=model.host.name,
         weights=digest_of(model.state_dict()), method=made_by.name, keep_rate=model.rate, blocks=model.blocks,
         keep=model.keep, options=model.options, source=made_by.digest, seed=model.seed,
-        device=next(model.parameters()).device.type, features=features, soft=soft,
+        device=next(model.parameters()).device.type, features=features, soft=soft, attention=attention,
     )  # fmt: skip
 
 

@@ -111,7 +111,7 @@ class Feed:
     ) -> None:  # fmt: skip
         """Run the next images through the model, and write down what became of their patches."""
         run = self.run
-        arrays = record(self.model, images, labels, run.features, run.soft, run.precision, names, begin)
+        arrays = record(self.model, images, labels, run.features, run.soft, run.precision, names, begin, run.attention)
         if not self.scored:
             arrays["rank"][:] = -1
         if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:
@@ -156,6 +156,8 @@ class Feed:
         """Bytes of patterns that are in memory until a chunk is whole, and twice while it is put together; about."""
         host, keep, run = self.model.host, self.model.keep, self.run
         an_image = 3 * self.model.patches * len(keep) + 4 * (self.model.num_classes or 0)
+        if run.attention:
+            an_image += 2 * self.model.patches * len(keep)
         if run.features:
             an_image += 4 * host.width * len(layers_of(self.model))
         if run.soft:

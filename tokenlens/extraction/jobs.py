@@ -33,7 +33,7 @@ MOST_WORKERS = 8
 # settings in which all processes of one job have to agree
 SHARED = (
     *("methods", "keep_rates", "keep", "remove", "decreasing", "blocks", "options", "model", "weights", "img_size"),
-    *("seed", "data", "split", "limit", "features", "soft", "precision", "batch_size"),
+    *("seed", "data", "split", "limit", "features", "soft", "attention", "precision", "batch_size"),
 )
 
 
@@ -68,6 +68,7 @@ class Job(Models):
     features: str | None = None
     """float32 or float16; None: without"""
     soft: bool = False
+    attention: bool = False
     shard: str | None = None
     """NUMBER/OF: which of several processes this is; None: as torch's launchers say, or the only one"""
     out: Path = Path("runs")
@@ -145,6 +146,7 @@ class Job(Models):
             device=device.type,
             features=self.features or False,
             soft=self.soft,
+            attention=self.attention,
         )
 
     def _settings(self, runs: list[str]) -> dict[str, Any]:

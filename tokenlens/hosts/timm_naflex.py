@@ -53,13 +53,15 @@ class ReducedNaFlex(ReducedViT):
         features: bool = False,
         soft: bool = False,
         begin: Beginning | None = None,
+        attention: bool = False,
     ) -> tuple[Tensor, Any]:
         """As `ReducedViT.trace`; of a ragged batch with a `RaggedTrace`, and without a `begin`."""
         if isinstance(images, Tensor):
-            return super().trace(images, features, soft, begin)
-        if soft:
+            return super().trace(images, features, soft, begin, attention)
+        if soft or attention:
+            what = "soft maps" if soft else "attention"
             raise BadInput(
-                "soft maps of pictures of several shapes have several sizes; ask for those of one shape each"
+                f"{what} of pictures of several shapes would have several sizes; ask for it of one shape each"
             )
         apart = self._apart(images)
         walked = [super(ReducedNaFlex, self).trace(same, features) for _, same in apart]

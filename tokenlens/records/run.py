@@ -42,10 +42,14 @@ class Run:
     features: bool | str = False
     """the type that class-token features are stored as"""
     soft: bool = False
+    attention: bool = False
 
     def attributes(self) -> dict[str, Any]:
         """The identity as plain JSON."""
-        return json.loads(json.dumps(asdict(self)))
+        found = json.loads(json.dumps(asdict(self)))
+        if not self.attention:
+            del found["attention"]  # as in runs of before it could be recorded
+        return found  # type: ignore[no-any-return]
 
     @property
     def digest(self) -> str:

@@ -13,6 +13,7 @@
 | object | image, patch | bool | the patch is on the object, where the data set knows |
 | feature | image, layer, channel | float32, float16 | the class token after stages and the last block (optional) |
 | valid | image, patch | bool | which places of the grid this image has, its upper left (ragged grids; absent: all) |
+| attention | image, stage, patch | float16 | what the class token paid to it before the stage (optional); NaN: gone |
 | whole | image | float32 | probability of the class that the un-reduced model predicts (`swap --curves`) |
 | insertion, deletion | image, stage | float32 | the same, where it is shown what is kept alone, or the rest alone |
 | box | image, detection, corner | float32 | detections: x1, y1, x2, y2 in pixels, best first |
@@ -56,6 +57,7 @@ DIMS = {
     "object": ("patch",),
     "feature": ("layer", "channel"),
     "valid": ("patch",),
+    "attention": ("stage", "patch"),
     "insertion": ("stage",),
     "deletion": ("stage",),
     "whole": (),
@@ -69,7 +71,7 @@ DIMS = {
 
 PICTURE = ("pictured", "pixel_row", "pixel_column", "colour")
 OF_STEPS = ("step", "branch")  # what a pattern has besides, in synthesis
-LARGE = ("feature", "box_mask")
+LARGE = ("feature", "attention", "box_mask")
 SHOWN = tuple(name for name in DIMS if name not in LARGE)  # what pictures are made of
 
 

@@ -13,8 +13,8 @@ from tokenlens.analysis.metrics.base import METRICS, Metric
 Array = NDArray[Any]
 PATCHES, IMAGES = 36, 400
 METRIC = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-# the others' two sides are two things
-ALIKE = pytest.mark.parametrize("metric", [m for m in METRICS.values() if m.of not in ("layout", "segments")],
+APART = ("layout", "segments", "attention")  # whose two sides are two things
+ALIKE = pytest.mark.parametrize("metric", [m for m in METRICS.values() if m.of not in APART],
                                 ids=lambda m: m.name)  # fmt: skip
 
 
@@ -43,8 +43,12 @@ SIDES: dict[str, Callable[..., Array]] = {
     "depth": lambda rng, *leading: rng.choice([3, 6, 9, 12], (*leading, PATCHES)).astype(np.int16),
     "heatmap": lambda rng, *leading: rng.random((*leading, PATCHES)) + 0.1,
 }  # fmt: skip
-SIDES |= {"layout": patterns, "segments": SIDES["group"]}
-SECOND = {"layout": whole, "segments": patterns}  # where it is another thing than the first
+SIDES |= {"layout": patterns, "segments": SIDES["group"], "attention": patterns}
+SECOND = {
+    "layout": whole,
+    "segments": patterns,
+    "attention": SIDES["heatmap"],
+}  # where it is another thing than the first
 
 
 def sides(metric: Metric, *leading: int, seed: int = 0) -> tuple[Array, Array]:
