@@ -38,7 +38,14 @@ MOST_WORKERS = 1024  # threads
 
 
 class Comparison(NamedTuple):
-    """The tables of one comparison, each with the columns that `tokenlens.records.columns` tells."""
+    """The tables of one comparison, each with the columns that `tokenlens.records.columns` tells.
+
+    Examples:
+        >>> import pandas as pd
+        >>> rows = pd.DataFrame({"axis": ["method"], "run_a": ["a"], "run_b": ["b"], "metric": ["iou"]})
+        >>> Comparison(rows, pd.DataFrame(index=["a", "b"]), pd.DataFrame(), pd.DataFrame())
+        2 runs, 1 pairs along method, 1 metrics
+    """
 
     comparison: pd.DataFrame
     runs: pd.DataFrame
@@ -115,11 +122,14 @@ def compare(
         BadInput: there are no runs, two have one name, or two runs of a pair share no image; UnknownName for an axis or
             metric that does not exist.
 
-    Example:
-        def dice(a, b):
-            return 2 * (a & b).sum(-1) / (a.sum(-1) + b.sum(-1))
-
-        table = tokenlens.compare(tokenlens.open_runs("runs"), metrics=["iou", dice]).comparison
+    Examples:
+        >>> import tokenlens
+        >>> vit, data = tokenlens.load("nano"), tokenlens.open_data("embedded:shapes", limit=4)
+        >>> runs = [tokenlens.extract(tokenlens.reduce(vit, method), data) for method in ("topk", "l2")]
+        >>> def dice(a, b):
+        ...     return 2 * (a & b).sum(-1) / (a.sum(-1) + b.sum(-1))
+        >>> tokenlens.compare(runs, axes=["method"], metrics=["iou", dice], resamples=20)
+        2 runs, 1 pairs along method, 2 metrics
     """
     chosen, asked = selection.axes(axes), selection.metrics(metrics)
     opened = {card(run).run: run for run in runs}
@@ -191,18 +201,24 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
     from tqdm import tqdm
 
     null = work.options.null
-    with tqdm(desc="compare", unit=" images", disable=not progress) as bar:
-        maps, rows = _own_maps(work, with_radial, bar.update)
-        for images, pairs in work.shared.values():
+    shared = [
+        (*one, image_means.batches(image_means.tasks(one[1], work.cards, work.runs, work.metrics, null)))
+        for one in work.shared.values()
+    ]
+    total = sum(len(images) * len(batches) for images, _, batches in shared)
+    with tqdm(desc="compare", total=total, unit="img", disable=not progress, leave=False) as bar:
+        maps, rows = _own_maps(work, with_radial)
+        for images, pairs, batches in shared:
             source = work.of(images)
-            for batch in image_means.batches(image_means.tasks(pairs, work.cards, work.runs, work.metrics, null)):
+            for batch in batches:
                 means = image_means.ImageMeans(batch, work.options)
                 stream([means], source, work.options, bar.update)
                 rows += means.rows()
-            rows += _global(work, images, pairs, maps, bar.update)
+            rows += _global(work, images, pairs, maps)
             featured = [p for p in pairs if p.b in work.runs and all("feature" in work.runs[n] for n in (p.a, p.b))]
             for crosses in feature_sums.batches(featured, work.runs, work.metrics):
                 sums = feature_sums.FeatureSums(crosses, source, null)
+                bar.total = (bar.total or 0) + len(images) * sums.readings
                 stream([sums], source, work.options, bar.update)
                 rows += sums.rows(work.options.workers)
     for one in work.across:
@@ -219,7 +235,7 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
                       table.conform(pd.DataFrame(tokens), "tokens"))  # fmt: skip
 
 
-def _own_maps(work: _Work, with_radial: bool, tick: Any) -> tuple[dict[str, HeatMap], list[Row]]:
+def _own_maps(work: _Work, with_radial: bool) -> tuple[dict[str, HeatMap], list[Row]]:
     """Heat map of each run over all its images, where a metric is of them, and the rows that its depths give."""
     maps: dict[str, HeatMap] = {}
     rows: list[Row] = []
@@ -231,20 +247,20 @@ def _own_maps(work: _Work, with_radial: bool, tick: Any) -> tuple[dict[str, Heat
             groups.setdefault(work.images[name].key, []).append(name)
     metrics = work.metrics if with_radial else ()
     for members in groups.values():
-        found, more = heat_maps.walk(work.of(work.images[members[0]]), members, metrics, work.options, tick)
+        found, more = heat_maps.walk(work.of(work.images[members[0]]), members, metrics, work.options)
         maps |= found
         rows += more
     return maps, rows
 
 
-def _global(work: _Work, images: Images, pairs: Sequence[Pair], maps: Mapping[str, HeatMap], tick: Any) -> list[Row]:
+def _global(work: _Work, images: Images, pairs: Sequence[Pair], maps: Mapping[str, HeatMap]) -> list[Row]:
     """Compare heat maps of the pairs over exactly the images they share."""
     of_maps = [metric for metric in work.metrics if metric.of == "heatmap"]
     able = [p for p in pairs if p.a in maps and p.b in maps and any(one.takes(p.axis) for one in of_maps)]
     members = dict.fromkeys(name for p in able for name in (p.a, p.b))
     here = {name: maps[name] for name in members if work.images[name].key == images.key}
     rest = [name for name in members if name not in here]
-    here |= heat_maps.walk(work.of(images), rest, (), work.options, tick)[0]
+    here |= heat_maps.walk(work.of(images), rest, (), work.options)[0]
     with ThreadPoolExecutor(work.options.workers) as pool:
         rows = pool.map(
             lambda p: heat_maps.rows_of_pair(p, here[p.a], here[p.b], work.metrics, work.options.null), able

@@ -37,6 +37,8 @@ class Claim(NamedTuple):
     """A claim as `claims.yaml` declares it; see there."""
 
     number: int
+    title: str
+    cells: str
     claim: str
     statistic: str
     says: str
@@ -138,6 +140,21 @@ def report(judged: pd.DataFrame) -> str:
         lines += [f"{row['finding']}  {row['verdict']:24s}  {number:26s}  n={row['n']:<4d} {row['claim']}"]
         lines += [f"   {row['paragraph']}", ""]
     return "\n".join(lines)
+
+
+def lines(judged: pd.DataFrame) -> list[str]:
+    """A table of judged claims, one line each that fits a terminal: what is claimed, and what came out or lacks."""
+    known = {one.number: one for table in ("findings", "truth") for one in declared(table)}
+    made = []
+    for number, verdict, value, n in judged[["finding", "verdict", "value", "n"]].itertuples(index=False):
+        claim = known[number]
+        said = f"{verdict}: {value:.3f}"
+        if verdict == OPEN:
+            said = f"{n} {claim.cells} without a spread"
+            if n < FEWEST:
+                said = f"needs {FEWEST} {claim.cells}; there {'is' if n == 1 else 'are'} {n}"
+        made.append(f"{number}  {claim.title:33}{said}")
+    return made
 
 
 def above_chance(pairs: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:

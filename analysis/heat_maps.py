@@ -12,7 +12,7 @@ most of what a map shows, by a correlation, that is not to be told any more: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -100,7 +100,7 @@ class HeatMaps:
 
 
 def walk(
-    source: Source, names: Iterable[str], metrics: Sequence[Metric], options: Options, tick: Callable[[int], object]
+    source: Source, names: Iterable[str], metrics: Sequence[Metric], options: Options
 ) -> tuple[dict[str, HeatMap], list[Row]]:
     """Heat maps of these runs over the source's images; and rows of metrics of each image's depths, in one reading."""
     once = list(dict.fromkeys(names))
@@ -110,7 +110,7 @@ def walk(
         part = once[start : start + RUNS_AT_ONCE]
         heat = HeatMaps({name: grid_of_maps(source.runs[name]) for name in part}, len(source.images), options.resamples)
         depths = ImageMeans([radial_task(name, source.runs[name], metrics) for name in part], options)
-        stream([heat, depths], source, options, tick, salt=[int(source.images.key, 16)])  # other images, other draws
+        stream([heat, depths], source, options, salt=[int(source.images.key, 16)])  # other images, other draws
         maps |= heat.means()
         rows += depths.rows()
     return maps, rows

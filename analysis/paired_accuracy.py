@@ -37,7 +37,8 @@ NUMBERS_AT_ONCE = 2**24  # of images x pairs whose differences are held at once
 def paired_accuracy(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Compare accuracies of all pairs of runs with labels, over the images that both hold: the `accuracy` table.
 
-    q is after Benjamini-Hochberg over the table. A pair without an image in common has no row.
+    q is after Benjamini-Hochberg over the table. A pair without an image in common has no row, nor has one of images
+    whose classes are not known.
     """
     import pandas as pd
 
@@ -56,7 +57,7 @@ def paired_accuracy(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: 
 def mcnemar(only_a: int, only_b: int) -> float:
     """Exact two-sided p-value that as many images are right in a alone as in b alone; 1 where there are none.
 
-    Example:
+    Examples:
         >>> round(mcnemar(1, 9), 4)
         0.0215
     """
@@ -74,8 +75,11 @@ def _single(
 ) -> Iterator[dict[str, Any]]:
     """Pairs over one set of images at a time, and by as many as can be held: their resamples are shared."""
     right = {name: _right(runs[name]) for name in {end for one in pairs for end in (one.a, one.b)}}
+    blind = {name for name, each in right.items() if np.isnan(each).all()}
     by_images: dict[str, tuple[Images, list[Pair]]] = {}
     for one in pairs:
+        if blind & {one.a, one.b}:
+            continue
         both = common(images[one.a], images[one.b])
         if len(both):
             by_images.setdefault(both.key, (both, []))[1].append(one)

@@ -105,7 +105,7 @@ def stream(
     parts: Sequence[Accumulator],
     source: Source,
     options: Options,
-    tick: Callable[[int], object],
+    tick: Callable[[int], object] = lambda images: None,
     salt: Sequence[int] = (),
 ) -> None:
     """Read the images, as often as any part has to, and hand them to all parts; `tick` hears of every chunk.

@@ -107,7 +107,7 @@ def figure(
         layout: as in `Entry.layout`.
         pages: as in `Entry.pages`.
 
-    Example:
+    Examples:
         >>> def numbers(source):
         ...     return source.table("runs").groupby("method", as_index=False)["gflops"].mean()
         >>> @figure("cost-of-the-docs", "GFLOPs of each method", numbers, needs=["runs"], caption="Means over runs.")

@@ -39,6 +39,13 @@ def show(what: Any, images: Any = None, *, rows: int | None = None) -> Any:
 
     Raises:
         BadInput: there is nothing to show, or images that do not belong to the trace.
+
+    Examples:
+        >>> import torch, tokenlens
+        >>> images = torch.zeros(2, 3, 112, 112)
+        >>> _, trace = tokenlens.reduce(tokenlens.load("nano"), "topk").trace(images)
+        >>> tokenlens.show(trace, images).get_axes() == []  # cells are whole pixels, in no axes
+        True
     """
     if hasattr(what, "_asdict"):
         return draw("similarity", what)
@@ -57,6 +64,13 @@ def plot(trace: Any, images: Any, ax: Axes | None = None, *, image: int = 0, sta
         ax: where to draw; None for a figure of its own.
         image: which of the images.
         stage: which of the stages, as an index.
+
+    Examples:
+        >>> import torch, tokenlens
+        >>> images = torch.zeros(2, 3, 112, 112)
+        >>> _, trace = tokenlens.reduce(tokenlens.load("nano"), "topk").trace(images)
+        >>> tokenlens.plot(trace, images).get_title()
+        'block 9, 24 tokens'
     """
     panels, pictures = _panels(trace, images, image + 1)
     panel = panels[stage]
@@ -73,6 +87,13 @@ def draw(name: str, what: Any, **options: Any) -> Any:
 
     Raises:
         Missing: they lack what the figure is of; the sentence says what makes it.
+
+    Examples:
+        >>> import tokenlens
+        >>> vit, data = tokenlens.load("nano"), tokenlens.open_data("embedded:shapes", limit=2)
+        >>> run = tokenlens.extract(tokenlens.reduce(vit, "topk"), data)
+        >>> type(tokenlens.draw("tokens_left", run)).__name__
+        'Figure'
     """
     return FIGURES[name].draw(Source.of(what), strict=True, **options)
 

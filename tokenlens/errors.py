@@ -17,7 +17,16 @@ from types import ModuleType
 
 
 class BadInput(ValueError):
-    """Something a user gave cannot be used; the message says what, where, and what would do."""
+    """Something a user gave cannot be used; the message says what, where, and what would do.
+
+    Examples:
+        >>> import tokenlens
+        >>> try:
+        ...     tokenlens.open_data("embedded:shape")
+        ... except tokenlens.BadInput as error:
+        ...     print(error)
+        there is no embedded set called 'shape'; did you mean shapes?
+    """
 
 
 class UnknownName(BadInput, LookupError):

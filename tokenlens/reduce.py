@@ -55,6 +55,12 @@ def reduce(
 
     Raises:
         BadInput: an unsupported model, an unknown method or option, or rates and blocks that make no schedule.
+
+    Examples:
+        >>> import torch, tokenlens
+        >>> model = tokenlens.reduce(tokenlens.load("nano"), "topk", keep_rate=0.5, blocks=(3, 6, 9))
+        >>> model(torch.zeros(2, 3, 112, 112)).shape
+        torch.Size([2, 10])
     """
     if is_diffusers(vit):
         from .synthesis.reduce import reduce_denoiser

@@ -9,7 +9,7 @@ from html import escape
 def in_a_line(method: str, images: int | None, tokens: Sequence[float]) -> str:
     """What a method did to how many images: `tokens` are those before the first stage and after each.
 
-    Example:
+    Examples:
         >>> in_a_line("topk", 4, [196, 98, 49, 24])
         'topk, 4 images, 3 stages, 196 → 98 → 49 → 24'
     """

@@ -202,7 +202,7 @@ def metric(name: str, of: Of, **facts: Any) -> Callable[[Callable[..., Any]], Ca
     Raises:
         BadInput: another metric has that name, or the facts contradict each other.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> @metric("dice-of-the-docs", of="kept", label="Dice")
         ... def dice(a, b):

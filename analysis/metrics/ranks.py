@@ -119,7 +119,7 @@ def permutation_pvalue(
     Members of one of the `families` (P,) are variants of one idea and do not vary independently: where these are told,
     each family is its mean, and families are shuffled.
 
-    Example:
+    Examples:
         >>> row = [1, 2, 3, 4]
         >>> permutation_pvalue(row, row), permutation_pvalue(row, row, families="aabb")
         (0.08333333333333333, 1.0)
@@ -147,7 +147,7 @@ def correlation_interval(value: float, n: int, statistic: Any = spearman) -> tup
     Sources of the variance: Bonett & Wright, Psychometrika 2000 (Spearman); Fieller, Hartley & Pearson, Biometrika 1957
     (Kendall).
 
-    Example:
+    Examples:
         >>> low, high = correlation_interval(1.0, 6)
         >>> round(low, 2), high
         (0.62, 1.0)

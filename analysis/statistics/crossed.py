@@ -52,7 +52,7 @@ def estimate(rows: pd.DataFrame, factors: Sequence[str], shared: float = 0.0) ->
         factors: names of columns. Of a factor with one level, or one pair, nothing is known beyond it.
         shared: a standard error, in the units of `value`, that all cells share beyond their factors.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> rows = pd.DataFrame({"dataset": list("aabbcc"), "method": list("xyxyxy"), "value": [1, 2, 2, 3, 3, 4.0]})
         >>> found = estimate(rows, ["dataset", "method"])

@@ -16,7 +16,7 @@ def reliability(values: Sequence[ArrayLike], noise: Sequence[ArrayLike]) -> floa
     In `LEAST`..1; 1 where none varies. Of many rows, since one row's variance is itself noise.
     Source: Spearman, American Journal of Psychology 1904.
 
-    Example:
+    Examples:
         >>> reliability([[1.0, 2.0, 3.0]], [[0.1, 0.1, 0.1]])
         0.9
     """

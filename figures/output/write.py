@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 from tokenlens.errors import BadInput
 from tokenlens.records.atomic import write
@@ -34,6 +36,7 @@ class Request:
     where: Sequence[str] = ()
     methods: int | Literal["all"] | None = None
     """shown where each is large; None for as many as a figure shows by itself"""
+    progress: bool = False
 
 
 def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Iterator[tuple[Path | None, str]]:
@@ -55,7 +58,7 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
     few: list[str] = []
     some = source.only(request.where)
     yield from ((None, note) for note in notices(source.results, source.folder))
-    for entry in chosen:
+    for entry in tqdm(chosen, "figures", unit="figure", disable=not request.progress, leave=False):
         try:
             shown = some if entry.of_one_setting else source
             with style.among(entry.looks(shown)):
@@ -95,7 +98,7 @@ def _settings(source: Source) -> int:
 def _made(entry: Entry, source: Source, request: Request, kinds: list[str]) -> Iterator[tuple[str, bytes | str, str]]:
     """The files of a figure and its caption: name, content, and what found no place."""
     told = request.methods
-    chosen = {} if entry.few is None or told is None else {"methods": None if told == "all" else told}
+    chosen: dict[str, Any] = {} if entry.few is None or told is None else {"methods": None if told == "all" else told}
     if entry.pages is not None:
         asked = {**request.sheet, **chosen}
         for name, page, left_out in entry.pages(source.runs, allow_remote=source.allow_remote, **asked):
@@ -104,6 +107,9 @@ def _made(entry: Entry, source: Source, request: Request, kinds: list[str]) -> I
             for i, kind in enumerate(kinds):
                 yield f"{name}.{kind}", image(page, kind, request.preset), note if i == 0 else ""
     else:
+        images = request.sheet.get("images", 0)
+        if not isinstance(images, int) and "images" in signature(entry.draw).parameters:
+            chosen["images"] = images
         figure = entry.draw(source, preset=request.preset, strict=True, **chosen)
         assert isinstance(figure, Figure)  # nothing was passed in to draw into
         yield from ((f"{entry.name}.{kind}", image(figure, kind, request.preset), "") for kind in kinds)

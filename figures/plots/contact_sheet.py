@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def contact_sheets(
-    runs: Sequence[xr.Dataset], images: int = 4, keep_rate: float | None = None, stage: int | None = None,
-    where: Sequence[str] = (), allow_remote: bool = False, methods: int | None = FEW,
+    runs: Sequence[xr.Dataset], images: int | Sequence[str] = 4, keep_rate: float | None = None,
+    stage: int | None = None, where: Sequence[str] = (), allow_remote: bool = False, methods: int | None = FEW,
 ) -> Iterator[tuple[str, Figure, tuple[str, ...]]]:  # fmt: skip
     """Draw a sheet `contact-sheet-<dataset>-<model>` for each data set and model among the runs.
 
     Args:
         runs: the runs, as `tokenlens.records.store.open_runs` returns them.
-        images: rows of a sheet, at most.
+        images: rows of a sheet, at most; or the ids of the images to show.
         keep_rate: the rate to show; None for 0.5, or the most frequent one.
         stage: the block whose stage is shown; None for each run's last.
         where: conditions on the runs' attributes, as in "method=topk|tome,keep_rate=0.5".
@@ -71,8 +71,8 @@ def numbers(source: Source) -> pd.DataFrame:
 
 @figure("contact-sheet", "images by methods at one keep rate", numbers, needs=[PATTERNS], pages=contact_sheets)
 def draw(
-    source: Source, *, figure: object = None, preset: str = "iccv", images: int = 4, keep_rate: float | None = None,
-    stage: int | None = None, where: Sequence[str] = (), methods: int | None = FEW,
+    source: Source, *, figure: object = None, preset: str = "iccv", images: int | Sequence[str] = 4,
+    keep_rate: float | None = None, stage: int | None = None, where: Sequence[str] = (), methods: int | None = FEW,
 ) -> Figure:  # fmt: skip
     """The first of the contact sheets, in a figure of its own: its cells are whole pixels, and fit no other."""
     with missing_where_bad():
@@ -80,7 +80,9 @@ def draw(
         return _draw(sheet, images, stage, source.allow_remote, methods)
 
 
-def _draw(sheet: Sheet, images: int, stage: int | None, allow_remote: bool, methods: int | None) -> Figure:
+def _draw(
+    sheet: Sheet, images: int | Sequence[str], stage: int | None, allow_remote: bool, methods: int | None
+) -> Figure:
     ids, runs = choose_images(sheet.runs, images), fewer(sheet.runs, methods)
     blocks = {last_block(run) if stage is None else stage for run in runs}
     panels = [read_panel(run, ids, stage, tell_block=len(blocks) > 1) for run in runs]

@@ -104,7 +104,7 @@ def _chosen(
         raise Missing("no run holds boxes; make some with `tokenlens detect`")
     with missing_where_bad():
         sheet = max(choose_runs(found, keep_rate=keep_rate), key=lambda sheet: len(sheet.runs))
-        ids = choose_images(sheet.runs, images) if isinstance(images, int) else list(images)
+        ids = choose_images(sheet.runs, images)
     return replace(sheet, runs=tuple(fewer(sheet.runs, methods))), ids
 
 

@@ -130,7 +130,7 @@ def _chosen(source: Source, images: int | Sequence[str], keep_rate: float | None
     check(source.runs, ("run", "method", "family", "dataset", "input_size"))
     with missing_where_bad():
         sheet = max(choose_runs(source.runs, keep_rate=keep_rate), key=lambda sheet: len(sheet.runs))
-        return sheet, choose_images(sheet.runs, images) if isinstance(images, int) else list(images)
+        return sheet, choose_images(sheet.runs, images)
 
 
 def _stages(runs: Sequence[xr.Dataset]) -> list[int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from ..select.images import chosen_of
 from ..select.runs import ids_with_pictures
 from ..theme.style import label, order_key, place
 from .opening import most_apart, opening
@@ -44,8 +45,8 @@ class PictureSet:
         self.titles = _titles(self.runs)
 
 
-def picture_sets(runs: Sequence[xr.Dataset], count: int) -> list[PictureSet]:
-    """Sort runs by the pictures that they saw, most runs first, and choose at most `count` images for each set.
+def picture_sets(runs: Sequence[xr.Dataset], wanted: int | Sequence[str]) -> list[PictureSet]:
+    """Sort runs by the pictures that they saw, most runs first, and choose at most so many images, or those wanted.
 
     They are evenly spaced among the images that most of the set's complete runs hold.
     """
@@ -61,8 +62,7 @@ def picture_sets(runs: Sequence[xr.Dataset], count: int) -> list[PictureSet]:
         held = Counter(name for run in whole for name in ids_with_pictures(run))
         most = max(held.values())
         ids = [name for name in held if held[name] == most]
-        count_here = min(count, len(ids))
-        found.append(PictureSet(title, members, [ids[i * len(ids) // count_here] for i in range(count_here)]))
+        found.append(PictureSet(title, members, chosen_of(ids, wanted)))
     return found
 
 

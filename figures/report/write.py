@@ -43,8 +43,8 @@ class Report:
 
 
 def write_report(
-    runs: Path, results: Path, out: Path, split: bool = False, images: int = 500, where: Sequence[str] = (),
-    progress: bool = False, allow_remote: bool = False,
+    runs: Path, results: Path, out: Path, split: bool = False, images: int | Sequence[str] = 500,
+    where: Sequence[str] = (), progress: bool = False, allow_remote: bool = False,
 ) -> Report:  # fmt: skip
     """Write the report of a folder of runs and a folder of tables; either may be missing.
 
@@ -53,7 +53,7 @@ def write_report(
         results: folder of tables, as `tokenlens compare` writes them.
         out: the HTML file; with `split`, the folder. It is replaced when the new one is whole.
         split: write a folder whose data are files of their own, loaded when they are looked at: for many images.
-        images: images that the viewer shows of each data set, at most.
+        images: images that the viewer shows of each data set, at most; or the ids of those to show.
         where: conditions on the runs' attributes, as in "method=topk|tome,keep_rate=0.5".
         progress: show bars.
         allow_remote: fetch images from where the runs say they are.
@@ -65,18 +65,26 @@ def write_report(
     return write_of(replace(source, allow_remote=allow_remote), out, split, images, progress, notes)
 
 
-def report(what: Any, out: str | Path = "report.html", split: bool = False, images: int = 500) -> Path:
+def report(what: Any, out: str | Path = "report.html", split: bool = False, images: int | Sequence[str] = 500) -> Path:
     """Write the report of what Python has: a `Comparison`, runs, or a list of both; the page's place is returned.
 
     Args:
         what: as `Source.of` takes it.
         out: as in `write_report`, and so `split` and `images`.
+
+    Examples:
+        >>> import tempfile, tokenlens
+        >>> vit, data = tokenlens.load("nano"), tokenlens.open_data("embedded:shapes", limit=2)
+        >>> run = tokenlens.extract(tokenlens.reduce(vit, "topk"), data)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tokenlens.report(run, f"{folder}/page.html").name
+        'page.html'
     """
     return write_of(Source.of(what), place(out), split, images).path
 
 
 def write_of(
-    source: Source, out: Path, split: bool = False, images: int = 500, progress: bool = False,
+    source: Source, out: Path, split: bool = False, images: int | Sequence[str] = 500, progress: bool = False,
     notes: Sequence[str] = (),
 ) -> Report:  # fmt: skip
     """Write the report of a source; see `write_report`. The `notes` are told on the page too."""

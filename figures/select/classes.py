@@ -23,7 +23,7 @@ def in_words(classes: Sequence[str]) -> tuple[str, ...]:
 
     Two that share the word, as ImageNet's two cranes, have the id behind it.
 
-    Example:
+    Examples:
         >>> in_words(["n01440764", "cat"])
         ('tench', 'cat')
     """

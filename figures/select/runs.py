@@ -16,6 +16,7 @@ from tokenlens.records.facts import facts_of
 
 from ..parts.patch_painter import Panel, Picture
 from ..theme.style import few, label, order_key
+from .images import chosen_of
 from .setting import DEFAULT_RATE
 from .where import matching
 
@@ -117,8 +118,8 @@ def _rate(run: xr.Dataset) -> str:
     return ", ".join(f"{float(r):g}" for r in np.atleast_1d(rate))
 
 
-def choose_images(runs: Sequence[xr.Dataset], count: int) -> list[str]:
-    """Return at most `count` image ids that all runs have, evenly spaced over those of the first run.
+def choose_images(runs: Sequence[xr.Dataset], wanted: int | Sequence[str]) -> list[str]:
+    """Return at most so many image ids that all runs have, evenly spaced over those of the first run; or those wanted.
 
     Of a run in memory the ids are those whose pictures it holds, if it holds any.
     """
@@ -128,8 +129,7 @@ def choose_images(runs: Sequence[xr.Dataset], count: int) -> list[str]:
     if not common:
         names = ", ".join(str(run.attrs["run"]) for run in runs[:3])
         raise BadInput(f"the runs ({names}, ...) have no image in common: choose some of them with --where")
-    count = min(count, len(common))
-    return [common[i * len(common) // count] for i in range(count)]
+    return chosen_of(common, wanted)
 
 
 def ids_with_pictures(run: xr.Dataset) -> list[str]:

@@ -40,6 +40,13 @@ def test_images_are_met_by_their_ids(make_run: MakeRun) -> None:
     assert (row["only_a"], row["only_b"], row["difference"], row["p"]) == (0, 0, 0, 1)
 
 
+def test_images_of_unknown_classes_have_no_rows(make_run: MakeRun) -> None:
+    a, b = (judged(make_run(method), np.ones(40, bool)) for method in ("topk", "evit"))
+    assert len(paired_accuracy([a, b], resamples=5)) == 1
+    b["rank"].values[:] = -1
+    assert not len(paired_accuracy([a, b], resamples=5))
+
+
 def test_several_labels_have_their_mean_average_precision(make_run: MakeRun) -> None:
     rng = np.random.default_rng(0)
     label = rng.random((40, 3)) < 0.4

@@ -170,12 +170,12 @@ def memory_child(count: int) -> None:
 def bytes_an_image() -> dict[str, float]:
     """On 1,024 images of the embedded set through the nano ViT, each method at 0.5."""
     from tokenlens.extraction.jobs import Job
-    from tokenlens.workflows.demo import own_methods
+    from tokenlens.workflows.demo import EMBEDDED
 
-    assert set(own_methods()) <= set(methods())
+    assert set(EMBEDDED.methods()) <= set(methods())
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(methods=own_methods(), limit=1024, out=Path(folder) / "runs", progress=False)
+        job = Job(methods=EMBEDDED.methods(), limit=1024, out=Path(folder) / "runs", progress=False)
         for run, result in job.results():
             files = [f for name in ("kept", "group") for f in (result.folder / name).rglob("*") if f.is_file()]
             found[run.method] = sum(f.stat().st_size for f in files) / len(job_ids(result.folder))

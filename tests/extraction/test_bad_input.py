@@ -345,11 +345,22 @@ def test_what_lies_beside_runs_is_no_hindrance(call: Any, run_job: Any, tmp_path
     assert call("extract", "--method", "topk", "--limit", 2, "--out", tmp_path).code == 0
 
 
+def test_without_a_network_the_hub_answers_at_once(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenlens.hub.getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://localhost:9")  # nobody listens there
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits to try again"))
+    reason = "(localhost cannot be reached, and the cache does not hold it)"
+    words = ("extract", "--limit", 2, "--out", tmp_path / "runs")
+    assert f"download hf:owner/none {reason}" in call(*words, "--weights", "hf:owner/none").sentence
+    assert f"deit_tiny_patch16_224 {reason}" in call(*words, "--model", "deit_tiny_patch16_224").sentence
+
+
 def test_an_interrupted_download(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
     import timm
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    monkeypatch.setattr("tokenlens.hub._reached", lambda *_: True)
     words = ("extract", "--limit", 2, "--out", tmp_path / "runs")
     for error in (ConnectionError("connection reset by peer"), LocalEntryNotFoundError("not in the cache\nreally")):
 

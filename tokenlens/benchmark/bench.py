@@ -67,9 +67,14 @@ class Bench(Models):
 
     def run(self) -> Iterator[str]:
         """Do it; yields lines on each setting, whose rows are then in the table. All is checked before it begins."""
-        yield from self.completed()._run()
+        for frame in self.frames():
+            yield from lines(frame)
 
-    def _run(self) -> Iterator[str]:
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The same, as the rows of each setting."""
+        yield from self.completed()._frames()
+
+    def _frames(self) -> Iterator[pd.DataFrame]:
         device, planned = device_of(self.device), self.planned()
         if not self.batch_sizes or min(self.batch_sizes) < 1:
             raise BadInput(f"batch sizes {list(self.batch_sizes)} are not all 1 or more; for example 1,32")
@@ -90,7 +95,7 @@ class Bench(Models):
                     sides = self.sides(replace(host, vit=host.vit.to(device, pool.dtype)), planned, pool)
                 for compiled, size in itertools.product(self.compiled, dict.fromkeys(self.batch_sizes)):
                     setting = {**same, "precision": precision, "compiled": compiled, "batch_size": size}
-                    yield from lines(self.measure(sides, pool, setting))
+                    yield self.measure(sides, pool, setting)
 
     def images(self, host: Pretrained) -> Tensor:
         """(images, 3, H, W) float32: enough for the biggest batch."""
@@ -108,10 +113,7 @@ class Bench(Models):
     def sides(self, host: Pretrained, planned: list[tuple[str, dict[str, Any]]], pool: Tensor) -> list[Side]:
         """The un-reduced model first, as timm has it, then all that was asked for."""
         found = [Side("none", 1.0, host.vit, gflops(host.vit, {}), "")]
-        for name, amount in planned:
-            if name == "none":
-                continue
-            model = self.build(host, name, amount).eval()
+        for name, _, model in self.built(host, [one for one in planned if one[0] != "none"]):
             left = tokens_left(model, pool.split(max(self.batch_sizes)))
             stages = zip(model.blocks, left.mean(0), strict=True)
             told = " ".join(f"{block}:{round(float(mean), 1):g}" for block, mean in stages)

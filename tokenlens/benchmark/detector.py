@@ -56,7 +56,12 @@ class DetectorBench:
     progress: bool = True
 
     def run(self) -> Iterator[str]:
-        """Do it; yields lines on each batch size, whose rows are then in the table. All is checked before it begins.
+        """Do it; yields lines on each batch size, whose rows are then in the table; see `frames`."""
+        for frame in self.frames():
+            yield from lines(frame)
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """Do it; yields the rows of each batch size, which are then in the table. All is checked before it begins.
 
         Raises:
             BadInput: a detector, method, option or rate that cannot be.
@@ -78,7 +83,7 @@ class DetectorBench:
                 "model": name_of(whole.config), "weights": "random" if found else self.detector, "batch_size": size,
                 "device": device.type, "threads": torch.get_num_threads(), "machine": machine_note(device),
             }  # fmt: skip
-            yield from lines(self.measure(models, planned, device, setting))
+            yield self.measure(models, planned, device, setting)
 
     def measure(
         self, models: Sequence[MaskRCNN], planned: Sequence[tuple[str, float]], device: torch.device,

@@ -49,7 +49,12 @@ class PipelineBench:
     progress: bool = True
 
     def run(self) -> Iterator[str]:
-        """Do it; yields lines on each batch size, whose rows are then in the table. All is checked before it begins.
+        """Do it; yields lines on each batch size, whose rows are then in the table; see `frames`."""
+        for frame in self.frames():
+            yield from lines(frame)
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """Do it; yields the rows of each batch size, which are then in the table. All is checked before it begins.
 
         Raises:
             BadInput: a pipeline, method, option or ratio that cannot be.
@@ -70,7 +75,7 @@ class PipelineBench:
                 "precision": str(dtype).removeprefix("torch."), "device": device.type,
                 "threads": torch.get_num_threads(), "machine": machine_note(device),
             }  # fmt: skip
-            yield from lines(self.measure(opened, planned, device, setting))
+            yield self.measure(opened, planned, device, setting)
 
     def measure(
         self, opened: Opened, planned: Sequence[tuple[str, float]], device: torch.device, setting: dict[str, Any]

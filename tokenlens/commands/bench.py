@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import BadInput
+from .listing import json_of, json_option
 from .options import examples, list_option, model_options, numbers
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ EXAMPLES = examples(
     "tokenlens bench --batch-size 1,256 --precision float16 --weights random",
     "tokenlens bench --pipeline nano --method atc-average,tome-sd --ratio 0.5",
     "tokenlens bench --detector vit-adapter-small --method atc-average,tome",
-    "tokenlens bench --method ats --data folder:photos --compile both",
+    "tokenlens bench --method ats --data folder:photos --compile both --json",
 )
 
 
@@ -57,10 +58,12 @@ EXAMPLES = examples(
 @click.option("--warmup", type=ROUNDS, default=3, show_default=True, help="Passes that do not.")
 @click.option("--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Folder of tables.")
 @click.option("--csv", is_flag=True, help="Write the table as CSV instead of Parquet.")
+@json_option("The measured rows")
 @click.pass_context
 def bench(
     context: click.Context, /, models: dict[str, Any], batch_size: tuple[str, ...], precision: tuple[str, ...],
-    compiled: str, pipeline: str | None, ratios: tuple[str, ...], steps: int, detector: str | None, **settings: Any,
+    compiled: str, pipeline: str | None, ratios: tuple[str, ...], steps: int, detector: str | None, as_json: bool,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Measure speed, memory and cost of methods beside the un-reduced model.
 
@@ -82,8 +85,8 @@ def bench(
     else:
         job = _of_vit(models, sizes, precision, COMPILED[compiled], settings)
     try:
-        for line in job.run():
-            click.echo(line)
+        for text in [json_of([*job.frames()])] if as_json else job.run():
+            click.echo(text)
     except KeyboardInterrupt:
         click.echo(f"Stopped. What was measured is in {job.out}; the same command measures anew.", err=True)
         sys.exit(130)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ..errors import BadInput
+from .listing import json_of, json_option
 from .options import PLACE, SEED, examples, list_option, runs_argument, where_option
 
 EXAMPLES = examples(
@@ -15,6 +17,7 @@ EXAMPLES = examples(
     "tokenlens compare my-runs --where 'method=topk|tome,keep_rate=0.5'",
     "tokenlens compare my-runs --dask        by several processes",
     "tokenlens compare --findings            what the study's findings get",
+    "tokenlens compare --findings --json     for programs",
 )
 
 
@@ -70,10 +73,17 @@ EXAMPLES = examples(
     "--findings", is_flag=True, help="Print the verdict on each of the study's five findings, and on what masks tell."
 )
 @click.option("--strict", is_flag=True, help="Refuse runs that cannot be read instead of leaving them out.")
-def compare(runs: Path | None, out: Path, where: tuple[str, ...], **options: Any) -> None:
+@json_option("With --findings: the verdicts")
+def compare(runs: Path | None, out: Path, where: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Compare all runs in RUNS (default: runs) and write tidy tables."""
+    if as_json and not options["findings"]:
+        raise BadInput("--json prints the verdicts of --findings; give both, or read the tables in " + str(out))
     from tokenlens.analysis.compare_folder import compare_folder  # numba and pandas take a second: not for --help
     from tokenlens.records.where import parse_where
 
     for line in compare_folder(runs or Path("runs"), out, where=parse_where(where), **options):
-        click.echo(line)
+        click.echo(line, err=as_json)
+    if as_json:
+        from tokenlens.records import tables
+
+        click.echo(json_of([tables.read(out, name) for name in ("findings", "truth") if tables.exists(out, name)]))

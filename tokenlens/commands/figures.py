@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from tokenlens.errors import BadInput
 from tokenlens.records.place import place
 
 from .listing import Row, listing_options, show
-from .options import PLACE, examples, list_option, remote_option, where_option
+from .options import PLACE, examples, list_option, pictures_option, remote_option, where_option
 
 EXAMPLES = examples(
     "tokenlens figures                          all that there is to draw",
@@ -46,9 +47,7 @@ def _count(_: click.Context, __: click.Parameter, value: str | None) -> int | Li
 @list_option("--format", "formats", default=["pdf,svg,png"], show_default=True, help="Formats of the files.")
 @click.option("--preset", default="iccv", show_default=True, help="iccv, cvpr, eccv, lncs, neurips, slide or screen.")
 @click.option("--tables", is_flag=True, help="Write the same numbers as LaTeX (booktabs) and Markdown.")
-@click.option(
-    "--images", default=4, show_default=True, type=click.IntRange(min=1), help="Contact sheet: images (rows)."
-)
+@pictures_option(4, "Contact sheet: how many images (rows), or which.")
 @click.option(
     "--methods", callback=_count, metavar="N|all",
     help="Methods in figures that show each large, as examples and depth.  [default: about 6]",
@@ -59,8 +58,9 @@ def _count(_: click.Context, __: click.Parameter, value: str | None) -> int | Li
 @remote_option
 def figures(
     names: tuple[str, ...], as_json: bool, listed: bool, results: Path, runs: Path | None, out: Path,
-    formats: tuple[str, ...], preset: str, tables: bool, images: int, methods: int | Literal["all"] | None,
-    keep_rate: float | None, stage: int | None, where: tuple[str, ...], allow_remote: bool,
+    formats: tuple[str, ...], preset: str, tables: bool, images: int | tuple[str, ...],
+    methods: int | Literal["all"] | None, keep_rate: float | None, stage: int | None, where: tuple[str, ...],
+    allow_remote: bool,
 ) -> None:  # fmt: skip
     """Draw the figures called NAME, all of them by default, of tables and of RUNS (default: runs).
 
@@ -78,7 +78,7 @@ def figures(
         return
     folder, chosen = _apart(names, FIGURES, runs)
     sheet = {"images": images, "keep_rate": keep_rate, "stage": stage}
-    request = Request(out, ",".join(formats), preset, tables, sheet, where, methods)
+    request = Request(out, ",".join(formats), preset, tables, sheet, where, methods, sys.stderr.isatty())
     source = replace(Source.open(results, folder), allow_remote=allow_remote)
     for path, note in draw_all(entries(chosen), source, request):
         if path is not None:

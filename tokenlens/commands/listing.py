@@ -6,12 +6,15 @@ import json
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UnknownName
 from .options import Command, items
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WIDTH = 80
 
@@ -32,9 +35,21 @@ class Row:
 
 def listing_options(command: Command) -> Command:
     """The names that are asked for, and `--json`; the command gets them as `names` and `as_json`."""
-    click.option("--json", "as_json", is_flag=True, help="All that is known, as JSON.")(command)
+    json_option("All that is known")(command)
     click.argument("names", nargs=-1, metavar="[NAME]...", callback=items)(command)
     return command
+
+
+def json_option(what: str) -> Callable[[Command], Command]:
+    """`--json`, which prints `what` for programs; the command gets it as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help=f"{what}, as JSON.")
+
+
+def json_of(tables: Sequence[pd.DataFrame]) -> str:
+    """Tables of the same columns as one list of objects, one a row; what is not known is null."""
+    import pandas as pd
+
+    return pd.concat(tables).to_json(orient="records", indent=2, force_ascii=False)
 
 
 def listing_command(name: str, kind: str, doc: str, rows: Callable[[], Iterable[Row]], epilog: str) -> click.Command:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .listing import Row, show
+from .listing import Row, json_option, show
 from .options import examples, items
 
 
@@ -12,7 +12,7 @@ from .options import examples, items
     "models",
     epilog=examples("tokenlens models", "tokenlens models dinov3", "tokenlens models 'vit_small*' --json"),
 )
-@click.option("--json", "as_json", is_flag=True, help="All that is known, as JSON.")
+@json_option("All that is known")
 @click.argument("search", nargs=-1, metavar="[SEARCH]...", callback=items)
 def models(search: tuple[str, ...], as_json: bool) -> None:
     """List the models that --model takes: their family, class token and positions.

@@ -62,6 +62,22 @@ def pairs_option(*names: str, metavar: str = "NAME=VALUE,...", **settings: Any) 
     return click.option(*names, multiple=True, callback=_pairs, metavar=metavar, **settings)
 
 
+def pictures_of(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> int | tuple[str, ...]:
+    """How many pictures, or which: one whole number, or the names of some."""
+    named = items(context, parameter, given)
+    if len(named) != 1 or not named[0].lstrip("-").isdecimal():
+        return named
+    return int(_COUNT(named[0], parameter, context))
+
+
+def pictures_option(default: int, help: str) -> Callable[[Command], Command]:
+    """`--images`, a count or names; the command gets it as `images`."""
+    return click.option(
+        "--images", multiple=True, default=[str(default)], callback=pictures_of, metavar="NUMBER|NAME,...",
+        help=f"{help}  [default: {default}]",
+    )  # fmt: skip
+
+
 def where_option(what: str = "Runs") -> Callable[[Command], Command]:
     """`--where`, whose grammar is that of `tokenlens.records.where`; the command gets a tuple of texts."""
     help = f"{what} with these attributes only: dataset=embedded:shapes,model=nano; one of several: method=topk|tome."
@@ -164,7 +180,9 @@ def model_options(command: Command) -> Command:
 
 _AS_THEY_ARE = ("decreasing", "options", "model", "weights", "heads", "img_size", "device", "seed")
 _MODELS: list[Callable[[Command], Command]] = [
-    list_option("--method", help="One or more, between commas.  [default: topk, or what --weights says]"),
+    list_option(
+        "--method", help="One or more, a family, or all, between commas.  [default: topk, or what --weights says]"
+    ),
     list_option(
         "--keep-rate", help="One or more, between commas; 0.7/0.5/0.3 is one a block.  [default: 0.5, or as above]"
     ),

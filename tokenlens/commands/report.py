@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import PLACE, examples, remote_option, runs_argument, there, where_option
+from .options import PLACE, examples, pictures_option, remote_option, runs_argument, there, where_option
 
 EXAMPLES = examples(
     "tokenlens report",
@@ -25,12 +25,12 @@ EXAMPLES = examples(
     help="File to write.  [default: report.html; with --split the folder report]",
 )
 @click.option("--split", is_flag=True, help="Write a folder that loads piece by piece: for many images.")
-@click.option("--images", default=500, show_default=True, type=click.IntRange(min=1), help="Images of each data set.")
+@pictures_option(500, "Images of each data set: how many, or which.")
 @where_option()
 @remote_option
 def report(
-    runs: Path | None, results: Path | None, out: Path | None, split: bool, images: int, where: tuple[str, ...],
-    allow_remote: bool,
+    runs: Path | None, results: Path | None, out: Path | None, split: bool, images: int | tuple[str, ...],
+    where: tuple[str, ...], allow_remote: bool,
 ) -> None:  # fmt: skip
     """Write one HTML page of RUNS (default: runs), findings, figures and patterns.
 

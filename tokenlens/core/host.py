@@ -138,7 +138,22 @@ HOSTS: Registry[type[Host]] = Registry("host", "tokenlens.hosts", adopt=_adopt)
 
 
 def host(name: str) -> Callable[[H], H]:
-    """Class decorator: register a family of hosts."""
+    """Class decorator: register a family of hosts.
+
+    Raises:
+        BadInput: another family has that name.
+
+    Examples:
+        >>> @host("plain-of-the-docs")
+        ... class PlainHost:
+        ...     family, supported = "plain ViT", "PlainViT"
+        ...
+        ...     @staticmethod
+        ...     def recognises(model):
+        ...         return type(model).__name__ == "PlainViT"
+        >>> HOSTS["plain-of-the-docs"].family
+        'plain ViT'
+    """
 
     def keep(cls: H) -> H:
         HOSTS.add(name, cls, cls)

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Plan:
-    """What becomes of the N tokens of a view. What travels with the tokens follows by `carry`, and back by `spread`."""
+    """What becomes of the N tokens of a view. What travels with the tokens follows by `carry`, and back by `spread`.
+
+    Examples:
+        >>> import torch
+        >>> plan = Plan(kept=torch.tensor([[2, 0]]), group=torch.tensor([[1, -1, 0]]))  # token 1 is dropped
+        >>> plan.spread(plan.carry(torch.tensor([[5, 6, 7]])))
+        tensor([[5, 0, 7]])
+    """
 
     kept: Int[Tensor, "b k"]
     """the old token that each one still is; -1: a blend, or padding"""
@@ -60,7 +67,7 @@ class Plan:
         The first `prefix` of x are none of the N and go on as they are. Sums are made in float32 (float64 of float64),
         the result is of the type of x.
 
-        Example:
+        Examples:
             >>> import torch
             >>> plan = Plan(torch.tensor([[0, -1]]), torch.tensor([[0, 1, 1]]), torch.tensor([[1.0, 0.5, 0.5]]))
             >>> plan.carry(torch.tensor([[1.0, 2.0, 4.0]]))
@@ -127,6 +134,15 @@ def select(view: View, index: Tensor, padded: bool = False) -> Plan:
         view: the N tokens.
         index: (B, K) int64, the tokens that go on, in their new order.
         padded: the index may hold -1, anywhere, for padding: images that keep different numbers of tokens.
+
+    Examples:
+        >>> import torch
+        >>> from tokenlens import View
+        >>> tokens = torch.tensor([[[1.0], [3.0], [2.0], [4.0]]])
+        >>> view = View(tokens, torch.arange(4)[None], None, grid=(2, 2), keep=2, planned=4, prefix=0)
+        >>> plan = select(view, torch.tensor([[1, 3]]))
+        >>> plan.group, plan.carry(tokens).flatten()
+        (tensor([[-1,  0, -1,  1]]), tensor([3., 4.]))
     """
     padding = index < 0
     source = index.clamp(min=0) if padded else index
@@ -164,6 +180,15 @@ def merge(
         proportional: what is handed on weighs in attention too, as the mass of the tokens.
 
     A token that is alone in its group is still itself (`kept`), all others are blends.
+
+    Examples:
+        >>> import torch
+        >>> from tokenlens import View
+        >>> tokens = torch.tensor([[[1.0], [3.0], [2.0], [4.0]]])
+        >>> view = View(tokens, torch.arange(4)[None], None, grid=(2, 2), keep=2, planned=4, prefix=0)
+        >>> plan = merge(view, torch.tensor([[0, 0, 0, 1]]), 2)
+        >>> plan.kept, plan.carry(tokens).flatten(), plan.mass
+        (tensor([[-1,  3]]), tensor([2., 4.]), tensor([[3., 1.]]))
     """
     batch, old = group.shape
     one = torch.ones(batch, old, device=group.device)
@@ -187,6 +212,12 @@ def mix(weights: Tensor, values: Tensor) -> Plan:
         values: (B, N, C), what is mixed.
 
     An old token counts as gone into the new token that weighs it most.
+
+    Examples:
+        >>> import torch
+        >>> plan = mix(torch.tensor([[[0.5, 0.5, 0.0], [0.0, 0.2, 0.8]]]), torch.tensor([[[2.0], [4.0], [9.0]]]))
+        >>> plan.group, plan.carry(plan.content).flatten()
+        (tensor([[0, 0, 1]]), tensor([3., 8.]))
     """
     batch, count, _ = weights.shape
     kept = torch.full((batch, count), -1, dtype=torch.int64, device=weights.device)

@@ -42,7 +42,7 @@ def nearest_member(plan: Plan, x: Float[Tensor, "b n c"]) -> Int[Tensor, "b k"]:
 
     The first of several that are equally near. Padding, and a new token that none went into, get the first token.
 
-    Example:
+    Examples:
         >>> plan = Plan(torch.tensor([[0, -1]]), torch.tensor([[0, 1, 1]]), torch.tensor([[1.0, 0.1, 0.9]]))
         >>> nearest_member(plan, torch.tensor([[[1.0], [2.0], [4.0]]]))
         tensor([[0, 2]])

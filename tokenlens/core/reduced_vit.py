@@ -29,6 +29,15 @@ class ReducedViT(nn.Module):
     """A model and its reducers. State dict: `vit.*` and `reducers.<block>.*`.
 
     What timm's own tools ask of a ViT is answered as the ViT answers it: transforms, optimizers and layer decay work.
+
+    Examples:
+        >>> import torch, tokenlens
+        >>> model = tokenlens.reduce(tokenlens.load("nano"), "topk")
+        >>> model
+        vit_tiny_patch16_224, topk, 3 stages, 196 → 98 → 49 → 24, at blocks 3 6 9
+        >>> logits, trace = model.trace(torch.zeros(1, 3, 112, 112))
+        >>> trace.kept.shape
+        torch.Size([1, 3, 196])
     """
 
     def __init__(
@@ -123,7 +132,7 @@ class ReducedViT(nn.Module):
         Returns:
             (B, P, C), 0 where a patch was dropped; and the trace.
 
-        Example:
+        Examples:
             >>> import timm, tokenlens
             >>> vit = timm.create_model("vit_tiny_patch16_224", depth=4, img_size=64).eval()
             >>> tokenlens.reduce(vit, "tome", 0.5, (1, 2)).spread(torch.zeros(2, 3, 64, 64))[0].shape
@@ -145,7 +154,7 @@ class ReducedViT(nn.Module):
     def graphed(self, example: Tensor) -> Callable[[Tensor], Tensor]:
         """The forward pass for images like `example` as one CUDA graph, as `graph.graphed` says; itself on a CPU.
 
-        Example:
+        Examples:
             fast = tokenlens.reduce(vit, "tome").cuda().half().eval().graphed(images)
             logits = fast(images)
         """

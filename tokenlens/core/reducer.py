@@ -52,6 +52,16 @@ class Reducer(nn.Module):
     """Decides at one stage: looks at a View, returns a Plan, never touches the model.
 
     A subclass implements `forward` and says the following about itself.
+
+    Examples:
+        >>> from tokenlens import Reducer, select
+        >>> class Loudest(Reducer):
+        ...     family = "pruning"
+        ...
+        ...     def forward(self, view):
+        ...         return select(view, view.tokens.norm(dim=-1).topk(view.keep).indices)
+        >>> Loudest.keeps, Loudest.merges
+        (True, False)
     """
 
     site: ClassVar[str] = "after_attention"

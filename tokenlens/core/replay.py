@@ -64,7 +64,7 @@ def decided(model: ReducedViT, images: Tensor) -> tuple[Tensor, Trace, dict[int,
     Raises:
         BadInput: the method mixes tokens softly, and what it mixes is no other model's.
 
-    Example:
+    Examples:
         logits, trace, plans = decided(one, images)
         replayed(one, plans, one.host, images)   # the same logits, to the last bit
         replayed(one, plans, other.host, images)  # what another's weights make of the pattern

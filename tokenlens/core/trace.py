@@ -34,7 +34,7 @@ class About:
 class Trace:
     """The record of one walk.
 
-    Example:
+    Examples:
         >>> import timm, torch, tokenlens
         >>> vit = timm.create_model("vit_tiny_patch16_224", depth=4, img_size=64).eval()
         >>> _, trace = tokenlens.reduce(vit, "topk", 0.5, (1, 2)).trace(torch.randn(2, 3, 64, 64))

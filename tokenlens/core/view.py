@@ -19,7 +19,15 @@ from .random import uniform
 
 @dataclass
 class View:
-    """The patch tokens before a stage, and what the model knows about them."""
+    """The patch tokens before a stage, and what the model knows about them.
+
+    Examples:
+        >>> import torch
+        >>> tokens = torch.tensor([[[1.0], [3.0], [2.0], [4.0]]])
+        >>> view = View(tokens, torch.arange(4)[None], None, grid=(2, 2), keep=2, planned=4, prefix=0)
+        >>> view.tokens.norm(dim=-1).topk(view.keep).indices
+        tensor([[3, 1]])
+    """
 
     x: Float[Tensor, "b n c"]
     """the tokens in the host's precision; a decision reads `tokens`"""

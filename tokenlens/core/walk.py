@@ -44,7 +44,7 @@ def watched(reducers: Mapping[int, Reducer]) -> dict[int, Reducer]:
 class Beginning:
     """What comes before the first reducer: for models that share a host's weights, the same; so it is computed once.
 
-    Example:
+    Examples:
         begin = Beginning(one.host, images)
         a, b = one.trace(images, begin=begin), other.trace(images, begin=begin)
     """

@@ -7,7 +7,7 @@ the split; where it stores none, or one twice, digests of the images' bytes. Ima
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from tokenlens.data.registry import register
 from tokenlens.data.remote import is_remote
 from tokenlens.data.selection import chosen, spread, unreadable
 from tokenlens.errors import BadInput, needed
+from tokenlens.hub import answers_at_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ def open_hf(where: str, split: str = "val", limit: int | None = None, skip_bad: 
 
     local = Path(where).expanduser()
     path = str(local.resolve()) if local.exists() else where
-    with _told(where):
+    with _told(where), nullcontext() if local.exists() else answers_at_once():
         part = _part(where, split, datasets.get_dataset_split_names(path))
         image, label = _columns(where, datasets, datasets.load_dataset(path, split=part).features)
         reader = create_reader(f"hfds/{path}", split=part, input_key=image, target_key=label or image)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from ..core.registry import Registry
@@ -104,7 +105,7 @@ def register(name: str, written: str, **facts: Any) -> Callable[[O], O]:
         written: how a user writes one.
         **facts: the other fields of `DataSet`: splits, labels, masks, ids.
 
-    Example:
+    Examples:
         >>> @register("noise", "noise:SIZE", ids="numbers of pictures")
         ... def open_noise(where, split="val", limit=None, skip_bad=False):
         ...     ...
@@ -130,8 +131,18 @@ def open_data(spec: str, split: str = "val", limit: int | None = None, skip_bad:
 
     Raises:
         BadInput: the set is not known or cannot be read.
+
+    Examples:
+        >>> import tokenlens
+        >>> data = tokenlens.open_data("embedded:shapes", limit=3)
+        >>> data.ids[2], data.classes[data.label(2)], data.image(2).size
+        ('shapes/val/000002', 'dotted triangle', (112, 112))
     """
     kind, _, where = spec.partition(":")
+    if kind not in DATA_SETS and Path(spec).expanduser().exists():
+        raise BadInput(
+            f"{spec} does not say what it is; write folder:{spec} for images, or another kind of `tokenlens data`"
+        )
     if kind not in DATA_SETS or not where:
         raise UnknownName("data set", spec, [data_set.written for data_set in DATA_SETS.values()])
     if limit is not None and limit < 1:

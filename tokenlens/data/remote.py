@@ -5,8 +5,6 @@ study file comes from somebody else as often as not: what it names is opened onl
 the user allows more.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tokenlens.errors import BadInput
@@ -35,19 +33,6 @@ def is_remote(spec: str) -> bool:
     if kind == "hf":
         return not Path(where).expanduser().exists()
     return kind == "wds" and not all(is_local(part) for part in where.split("::"))
-
-
-@contextmanager
-def without_hub() -> Iterator[None]:
-    """Fetch nothing from the hub while a folder is read, whose files may name what lies there."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def refuse_remote(spec: object, named_by: str, allowed: bool = False) -> None:

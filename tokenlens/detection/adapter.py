@@ -179,7 +179,7 @@ def reduced(
         BadInput: an unknown method or option, one with parameters that would have to be trained, or rates and blocks
             that make no schedule.
 
-    Example:
+    Examples:
         >>> model = reduced(AdapterHost.example().eval(), "atc-average", 0.5, blocks=(1, 2))
         >>> maps, trace = model.trace(torch.zeros(1, 3, 64, 96))
         >>> trace.tokens_left.tolist()

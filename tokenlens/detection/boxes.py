@@ -23,7 +23,7 @@ LIMIT = abs(math.log(16 / 1000))  # of the logarithm of a side's growth
 def anchors(shape: tuple[int, int], stride: int, like: Tensor) -> Tensor:
     """(rows * columns * 3, 4): the anchors of each place of a map, row by row, around its corner and not its middle.
 
-    Example:
+    Examples:
         >>> anchors((1, 1), 4, torch.zeros(1))[1].tolist()
         [-16.0, -16.0, 16.0, 16.0]
     """

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import BadInput
 from ..hosts.checkpoints import check_numbers, load_content
 from ..hosts.header import finetuned
+from ..hub import answers_at_once
 from ..weights import nano_path
 from .data import DetectionSet
 from .interaction import AdapterConfig
@@ -100,7 +101,7 @@ def _plain(value: Any) -> Any:
 def untrained(name: str) -> MaskRCNN | None:
     """A detector with random weights, of which one can measure speed and memory: "vit-adapter-tiny", -small or -base.
 
-    Example:
+    Examples:
         >>> untrained("vit-adapter-small").config.backbone.width, untrained("nano")
         (384, None)
     """
@@ -205,7 +206,8 @@ def _from_hub(source: str) -> Path:
         )
     repository, stem, linkage, rate = found.groups()
     try:
-        return Path(hf_hub_download(repository, f"{stem}-{rate}-{linkage}.pth"))
+        with answers_at_once():
+            return Path(hf_hub_download(repository, f"{stem}-{rate}-{linkage}.pth"))
     except Exception as error:  # the hub's client raises the errors of several network libraries
         reason = str(error).split("\n")[0] or type(error).__name__
         raise BadInput(

@@ -22,7 +22,7 @@ Shape = tuple[int, int]
 def centres(shapes: Sequence[Shape], like: Tensor) -> Tensor:
     """(Q, 2): x and y, 0 to 1, of the middle of each place of these maps, one map after the other, row by row.
 
-    Example:
+    Examples:
         >>> centres([(1, 2)], torch.zeros(1))
         tensor([[0.2500, 0.5000],
                 [0.7500, 0.5000]])

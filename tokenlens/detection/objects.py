@@ -74,7 +74,7 @@ def intact(
         group: (P,) the token that each patch is in; negative: none.
         bounds: areas in pixels from which on an object is medium, and large.
 
-    Example:
+    Examples:
         >>> list(intact(np.array([0, 0, 0, -1]), [{"area": 9.0}], [0, 0, 1, 1]))  # the third is mixed with background
         [('s', 0.6666666666666666)]
     """

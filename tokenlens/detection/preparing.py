@@ -18,7 +18,7 @@ MULTIPLE = 32  # that the sides of a padded image are of
 def seen_size(original: tuple[int, int], config: DetectorConfig) -> tuple[int, int]:
     """The height and width that an image of (height, width) gets: the largest that both limits allow, at least 1.
 
-    Example:
+    Examples:
         >>> seen_size((480, 640), DetectorConfig())
         (800, 1067)
     """

@@ -58,7 +58,7 @@ def extract(
         BadInput: there are no images, they are of another size than the model's, ids are too few or too many, logits
             are NaN or infinite, or features of no type that is stored.
 
-    Example:
+    Examples:
         >>> import timm, torch, tokenlens
         >>> vit = timm.create_model("vit_tiny_patch16_224", depth=4, img_size=64)
         >>> tokenlens.extract(tokenlens.reduce(vit, "topk", 0.5, (1, 2)), torch.randn(4, 3, 64, 64)).sizes["stage"]

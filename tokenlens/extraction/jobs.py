@@ -98,8 +98,7 @@ class Job(Models):
         planned = self.planned()
         shard, device, precision, data, host, loading = self._opened()
         runs: dict[str, tuple[Run, ReducedViT]] = {}
-        for name, amount in planned:
-            model = self.build(host, name, amount).eval()
+        for name, _, model in self.built(host, planned):
             run = self._identity(host, data, name, model, precision, device)
             runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
         shows, settings = self.progress and shard.shows, self._settings([*runs])
@@ -179,8 +178,13 @@ def describe(run: Run, result: Extracted) -> str:
     amount = f" at {run.keep_rate:g}" if run.keep_rate is not None else ""
     accuracy = "".join(f"{name} {value:.1f} %, " for name, value in result.metrics.items())
     left = " ".join(f"{count:.0f}" if count == int(count) else f"{count:.1f}" for count in result.tokens_left)
-    speed = "already there" if result.images_per_second is None else f"{result.images_per_second:.0f} images/s"
+    rate = result.images_per_second
+    speed = "already there" if rate is None else f"{rate:.0f} images/s" if rate >= 10 else f"{rate:.2g} images/s"
+    fewest = ""
+    more = any(there > asked + 1 for there, asked in zip(result.tokens_left, run.keep, strict=True))
+    if more and method(run.method).reducer.halves:  # one more is rounding
+        fewest = f" (of {' '.join(map(str, run.keep))} asked: a stage of {run.method} removes half at most)"
     return (
-        f"{run.method}{amount}: {accuracy}tokens left {left}, {result.gflops:.2f} GFLOPs "
+        f"{run.method}{amount}: {accuracy}tokens left {left}{fewest}, {result.gflops:.2f} GFLOPs "
         f"({100 * result.gflops_saved:.0f} % saved), {speed} -> {result.folder}"
     )

@@ -140,7 +140,7 @@ def load(weights: str | Path, model: str | None = None, heads: int | None = None
     """Load a model from a file or the hub.
 
     Args:
-        weights: as for `checkpoints.read`.
+        weights: as for `checkpoints.read`; or "nano", the small ViT that comes with the package.
         model: the timm name; by default the one that the file was trained as, if it says so.
         heads: attention heads, where the model's name cannot tell (its width is not the named model's).
 
@@ -149,10 +149,17 @@ def load(weights: str | Path, model: str | None = None, heads: int | None = None
 
     Raises:
         BadInput: as `checkpoints.read`, or the parameters do not fit the model.
+
+    Examples:
+        >>> import tokenlens
+        >>> tokenlens.load("nano").num_classes
+        10
     """
     if not isinstance(weights, str | Path):
         raise BadInput(f"weights are {weights!r}; give a path, or hf:owner/name")
     source = str(weights)
+    if source == "nano":
+        return open_host().vit
     found = read(source)
     vit = vit_for(found, source, model, heads).eval()
     trained = trained_with(found.args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -12,7 +13,7 @@ from ..core.reduced_vit import ReducedViT
 from ..core.schedule import STUDY_BLOCKS
 from ..errors import BadInput, UnknownName
 from ..hosts.header import finetuned
-from ..methods import method
+from ..methods import expanded, method
 from ..reduce import reduce
 from .pretrained import Pretrained, open_host
 
@@ -62,9 +63,10 @@ class Models:
         if not self.methods:
             raise BadInput("no method is given; name one or more with --method, `tokenlens methods` lists them")
         amounts = self._amounts()
-        for name in self.methods:
+        named = expanded(self.methods)
+        for name in named:
             method(name).parse(self.options)
-        pairs = [(name, amount) for name in self.methods for amount in amounts]
+        pairs = [(name, amount) for name in named for amount in amounts]
         return [pair for index, pair in enumerate(pairs) if pair not in pairs[:index]]  # said twice is meant once
 
     def _amounts(self) -> list[dict[str, Any]]:
@@ -85,6 +87,29 @@ class Models:
     def host(self, classes: int = 1000) -> Pretrained:
         """The model that all of them are made of; `classes` of an untrained one."""
         return open_host(self.model, self.weights, self.heads, classes, self.seed, self.img_size)
+
+    def built(
+        self, host: Pretrained, planned: Sequence[tuple[str, dict[str, Any]]]
+    ) -> list[tuple[str, dict[str, Any], ReducedViT]]:
+        """The models of what was planned, in eval mode.
+
+        A method that was not asked for by its own name, and cannot be had on this host, is told and left out.
+        """
+        by_name = expanded(self.methods or ())
+        made, lacking = [], dict[str, BadInput]()
+        for name, amount in planned:
+            try:
+                made.append((name, amount, self.build(host, name, amount).eval()))
+            except BadInput as lack:
+                if by_name[name]:
+                    raise
+                lacking.setdefault(name, lack)
+        if lacking and not made:
+            raise next(iter(lacking.values()))
+        if lacking:
+            first, why = next(iter(lacking.items()))
+            warnings.warn(f"left out: {', '.join(lacking)}; of {first}: {why}", stacklevel=2)
+        return made
 
     def build(self, host: Pretrained, name: str, amount: dict[str, Any]) -> ReducedViT:
         """One of what was planned; the host's weights are in memory once, however many are built."""

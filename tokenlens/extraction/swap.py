@@ -97,8 +97,7 @@ class Swap(Job):
     def _swapped(self) -> Iterator[str]:
         planned, opened = self.planned(), self._opened()
         others = [self._carrier(opened, weights) for weights in self.into]
-        for name, amount in planned:
-            model = self.build(opened.host, name, amount).eval()
+        for name, _, model in self.built(opened.host, planned):
             for carrier in (opened.host, *others):
                 filling = self._filling(opened, name, model, carrier)
                 filling.fill()

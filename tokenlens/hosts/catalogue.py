@@ -22,7 +22,7 @@ def hosted(search: Sequence[str] = ()) -> Iterator[tuple[str, Host]]:
     Raises:
         BadInput: no model of such a name is understood, and why; or there is none.
 
-    Example:
+    Examples:
         >>> [name for name, _ in hosted(["vit_small*dinov3"])]
         ['vit_small_patch16_dinov3', 'vit_small_plus_patch16_dinov3']
     """

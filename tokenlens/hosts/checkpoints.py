@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ..core.host import name_of
 from ..errors import BadInput
+from ..hub import answers_at_once
 from . import packaged
 from .header import DAMAGED, finetuned
 from .published_checkpoints import settings
@@ -134,16 +135,17 @@ def _from_hub(source: str) -> tuple[Path, str | None]:
 
     repository = source.removeprefix("hf:")
     try:
-        try:
-            path = Path(hf_hub_download(repository, "model.safetensors"))
-        except EntryNotFoundError:
-            path = Path(hf_hub_download(repository, "pytorch_model.bin"))
-        try:
-            config = json.loads(Path(hf_hub_download(repository, "config.json")).read_text())
-            architecture, tag = config.get("architecture"), (config.get("pretrained_cfg") or {}).get("tag")
-            architecture = f"{architecture}.{tag}" if architecture and tag else architecture
-        except EntryNotFoundError:
-            architecture = None
+        with answers_at_once():
+            try:
+                path = Path(hf_hub_download(repository, "model.safetensors"))
+            except EntryNotFoundError:
+                path = Path(hf_hub_download(repository, "pytorch_model.bin"))
+            try:
+                config = json.loads(Path(hf_hub_download(repository, "config.json")).read_text())
+                architecture, tag = config.get("architecture"), (config.get("pretrained_cfg") or {}).get("tag")
+                architecture = f"{architecture}.{tag}" if architecture and tag else architecture
+            except EntryNotFoundError:
+                architecture = None
     except Exception as error:  # the hub's client raises the errors of several network libraries
         reason = str(error).split("\n")[0] or type(error).__name__
         raise BadInput(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ReducedTower(ReducedViT):
     """A reduced model that is called as the library's own, and gives the library's own output class.
 
-    Example:
+    Examples:
         model = tokenlens.reduce(Dinov2ForImageClassification.from_pretrained(...), "topk")
         logits = model(**processor(pictures, return_tensors="pt")).logits
     """

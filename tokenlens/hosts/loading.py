@@ -11,6 +11,7 @@ from timm.data import resolve_model_data_config
 
 from ..core.host import HOSTS, host_of, name_of
 from ..errors import BadInput, UnknownName
+from ..hub import answers_at_once
 from ..weights import ARCHITECTURE, NANOS, nano_shape
 from .checkpoints import Weights, load_vit
 from .published_checkpoints import PUBLISHED
@@ -38,9 +39,10 @@ def library_of(name: str) -> Any:
 def pretrained(name: str) -> TimmViT:
     """A model with the weights that its library publishes for it."""
     try:
-        if library := library_of(name):
-            return library.open(_within(name), True)
-        return timm.create_model(timm_name(name), pretrained=True)
+        with answers_at_once():
+            if library := library_of(name):
+                return library.open(_within(name), True)
+            return timm.create_model(timm_name(name), pretrained=True)
     except BadInput:
         raise
     except Exception as error:  # the hub's client raises the errors of several network libraries
@@ -86,7 +88,7 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
         classes = len(weights.vit.get("head.weight", ()))
         vit = timm.create_model(ARCHITECTURE, **nano_shape(name, classes))
         load_vit(vit, weights, source)
-        return vit
+        return _told_size(vit)
     if name is None:
         raise BadInput(
             f"{source} does not say which model it holds; name it with --model, for example deit_tiny_patch16_224"
@@ -121,9 +123,15 @@ def vit_for(weights: Weights, source: str, model: str | None = None, heads: int 
     except (TypeError, AssertionError) as error:
         raise BadInput(f"{name} cannot be built to fit {source} ({error}); name its model with --model") from error
     load_vit(vit, weights, source)
-    seen: TimmViT = vit
+    seen: TimmViT = _told_size(vit)
     seen.pretrained_cfg = {**seen.pretrained_cfg, **weights.args.get("input", {})}
     return seen
+
+
+def _told_size(vit: TimmViT) -> TimmViT:
+    """With the size of its images where timm looks for it, which has that of the architecture's own weights there."""
+    vit.pretrained_cfg = {**vit.pretrained_cfg, "input_size": host_of(vit).image}
+    return vit
 
 
 def _shape(weights: Weights, plain: TimmViT) -> dict[str, Any]:
@@ -159,6 +167,7 @@ def resize(vit: TimmViT, size: int) -> None:
         near = max(1, round(size / patch)) * patch
         raise BadInput(f"images of {size} pixels are not tiled by patches of {patch}; give, for instance, {near}")
     vit.set_input_size((size, size))
+    _told_size(vit)
 
 
 def input_of(vit: TimmViT) -> dict[str, Any]:

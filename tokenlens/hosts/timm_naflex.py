@@ -34,7 +34,7 @@ PARTS = ("patches", "patch_coord", "patch_valid")
 class ReducedNaFlex(ReducedViT):
     """A reduced NaFlexVit, which takes images or the batches of timm's NaFlex loader.
 
-    Example:
+    Examples:
         model = tokenlens.reduce(timm.create_model("naflexvit_base_patch16_siglip"), "tome")
         for batch, labels in timm.data.create_naflex_loader(...):
             logits, trace = model.trace(batch)  # trace.kept on the largest grid, trace.valid: (B, P) bool

@@ -121,7 +121,7 @@ def from_swag(state: State, heads: int) -> nn.Module:
         state: `class_token`, `conv_proj.*`, `encoder.*` and `head.layers.head.*`, positions (T, 1, C).
         heads: of an attention.
 
-    Example:
+    Examples:
         >>> state = torch.load("vit_B16_in1k.torch", weights_only=True)  # doctest: +SKIP
         >>> model = from_swag(state, heads=12)  # doctest: +SKIP
     """

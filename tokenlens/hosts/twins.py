@@ -20,7 +20,7 @@ def twin(module: nn.Module, parts: Mapping[str, nn.Module | None]) -> nn.Module:
         module: it is not changed.
         parts: dotted name -> what stands in the place of that part or parameter; None: the twin has none.
 
-    Example:
+    Examples:
         >>> from torch import nn, ones
         >>> doubled = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
         >>> twin(doubled, {"0": nn.Identity()})(ones(1))

@@ -35,6 +35,6 @@ from . import (  # noqa: F401  importing registers; the study's methods come fir
 
 # isort: on
 from ..core.reducer import Reducer, Stage
-from .registry import Method, method, methods, register
+from .registry import Method, expanded, method, methods, register
 
-__all__ = ["Method", "Reducer", "Stage", "method", "methods", "register"]
+__all__ = ["Method", "Reducer", "Stage", "expanded", "method", "methods", "register"]

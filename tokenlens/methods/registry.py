@@ -114,7 +114,22 @@ METHODS: Registry[Method] = Registry("method", "tokenlens.methods", adopt=_adopt
 
 
 def register(name: str, look: Look | None = None, **preset: Any) -> Callable[[R], R]:
-    """Class decorator: make a reducer a method of this name, with these options, and a look of its own."""
+    """Class decorator: make a reducer a method of this name, with these options, and a look of its own.
+
+    Raises:
+        BadInput: another method has that name.
+
+    Examples:
+        >>> from tokenlens import Reducer, register, select
+        >>> @register("loudest-of-the-docs")
+        ... class Loudest(Reducer):
+        ...     family = "pruning"
+        ...
+        ...     def forward(self, view):
+        ...         return select(view, view.tokens.norm(dim=-1).topk(view.keep).indices)
+        >>> METHODS["loudest-of-the-docs"].reducer.keeps
+        True
+    """
 
     def keep(reducer: R) -> R:
         METHODS.add(name, Method(name, reducer, preset, look), reducer)
@@ -126,6 +141,28 @@ def register(name: str, look: Look | None = None, **preset: Any) -> Callable[[R]
 def methods() -> dict[str, Method]:
     """All registered methods by name, in the order of the study, then those of other packages."""
     return dict(METHODS)
+
+
+def expanded(names: Iterable[str]) -> dict[str, bool]:
+    """Names of methods, with `all` and families spelled out; of each whether it was asked for by its own name.
+
+    A method whose name is a family's too is that method. One that is another under a second name comes once.
+
+    Examples:
+        >>> list(expanded(["tome", "radial"]))
+        ['tome', 'l1', 'l2', 'linf']
+    """
+    found: dict[str, bool] = {}
+    for name in names:
+        group = {} if name in METHODS else {n: m for n, m in METHODS.items() if name in ("all", m.reducer.family)}
+        if not group:
+            found[name] = True
+        known: list[Any] = []
+        for each, one in group.items():
+            if (one.reducer, one.defaults) not in known:
+                known.append((one.reducer, one.defaults))
+                found.setdefault(each, False)
+    return found
 
 
 def method(name: str) -> Method:

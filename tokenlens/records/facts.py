@@ -55,7 +55,7 @@ def facts_of(run: xr.Dataset) -> Facts:
     Raises:
         BadInput: the run does not say its family.
 
-    Example:
+    Examples:
         >>> facts_of(xr.Dataset(attrs={"run": "mine", "family": "radial"})).keeps
         True
     """

@@ -38,7 +38,7 @@ POLL_STORE = 0.25  # the same where each is a request
 class Leaseholder:
     """A process among those that write runs into one folder: this one.
 
-    Example:
+    Examples:
         with Leaseholder(Path("runs"), {"of": 2, "settings": {"methods": ["topk"]}}) as here:
             if here.take("run/0"):
                 ...

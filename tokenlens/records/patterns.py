@@ -18,7 +18,7 @@ JSON_WORDS = ("true", "false", "null")
 class Patterns(xr.Dataset):
     """A run, in memory or lazily from disk: a Dataset of the schema in `tokenlens.records.schema`, and all it can do.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> left = xr.Dataset({"tokens_left": (("image", "stage"), np.array([[98, 49]])), "patch": range(196)})
         >>> print(repr(Patterns.of(left.assign_attrs(method="topk"))).splitlines()[0])

@@ -157,6 +157,14 @@ def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[s
     Raises:
         BadInput: there is no such folder.
         StoreError: with `strict`, a run cannot be read.
+
+    Examples:
+        >>> import pathlib, tempfile, tokenlens
+        >>> from tokenlens.extraction.jobs import Job
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     made = list(Job(methods=["topk"], limit=2, out=pathlib.Path(folder), progress=False).results())
+        ...     [run.attrs["method"] for run in tokenlens.open_runs(folder)]
+        ['topk']
     """
     path = place(path)
     if not path.is_dir():

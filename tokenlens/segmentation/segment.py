@@ -61,7 +61,7 @@ class Segmentation(Models):
         check_apart(train, data)  # type: ignore[arg-type]
         host = self.host()
         whole = self.build(host, "none", {"keep_rate": 1.0}).eval().to(device)
-        models = [(name, self.build(host, name, amount).eval().to(device)) for name, amount in planned]
+        models = [(name, model.to(device)) for name, _, model in self.built(host, planned)]
         head: Head | None = None
         seen_runs: set[str] = set()
         for name, model in models:
@@ -144,7 +144,7 @@ class Making:
 def overlap(found: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int) -> NDArray[np.int32]:
     """(classes, 3): pixels of each class that are found where they are, that are found, and that there are.
 
-    Example:
+    Examples:
         >>> overlap(np.array([[0, 1]], np.uint8), np.array([[0, 0]], np.uint8), 2).tolist()
         [[1, 1, 2], [0, 1, 0]]
     """

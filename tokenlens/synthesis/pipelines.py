@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.remote import without_hub
 from ..errors import BadInput, check_no_pipe, needed
 from ..hosts.checkpoints import digest_of
+from ..hub import answers_at_once, without_hub
 from ..weights import nano_path
 from .denoiser import denoiser_of
 
@@ -81,7 +80,7 @@ def _from_files(where: str) -> Any:
     if not remote:
         _check_folder(Path(place))
     try:
-        with nullcontext() if remote else without_hub():
+        with answers_at_once() if remote else without_hub():
             return diffusers.DiffusionPipeline.from_pretrained(
                 place, use_safetensors=True, local_files_only=not remote, safety_checker=None
             )  # fmt: skip

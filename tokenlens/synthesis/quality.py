@@ -30,7 +30,7 @@ def frechet_distance(real: Features, drawn: Features) -> float:
     Raises:
         BadInput: fewer than two pictures, features of different lengths, or such as are not finite.
 
-    Example:
+    Examples:
         >>> one = np.random.default_rng(0).normal(size=(500, 2))
         >>> round(frechet_distance(one, one + [3, 0]), 3)
         9.0

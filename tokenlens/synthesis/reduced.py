@@ -47,7 +47,7 @@ class Site:
 class ReducedDenoiser:
     """A method in a denoiser, until `remove`, or until the end of a `with`.
 
-    Example:
+    Examples:
         >>> import tokenlens
         >>> from tokenlens.synthesis.nano import nano_pipeline
         >>> from tokenlens.weights import nano_path

@@ -120,7 +120,7 @@ class EmbeddedSet:
     def instances(self, index: int) -> tuple[list[int], NDArray[np.bool_]] | None:
         """The objects of a picture: their classes, and (objects, 112, 112) bool where each is seen; None: not known.
 
-        Example:
+        Examples:
             >>> classes, masks = open_embedded("scenes").instances(0)
             >>> len(classes), masks.shape[1:]
             (5, (112, 112))

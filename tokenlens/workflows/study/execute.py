@@ -13,6 +13,7 @@ from .matrix import Study
 from .runner import Note, Notes, Task, execute_tasks, lock
 from .tasks import conclusion, runs
 
+GPU = 15_000.0  # GFLOPs (multiply-adds) a second: what one of today's data centre GPUs sustains on ViTs in bfloat16
 KINDS = ("backbone", "finetune", "extract", "compare", "figures", "report")
 
 
@@ -38,7 +39,8 @@ def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterat
     notes, every = Notes(out), (*todo, *conclusion(study, out))
     done = notes.ended(every)
     yield f"{study.name}: {len(study.cells)} runs of {_axes(study)}. {study.remark}".rstrip()
-    yield f"{'':10}{'tasks':>7}{'there':>7}{'failed':>8}{'missing':>9}{'to do, GFLOPs':>16}{'on disk, GB':>13}"
+    counts = f"{'':10}{'tasks':>6}{'there':>6}{'failed':>7}{'missing':>8}"
+    yield f"{counts}{'to do, GFLOPs':>15}{'GPU hours':>10}{'on disk, GB':>13}"
     for kind in KINDS:
         mine = [task for task in every if task.name.split("/")[0] == kind]
         there = [task for task in mine if task.name in done]
@@ -47,9 +49,10 @@ def overview(study: Study, out: Path, todo: Sequence[Task], jobs: int) -> Iterat
             cost = sum(task.cost for task in mine if task not in there)
             size = sum(task.bytes for task in mine) / 1e9
             yield (
-                f"{kind:10}{len(mine):7}{len(there):7}{len(failed):8}{len(mine) - len(there):9}"
-                f"{cost:16,.3g}{size:13,.3g}"
+                f"{kind:10}{len(mine):6}{len(there):6}{len(failed):7}{len(mine) - len(there):8}"
+                f"{cost:15,.3g}{cost / GPU / 3600:10,.2g}{size:13,.3g}"
             )
+    yield f"GPU hours are those of one that does {GPU / 1000:g} TFLOPs a second."
     left = [task for task in todo if task.name not in done]
     seconds = estimate(todo, notes)
     if left and seconds is not None:
