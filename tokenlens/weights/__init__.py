@@ -3,9 +3,9 @@
 `nano` is a ViT on the embedded set `shapes`: timm's plain ViT with 12 blocks, 14 x 14 patches and 64 channels, for
 pictures normalised to mean 0.5 and standard deviation 0.5. `python -m tokenlens.workflows.nano.train` made its
 backbone (stopped after 2,445 steps), then `python -m tokenlens.workflows.nano.joint` (1,000 steps) that and what the
-learned methods need. What DTEM, dTPS, LTMP and DiffRate learn came later, on that backbone as it is, by `python -m
-tokenlens.workflows.nano.reducers` (dTPS of a longer recipe, 320 pictures an epoch in batches of 32, stopped after eight
-epochs). `nano-diffusion` is the denoiser of `tokenlens.synthesis.nano`.
+learned methods need. What DTEM, dTPS, LTMP, DiffRate and A-ViT learn came later, on that backbone as it is, by `python
+-m tokenlens.workflows.nano.reducers` (dTPS of a longer recipe, 320 pictures an epoch in batches of 32, stopped after
+eight epochs). `nano-diffusion` is the denoiser of `tokenlens.synthesis.nano`.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ JOBS = {
     "dtem": Job(1e-2, (0.25,), at_any=True),
     "ltmp": Job(5e-2, RATES, changes=ALONE),
     "diffrate-learned": Job(0.2, RATES, changes=ALONE),
+    "avit": Job(1.0, (0.25,), at_any=True, changes=ALONE),
 }
 RESTS = ("optimizer.backbone_scale=0", "train.batch_size=16", "data.epoch=80", "data.val_limit=200", "data.workers=0")
 
