@@ -92,8 +92,9 @@ def draw(name: str, what: Any, **options: Any) -> Any:
         >>> import tokenlens
         >>> vit, data = tokenlens.load("nano"), tokenlens.open_data("embedded:shapes", limit=2)
         >>> run = tokenlens.extract(tokenlens.reduce(vit, "topk"), data)
-        >>> type(tokenlens.draw("tokens_left", run)).__name__
-        'Figure'
+        >>> drawn = tokenlens.draw("tokens_left", run)
+        >>> drawn.axes[0].get_ylabel() != ""
+        True
     """
     return FIGURES[name].draw(Source.of(what), strict=True, **options)
 

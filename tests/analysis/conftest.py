@@ -32,6 +32,7 @@ def build_run(
     draw: int | None = None,
     features: int = 0,
     objects: bool = False,
+    attention: bool = False,
     first: int = 0,
     **attrs: Any,
 ) -> xr.Dataset:
@@ -59,6 +60,8 @@ def build_run(
         data["feature"] = (("image", "layer", "channel"),
                            rng.normal(size=(images, 2, features)).astype(np.float32))  # fmt: skip
         coords["layer"] = [6, 11]
+    if attention:
+        data["attention"] = (("image", "stage", "patch"), rng.random((images, size, patches)).astype(np.float16))
     if objects:
         data["object"] = (("image", "patch"), rng.random((images, patches)) < 0.3)
     family = FAMILY[method]

@@ -61,6 +61,7 @@ def test_killed_at_many_writes(start: Any, uninterrupted: Path, same_run: Any, t
     compare(uninterrupted, out, same_run)
 
 
+@pytest.mark.long
 def test_killed_at_any_time(start: Any, uninterrupted: Path, same_run: Any, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     for wait in (0.0, 0.7, 1.1, 1.6):
@@ -75,6 +76,7 @@ def test_killed_at_any_time(start: Any, uninterrupted: Path, same_run: Any, tmp_
         compare(uninterrupted, out, same_run)
 
 
+@pytest.mark.long
 def test_interrupted_by_hand_with_another_batch_size(
     start: Any, uninterrupted: Path, same_run: Any, tmp_path: Path
 ) -> None:

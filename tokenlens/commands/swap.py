@@ -10,9 +10,9 @@ import click
 from .options import examples, list_option, model_options, remote_option, shard_option
 
 EXAMPLES = examples(
-    "tokenlens swap --method topk,random --curves          do these patches matter?",
-    "tokenlens swap --weights topk.pth --into evit.pth     one's pattern in the other's weights",
-    "tokenlens compare swapped                             accuracies side by side, image by image",
+    "tokenlens swap --method topk,random --curves  do these matter?",
+    "tokenlens swap --weights a.pth --into b.pth   a's pattern, b's weights",
+    "tokenlens compare swapped                     image by image",
 )
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The study of docs/synthesis.md: pictures into ./images, judged into ./results, drawn into ./figures-out. What is
-# there is not made again, so it can be stopped at any time. Two cores need about an hour.
+# there is not made again, so it can be stopped at any time. A quiet core needs about an hour.
 set -e
 for seed in 0 10000; do
   common="--per-class 5 --steps 10 --guidance 2 --seed $seed --batch-size 10 --record-steps none"

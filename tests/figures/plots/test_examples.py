@@ -75,7 +75,9 @@ def test_all_methods_find_a_place_on_the_page(preset: str, methods: int) -> None
 @pytest.mark.usefixtures("among_methods")
 def test_methods_go_on_below(make_run: Any) -> None:
     names = ["topk", "evit", "ats", "tome", "sit", "sinkhorn", "l1", "l2", "linf", "random", "dpcknn", "kmedoids"]
-    figure = examples.draw(Source(opened=[make_run(name) for name in names]), preset="eccv", images=1, strict=True)
+    figure = examples.draw(
+        Source(opened=[make_run(name) for name in names]), preset="eccv", images=1, methods=None, strict=True
+    )
     heads = [[text.get_text() for text in ax.get_xticklabels()] for ax in figure.axes]
     assert len(heads) > 1 and all(head[0] == "image" for head in heads)
     assert [name for head in heads for name in head[1:]] == list(map(examples.label, examples.style.in_order(names)))
@@ -165,7 +167,7 @@ def test_long_names_do_not_meet(make_run: Any) -> None:
     runs = [make_run("topk", run=f"run{i}") for i in range(9)]
     for i, run in enumerate(runs):
         run.attrs["method"] = f"topk-with-temperature-{i}-and-noise"
-    (ax,) = examples.draw(Source(opened=runs), images=1, strict=True).axes
+    (ax,) = examples.draw(Source(opened=runs), images=1, methods=None, strict=True).axes
     ax.figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in ax.get_xticklabels()]
     assert len(boxes) == 10 and not any(a.overlaps(b) for a, b in pairwise(boxes))
