@@ -53,7 +53,7 @@ def test_every_learned_method_gets_what_ships_of_it() -> None:
     host = open_host("nano")
     ours = {name: m for name, m in methods().items() if m.reducer.__module__.startswith("tokenlens.")}
     learned = {name for name, m in ours.items() if m.reducer.trained}
-    assert {name for name, _ in shipped()} == learned - {"avit"}  # which the backbone would have to learn too
+    assert {name for name, _ in shipped()} == learned
     for name, rate in shipped():
         torch.manual_seed(0)
         model = tokenlens.reduce(host.vit, name, rate)
