@@ -89,7 +89,7 @@ def test_extracted_compared_and_drawn_there(server: Server, call: Any, local: Pa
         pd.testing.assert_frame_equal(tables.read(tmp_path / "results", name), tables.read("s3://bucket/results", name))
     both = ("s3://bucket/runs", "--results", "s3://bucket/results")
     drawn = call("figures", "tokens_left", *both, "--out", "s3://bucket/figures", "--format", "png")
-    assert drawn.out.strip() == "s3://bucket/figures/tokens_left.png"
+    assert drawn.out.split() == ["s3://bucket/figures/tokens_left.png", "s3://bucket/figures/tokens_left.txt"]
     assert not [path for path in place("s3://bucket").rglob("*lock*")]
 
 

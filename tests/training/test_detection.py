@@ -80,7 +80,7 @@ def test_killed_and_gone_on_is_the_same_to_the_last_bit(
 @pytest.mark.long
 def test_two_batches_a_step_are_what_two_processes_see(tiny: Any, tmp_path: Path, two_processes: Any) -> None:
     plain = {**CHANGES, "optimizer.name": "sgd", "optimizer.lr": 0.1, "model.weights": tiny().model.weights}
-    plain |= {"train.batch_size": 1, "schedule.epochs": 1}
+    plain |= {"train.batch_size": 1, "data.epoch": 4, "reduction.keep_rate": 0.5}
     two_processes(tmp_path / "two", plain, recipe="scenes-detection")
     finetune(load_recipe("scenes-detection", {**plain, "train.accumulate": 2}), tmp_path / "one", "cpu", progress=False)
     one, two = (load_file(tmp_path / name / "last.safetensors") for name in ("one", "two"))
