@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from tqdm import tqdm
 
 from ..core.schedule import STUDY_BLOCKS
 from ..data import open_data
@@ -27,7 +26,7 @@ from ..detection.preparing import batched
 from ..detection.reducing import reduced_detector
 from ..extraction.reduced_models import device_of
 from ..records import tables as table
-from .timing import machine_note, taking_turns, wait
+from .timing import machine_note, measured, wait
 
 TABLE = "bench_detector"
 SETTING = ("model", "weights", "patches", "batch_size", "device", "threads", "machine")
@@ -92,34 +91,25 @@ class DetectorBench:
         """All models in turns, into the table; when it is stopped, the rounds that are complete."""
         config, size = models[0].config, setting["batch_size"]
         scenes = open_data("embedded:scenes", limit=self.repeats * size)
-        deciding: list[list[float]] = [[] for _ in models]
         watches = [Stopwatch(model.backbone.reducers.values(), device) for model in models]
         patches = set()
 
-        def detect(which: int, turn: int) -> None:
+        def detect(which: int, turn: int) -> float:
             drawn = [scenes.image(turn * size + one).resize((config.long, config.short)) for one in range(size)]
             images, frames = batched(drawn, config)
             patches.add(images.shape[2] * images.shape[3] // config.backbone.patch**2)
             watches[which].seconds = 0.0
             models[which](images.to(device), frames)
-            deciding[which].append(watches[which].seconds)
+            return watches[which].seconds
 
         calls = [partial(detect, which) for which in range(len(models))]
-        for call in calls * self.warmup:
-            call(0)
-        for one in deciding:
-            one.clear()
-        taken: list[list[float]] = []
-        turns = taking_turns(calls, range(self.repeats), self.repeats, device)
-        try:
-            for row in tqdm(turns, total=self.repeats, unit="round", disable=not self.progress, leave=False):
-                taken.append(row)
-        finally:
-            if taken:
-                spent = np.array([one[: len(taken)] for one in deciding]).T
-                frame = rows(planned, np.array(taken), spent, {**setting, "patches": patches.pop()})
-                table.merge(frame, self.out, TABLE, KEY, self.csv)
-        return frame
+
+        def keep(taken: NDArray[Any], spent: NDArray[Any]) -> pd.DataFrame:
+            frame = rows(planned, taken, spent, {**setting, "patches": patches.pop()})
+            table.merge(frame, self.out, TABLE, KEY, self.csv)
+            return frame
+
+        return measured(calls, self.repeats, self.warmup, device, self.progress, keep)
 
 
 class Stopwatch:

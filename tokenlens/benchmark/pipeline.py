@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from ..errors import needed
 from ..extraction.reduced_models import device_of
@@ -21,7 +20,7 @@ from ..synthesis.jobs import plan_methods
 from ..synthesis.pipelines import NANO, Opened, open_pipeline
 from ..synthesis.prompts import prompts_of
 from ..synthesis.reduce import method_of, reduce_denoiser
-from .timing import machine_note, taking_turns
+from .timing import machine_note, measured
 
 TABLE = "bench_pipeline"
 SETTING = ("model", "steps", "guidance", "batch_size", "precision", "device", "threads", "machine")
@@ -81,10 +80,9 @@ class PipelineBench:
         self, opened: Opened, planned: Sequence[tuple[str, float]], device: torch.device, setting: dict[str, Any]
     ) -> pd.DataFrame:
         """All methods in turns, into the table; when it is stopped, the rounds that are complete."""
-        deciding: list[list[float]] = [[] for _ in planned]
         texts = prompts_of("shapes" if opened.name == NANO else "imagenet").texts
 
-        def draw(which: int, seed: int) -> None:
+        def draw(which: int, seed: int) -> float:
             name, ratio = planned[which]
             options = method_of(name).parse(self.options) if which else {}
             prompts = [texts[(seed + one) % len(texts)] for one in range(setting["batch_size"])]
@@ -93,24 +91,16 @@ class PipelineBench:
                     prompt=prompts, num_inference_steps=self.steps, output_type="latent",
                     generator=torch.Generator().manual_seed(self.seed + seed),
                 )  # fmt: skip
-            deciding[which].append(reduced.seconds)
+            return reduced.seconds
 
         calls = [partial(draw, which) for which in range(len(planned))]
-        for call in calls * self.warmup:
-            call(0)
-        for one in deciding:
-            one.clear()
-        taken: list[list[float]] = []
-        turns = taking_turns(calls, range(self.repeats), self.repeats, device)
-        try:
-            for row in tqdm(turns, total=self.repeats, unit="round", disable=not self.progress, leave=False):
-                taken.append(row)
-        finally:
-            if taken:
-                spent = np.array([one[: len(taken)] for one in deciding]).T
-                frame = rows(planned, np.array(taken), spent, setting)
-                table.merge(frame, self.out, TABLE, KEY, self.csv)
-        return frame
+
+        def keep(taken: NDArray[Any], spent: NDArray[Any]) -> pd.DataFrame:
+            frame = rows(planned, taken, spent, setting)
+            table.merge(frame, self.out, TABLE, KEY, self.csv)
+            return frame
+
+        return measured(calls, self.repeats, self.warmup, device, self.progress, keep)
 
 
 def rows(

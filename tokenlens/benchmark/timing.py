@@ -8,9 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def machine_note(device: torch.device) -> str:
@@ -46,6 +52,44 @@ def taking_turns(
             which = (turn + place) % len(calls)
             row[which] = seconds(partial(calls[which], given), device)
         yield row
+
+
+def measured(
+    calls: Sequence[Callable[[int], float]], repeats: int, warmup: int, device: torch.device, progress: bool,
+    keep: Callable[[NDArray[Any], NDArray[Any]], pd.DataFrame],
+) -> pd.DataFrame:  # fmt: skip
+    """Let calls take turns, and hand on how long they took, also of the rounds before it was stopped.
+
+    Args:
+        calls: each takes the number of the round, and tells how many of its seconds went into deciding what merges.
+        repeats: rounds that count.
+        warmup: rounds before those.
+        device: what the calls compute on.
+        progress: show a bar.
+        keep: takes the seconds and what was told, (rounds, calls) each.
+
+    Returns:
+        What `keep` made of them.
+    """
+    told: list[list[float]] = [[] for _ in calls]
+
+    def listen(which: int, turn: int) -> None:
+        told[which].append(calls[which](turn))
+
+    heard = [partial(listen, which) for which in range(len(calls))]
+    for call in heard * warmup:
+        call(0)
+    for one in told:
+        one.clear()
+    taken: list[list[float]] = []
+    turns = taking_turns(heard, range(repeats), repeats, device)
+    try:
+        for row in tqdm(turns, total=repeats, unit="round", disable=not progress, leave=False):
+            taken.append(row)
+    finally:
+        if taken:
+            frame = keep(np.array(taken), np.array([one[: len(taken)] for one in told]).T)
+    return frame
 
 
 def peak_megabytes(call: Callable[[], Any], device: torch.device) -> float:
