@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import PurePath
 from typing import Any
@@ -35,6 +35,8 @@ class Look:
     marker: Any
     family: str
     order: int
+    faint: bool = False
+    """drawn behind the others and named by no legend"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ MARKERS: tuple[Any, ...] = (
     "o", "s", "^", "D", "v", "p", "h", "P", "X", "H", "8", "<", ">", "d", "+", "x", "1", "2", "3", "4", "|", "_",
     (4, 1, 0), (3, 1, 0), (6, 2, 0), (8, 1, 0), (4, 1, 45), (3, 1, 180),
 )  # fmt: skip
-FEW = 6  # methods that are shown large
+FEW = 6  # methods that are shown large, or in colour
+FAINT = "#d0d0d0"
 LOOK = ("family", "label", "color", "marker", "order")  # what runs say, and the `runs` table
 _among: ContextVar[Mapping[str, Look]] = ContextVar("among", default={})  # noqa: B039  never written to
 
@@ -165,6 +168,17 @@ def _seen(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
     return seen
 
 
+def fading(given: Mapping[str, Look], most: int | None) -> dict[str, Look]:
+    """The looks where so many reduction methods stand out, by `few`, and the others are faint; None: all stand out."""
+    reduced = [method for method, look in given.items() if look.family != "none"]
+    with among(given):
+        shown = few(reduced, most)
+    return {
+        method: replace(look, color=FAINT, faint=True) if method in reduced and method not in shown else look
+        for method, look in given.items()
+    }
+
+
 @contextmanager
 def among(methods: Mapping[str, Look]) -> Iterator[None]:
     """Draw these methods as they look."""
@@ -183,6 +197,16 @@ def color(method: str) -> str:
 def marker(method: str) -> Any:
     """A method's marker as matplotlib takes it."""
     return _look(method).marker
+
+
+def faint(method: str) -> bool:
+    """Whether a method is drawn behind those that stand out."""
+    return _look(method).faint
+
+
+def zorder(method: str) -> float:
+    """Where a method's line lies: matplotlib's 2, or below."""
+    return 1.9 if faint(method) else 2
 
 
 def linestyle(method: str) -> Any:
