@@ -1,8 +1,8 @@
 """Is one run more accurate than another? Both saw the same images, so it is told image by image.
 
-The `accuracy` table: for each pair of runs along method, capacity, keep rate and seed, the difference in points with
-the interval of a bootstrap over their common images, which draws the same images of both runs. Of single labels, p is
-McNemar's, exact: of the images that one run alone has right, by chance half are either's. Of several labels, where
+The `accuracy` table: for each pair of runs along method, capacity, keep rate, seed and change, the difference in points
+with the interval of a bootstrap over their common images, which draws the same images of both runs. Of single labels,
+p is McNemar's, exact: of the images that one run alone has right, by chance half are either's. Of several labels, where
 accuracy is a mean average precision, p is the bootstrap's.
 Sources: McNemar, Psychometrika 1947; Dietterich, Neural Computation 1998; Efron & Tibshirani, 1993.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[Any]
-AXES = ("method", "capacity", "keep_rate", "seed")
+AXES = ("method", "capacity", "keep_rate", "seed", "change")
 SEVERAL_RESAMPLES = 200  # of average precisions, each of which sums up all images anew
 NUMBERS_AT_ONCE = 2**24  # of images x pairs whose differences are held at once
 

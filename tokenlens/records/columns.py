@@ -77,6 +77,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     # one row a run of `swap --curves` (run_b empty) or a pair of them x curve x stage: how probable a class is to the
     # model that is shown what is kept alone (insertion), the rest alone (deletion), or all (whole), and the share shown
+    # of the patches; of insertion_auc and deletion_auc the mean over all shares from the least one, shown here, to 1
     "curves": {
         "run_a": "str", "run_b": "str", "curve": "str", "stage": "int64", "shown": "float64", "value": "float64",
         "low": "float64", "high": "float64", "n": "int64",
