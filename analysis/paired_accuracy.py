@@ -20,6 +20,7 @@ from scipy.stats import binomtest
 from tokenlens.records import tables as table
 from tokenlens.records.accuracy import EPSILON
 
+from .accuracy_proxy import UNREDUCED
 from .chunked_reader import Images, common, identities, stored
 from .metrics import ranks
 from .pairing import Card, Pair, card, pair
@@ -52,6 +53,24 @@ def paired_accuracy(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: 
     if len(frame):
         frame["q"] = ranks.benjamini_hochberg(frame["p"])
     return table.conform(frame, "accuracy")
+
+
+def with_unreduced(runs: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
+    """The `runs` table with how far each run is `below` the un-reduced model, by the `accuracy` table; q is its test's.
+
+    NaN where no un-reduced model of the run's setting saw the same images, and where accuracies were given by hand.
+    """
+    import pandas as pd
+
+    whole = runs.loc[runs["method"] == UNREDUCED, "run"]
+    pairs = accuracy[accuracy["axis"] == "method"]
+    turned = pairs.assign(run_a=pairs["run_b"], run_b=pairs["run_a"], difference=-pairs["difference"],
+                          low=-pairs["high"], high=-pairs["low"])  # fmt: skip
+    both = pd.concat([pairs, turned])
+    beside = both[both["run_a"].isin(whole)].drop_duplicates("run_b").set_index("run_b")
+    names = {"below": "difference", "below_low": "low", "below_high": "high", "q": "q"}
+    own = runs["measure"] != "given"
+    return runs.assign(**{name: runs["run"].map(beside[column]).where(own) for name, column in names.items()})
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
