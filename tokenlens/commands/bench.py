@@ -130,10 +130,9 @@ def _of_detector(
 ) -> DetectorBench:
     from ..benchmark.detector import DetectorBench
 
-    told = {name: models[name] for name in ("methods", "keep_rates", "blocks") if models[name]}
-    as_they_are = {name: models[name] for name in ("options", "heads", "device", "seed")}
-    shared = {name: settings[name] for name in SHARED}
-    return DetectorBench(detector, batch_sizes=sizes, **told, **as_they_are, **shared)
+    of_models = ("methods", "keep_rates", "blocks", "options", "heads", "device", "seed")
+    told = {name: models[name] for name in of_models} | {name: settings[name] for name in SHARED}
+    return DetectorBench(detector=detector, batch_sizes=sizes, **told)
 
 
 def _option(name: str) -> str:

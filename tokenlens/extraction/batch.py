@@ -19,6 +19,7 @@ from ..core.trace import Trace
 from ..core.walk import Beginning
 from ..errors import BadInput, UnknownName
 from ..methods.registry import METHODS, Method
+from ..records.run import Run
 
 MOST_SCORES = 100  # classes; beyond, scores would outweigh the patterns many times over
 FEATURES = ("float32", "float16")
@@ -145,6 +146,17 @@ def method_of(model: ReducedViT) -> Method:
     """The method of a model, also of one whose reducers were never registered."""
     kind = type(model.reducer(model.blocks[0]))
     return METHODS.get(model.method) or Method(model.method or kind.__name__.lower(), kind)
+
+
+def run_of(model: ReducedViT, /, **others: Any) -> Run:
+    """The identity of a run: what a model says itself, and the other fields of `Run`."""
+    made_by = method_of(model)
+    own: dict[str, Any] = {
+        "method": made_by.name, "keep_rate": model.rate, "blocks": model.blocks, "keep": model.keep,
+        "options": model.options, "source": made_by.digest, "seed": model.seed,
+        "device": next(model.parameters()).device.type,
+    }  # fmt: skip
+    return Run(**{**own, **others})
 
 
 def attributes_of(model: ReducedViT) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import torch
 
 from ..core.reduced_vit import ReducedViT
-from ..data import ImageSet, content_of, dataset_of, left_out, open_data
+from ..data import ImageSet, identity_of, left_out, open_data
 from ..data.loading import Loading
 from ..data.remote import refuse_remote
 from ..errors import BadInput
@@ -22,6 +22,7 @@ from ..methods import method
 from ..records.place import place
 from ..records.run import Run
 from ..records.store import check_out
+from .batch import run_of
 from .feed import Extracted, comparable
 from .one_pass import Extraction
 from .pretrained import Pretrained
@@ -98,8 +99,8 @@ class Job(Models):
         planned = self.planned()
         shard, device, precision, data, host, loading = self._opened()
         runs: dict[str, tuple[Run, ReducedViT]] = {}
-        for name, _, model in self.built(host, planned):
-            run = self._identity(host, data, name, model, precision, device)
+        for _, _, model in self.built(host, planned):
+            run = self._identity(host, data, model, precision)
             runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
         shows, settings = self.progress and shard.shows, self._settings([*runs])
         asked = [*runs.values()]
@@ -112,7 +113,7 @@ class Job(Models):
         device = shard.device(device_of(self.device))
         precision = precision_on(device, self.precision)
         check_out(self.out)
-        limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
+        limit = EMBEDDED_LIMIT if self.limit is None and self.data.startswith("embedded:") else self.limit
         data = open_data(self.data, self.split, limit, self.skip_bad)
         if line := left_out(data):
             self.tell(line)
@@ -124,25 +125,13 @@ class Job(Models):
         host.vit.to(device)
         return Opened(shard, device, precision, data, host, loading)
 
-    def _identity(
-        self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
-    ) -> Run:
-        return Run(
-            dataset=dataset_of(data),
-            split=data.split,
-            images=len(data),
-            content=content_of(data),
+    def _identity(self, host: Pretrained, data: ImageSet, model: ReducedViT, precision: str) -> Run:
+        return run_of(
+            model,
+            **identity_of(data),
             model=host.model,
             weights=host.digest,
-            method=name,
-            keep_rate=model.rate,
-            blocks=model.blocks,
-            keep=model.keep,
-            options=method(name).parse(self.options),
-            source=method(name).digest,
-            seed=self.seed,
             precision=precision,
-            device=device.type,
             features=self.features or False,
             soft=self.soft,
             attention=self.attention,
