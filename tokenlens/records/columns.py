@@ -43,13 +43,15 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     # one row a run: what it was, its accuracy in percent by its measure (top1, mAP, ...), what an image costs, and of
     # its method: name for readers, colour and marker (empty: to be chosen), place among methods, what its patterns are;
-    # blocks, options and a digest of its images' ids tell settings apart
+    # blocks, options and a digest of its images' ids tell settings apart; below is how many points it is below the
+    # un-reduced model on the same images, with the interval of a paired bootstrap and the test's q (see `accuracy`)
     "runs": {
         "run": "str", "dataset": "str", "split": "str", "model": "str", "capacity": "str", "method": "str",
         "family": "str", "keep_rate": "float64", "seed": "int64", "images": "int64", "complete": "bool",
         "measure": "str", "accuracy": "float64", "gflops": "float64", "label": "str", "color": "str", "marker": "str",
         "order": "int64", "keeps": "bool", "merges": "bool", "top5": "float64", "blocks": "str", "options": "str",
-        "content": "str", "schedule": "str",
+        "content": "str", "schedule": "str", "below": "float64", "below_low": "float64", "below_high": "float64",
+        "q": "float64",
     },
     # one row a run x patch: the mean depth, in blocks, at which the patch was dropped
     "heatmap": {
@@ -77,6 +79,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     # one row a run of `swap --curves` (run_b empty) or a pair of them x curve x stage: how probable a class is to the
     # model that is shown what is kept alone (insertion), the rest alone (deletion), or all (whole), and the share shown
+    # of the patches; of insertion_auc and deletion_auc the mean over all shares from the least one, shown here, to 1
     "curves": {
         "run_a": "str", "run_b": "str", "curve": "str", "stage": "int64", "shown": "float64", "value": "float64",
         "low": "float64", "high": "float64", "n": "int64",
@@ -89,11 +92,12 @@ COLUMNS: dict[str, dict[str, str]] = {
         "q": "float64", "n": "int64", "only_a": "int64", "only_b": "int64",
     },
     # one row a run off the shelf x metric x stage: tokens asked to remain and left at the end, accuracy and how far
-    # below the un-reduced model, and how alike the two are
+    # below the un-reduced model (as in `runs`, where the images tell it), and how alike the two are
     "off_the_shelf": {
         "run": "str", "dataset": "str", "model": "str", "method": "str", "schedule": "str", "keep_rate": "float64",
-        "asked": "float64", "left": "float64", "accuracy": "float64", "below": "float64", "metric": "str",
-        "stage": "int64", "value": "float64", "chance": "float64",
+        "asked": "float64", "left": "float64", "accuracy": "float64", "below": "float64", "below_low": "float64",
+        "below_high": "float64", "q": "float64", "metric": "str", "stage": "int64", "value": "float64",
+        "chance": "float64",
     },
     # one row a finding of the study; one a question that only a known truth answers: masks of the objects, or a bias
     "findings": _JUDGED, "truth": _JUDGED,
@@ -154,6 +158,8 @@ ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
         "label": lambda runs: runs["method"], "color": lambda runs: "", "marker": lambda runs: "",
         "order": lambda runs: UNORDERED, "keeps": lambda runs: runs["family"].isin(KEEPING),
         "merges": lambda runs: runs["family"].isin(MERGING), "top5": _nan, "blocks": _empty, "content": _empty,
-        "options": lambda runs: "{}", "schedule": _empty,
+        "options": lambda runs: "{}", "schedule": _empty, "below": _nan, "below_low": _nan, "below_high": _nan,
+        "q": _nan,
     },
+    "off_the_shelf": {"below_low": _nan, "below_high": _nan, "q": _nan},
 }  # fmt: skip
