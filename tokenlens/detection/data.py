@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data import open_data
+from ..data import check_limit, open_data
 from ..data.embedded import EmbeddedSet
 from ..data.embedded.open import SETS
 from ..data.files import called
 from ..data.picture import read_rgb
+from ..data.selection import spread
 from ..errors import BadInput, needed
 
 EMBEDDED_LIMIT = 500  # of an endless set
@@ -102,8 +103,7 @@ def open_detection(spec: str, split: str = "val", limit: int | None = None) -> D
     Raises:
         BadInput: a set whose objects are not known apart; a file that is malformed, with what is wrong.
     """
-    if limit is not None and limit < 1:
-        raise BadInput(f"limit must be at least 1 image, not {limit}; leave it out to take all of {spec}")
+    check_limit(limit, spec)
     kind, _, where = spec.partition(":")
     if kind == "coco":
         return _coco(spec, Path(where), split, limit)
@@ -168,8 +168,7 @@ def _coco(spec: str, root: Path, split: str, limit: int | None) -> DetectionSet:
     stated = ("id", "file_name", "height", "width")  # any set may have the ids 1 to n
     dataset = called("coco", [category["name"] for category in categories], len(images),
                      (" ".join(str(image[name]) for name in stated) for image in images))  # fmt: skip
-    if limit is not None and limit < len(images):
-        images = [images[round(place)] for place in np.linspace(0, len(images) - 1, limit)]
+    images = [images[row] for row in spread(len(images), limit)]
     chosen, known = {image["id"] for image in images}, {category["id"] for category in categories}
     found: list[dict[str, Any]] = []
     for place, annotation in enumerate(annotations):

@@ -70,8 +70,7 @@ def main(runs: Path, draws: int, out: Path) -> None:
         raise BadInput(f"there is no complete run of a detector in {runs}; make some with `tokenlens detect`")
     first = found[0].attrs
     data = open_detection(first["place"], first["split"], first["images"])
-    named: Any = data  # of an image set, its ids alone are asked for
-    if any(run.attrs["content"] != content_of(named) for run in found):
+    if any(run.attrs["content"] != content_of(data) for run in found):
         raise BadInput(f"the runs in {runs} are not all of the same images; give a folder of one set's")
     table = losses(found, data, draws)
     table.to_csv(out, index=False, float_format="%.4g")
