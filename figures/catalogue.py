@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .output.latex_markdown import Layout
-    from .theme.palette import Look
+    from .theme.looks import Look
     from .theme.style import Canvas, Into
 
     Pages: TypeAlias = Callable[..., Iterator[tuple[str, Figure, Sequence[str]]]]
