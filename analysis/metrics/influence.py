@@ -40,9 +40,8 @@ class Geometry:
     def mixes(self) -> Between:
         """How each canonical correlation moves PWCCA, its reverse, mean and mean squared CCA: (K, 4)."""
         rho = self.canonical[2]
-        count = self.sums.directions
-        return np.stack([-self.sums.weights(), -self.sums.weights(reverse=True), np.full(len(rho), 1 / count),
-                         2 * rho / count], axis=1)  # fmt: skip
+        return np.stack([-self.sums.weights(), -self.sums.weights(reverse=True), np.full(len(rho), 1 / len(rho)),
+                         2 * rho / len(rho)], axis=1)  # fmt: skip
 
 
 class Centred:

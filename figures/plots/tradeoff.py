@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEYS = ["model", "method", "keep_rate"]
-HOW = ["device", "batch_size", "precision", "compiled", "threads", "data", "machine"]
+HOW = ["device", "batch_size", "precision", "compiled", "graph", "threads", "data", "machine"]
 COSTS = ("images_per_second", "gflops")
 FRONT: dict[str, Any] = {"color": "0.72", "linewidth": 3, "label": "Pareto front"}
 WIDE = 6  # times the smallest value, from which on an axis is logarithmic
@@ -71,7 +71,8 @@ def _with_speed(frame: pd.DataFrame, source: Source) -> pd.DataFrame:
     speed = chosen[[*KEYS, "images_per_second", "low", "high", "gflops"]].rename(columns={"gflops": "counted"})
     joined = frame.merge(speed, on=KEYS, how="left")
     joined["gflops"] = joined["gflops"].fillna(joined.pop("counted"))
-    return joined.assign(how=how + (", compiled" if setting["compiled"] else ""))
+    way = ", compiled" if setting["compiled"] else ", in a CUDA graph" if setting["graph"] else ""
+    return joined.assign(how=how + way)
 
 
 @figure("tradeoff", "accuracy against throughput and against GFLOPs", numbers, needs=["runs"])

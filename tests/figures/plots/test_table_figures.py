@@ -56,6 +56,16 @@ def test_accuracy_is_drawn_over_rates_with_wilsons_interval(source: Source, smal
     assert legend == ["Un-reduced", *map(label, SOME), "at rate 0.25", "at rate 0.5", "at rate 0.9"]
 
 
+def test_points_that_cannot_be_told_from_the_unreduced_model_are_hollow(small: Tables) -> None:
+    runs = small["runs"].assign(q=0.001)
+    near = runs["run"].isin(["d1_tiny_tome_r0.9", "d1_tiny_topk_r0.9"])
+    made = accuracy.draw(Source(given={"runs": runs.assign(q=runs["q"].mask(near, 0.4))}))
+    hollow = [line for line in made.axes[2].lines if line.get_markerfacecolor() == "white"]
+    assert {(line.get_color(), *line.get_xdata()) for line in hollow} == {(color("tome"), 0.9), (color("topk"), 0.9)}
+    assert not any(line.get_markerfacecolor() == "white" for line in made.axes[1].lines)
+    assert "not told from un-reduced" in [text.get_text() for text in made.legends[0].texts]
+
+
 def test_ranks_are_averaged_and_methods_ordered_by_them(source: Source) -> None:
     frame = accuracy.numbers(source)
     made = accuracy.draw(source).axes[-1]
