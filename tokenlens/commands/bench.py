@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,8 @@ def _of_vit(
 ) -> Bench:  # fmt: skip
     from ..benchmark.bench import Bench
 
-    return Bench(batch_sizes=sizes, precisions=precisions, compiled=compiled, **settings, **models)
+    aside = partial(click.echo, err=True)  # --json writes rows, and nothing else
+    return Bench(batch_sizes=sizes, precisions=precisions, compiled=compiled, tell=aside, **settings, **models)
 
 
 def _of_pipeline(
