@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from tokenlens.figures.theme import style
-from tokenlens.figures.theme.palette import looks
+from tokenlens.figures.theme.looks import looks
 from tokenlens.methods import methods
 from tokenlens.records import tables as table
 
@@ -252,8 +252,8 @@ def made_bench(runs: pd.DataFrame) -> pd.DataFrame:
     whole = one["model"].map(one[one["method"] == "none"].set_index("model")["gflops"])
     return pd.DataFrame({
         "model": one["model"], "method": one["method"], "keep_rate": one["keep_rate"], "batch_size": 32,
-        "precision": "float32", "compiled": False, "device": "cpu", "threads": 1, "data": "random", "repeats": 9,
-        "tokens_left": "3:98 6:49 9:24", "machine": "a machine", "images_per_second": speed,
+        "precision": "float32", "compiled": False, "graph": False, "device": "cpu", "threads": 1, "data": "random",
+        "repeats": 9, "tokens_left": "3:98 6:49 9:24", "machine": "a machine", "images_per_second": speed,
         "low": speed * 0.95, "high": speed * 1.05, "latency_ms": 32000 / speed, "peak_mb": 500.0,
         "gflops": one["gflops"], "speedup": (whole + 0.5) / (one["gflops"] + 0.5),
         "ideal_speedup": whole / one["gflops"],

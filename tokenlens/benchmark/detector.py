@@ -5,8 +5,7 @@ Images are drawn scenes, stretched to the largest that the detector sees: 4,200 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ..data import open_data
 from ..detection.checkpoints import UNTUNED, load_detector, name_of, tuned_for, untrained
@@ -25,7 +23,7 @@ from ..detection.preparing import batched
 from ..detection.reducing import reduced_detector
 from ..extraction.reduced_models import Reductions, device_of
 from ..records import tables as table
-from .timing import machine_note, measured, wait
+from .timing import Stopwatch, machine_note, measured
 
 TABLE = "bench_detector"
 SETTING = ("model", "weights", "patches", "batch_size", "device", "threads", "machine")
@@ -110,24 +108,6 @@ class DetectorBench(Reductions):
             return frame
 
         return measured(calls, self.repeats, self.warmup, device, self.progress, keep)
-
-
-class Stopwatch:
-    """How long some modules have worked, since `seconds` was last set to 0."""
-
-    def __init__(self, modules: Iterable[nn.Module], device: torch.device) -> None:
-        self.seconds, self._began, self._device = 0.0, 0.0, device
-        for module in modules:
-            module.register_forward_pre_hook(self._start)
-            module.register_forward_hook(self._stop)
-
-    def _start(self, *_: Any) -> None:
-        wait(self._device)
-        self._began = time.perf_counter()
-
-    def _stop(self, *_: Any) -> None:
-        wait(self._device)
-        self.seconds += time.perf_counter() - self._began
 
 
 def rows(

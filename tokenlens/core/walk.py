@@ -7,6 +7,7 @@ Shapes: B images, T tokens with the prefix, N patch tokens, C channels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
@@ -62,6 +63,12 @@ class Beginning:
             mask = key_bias(_mass(self.tokens), self.host.prefix, x.dtype)
             self.after.append(self.host.block(len(self.after) - 1, x, mask, self.tokens.positions))
         return self.after[block]
+
+    def fork(self) -> Beginning:
+        """One that knows what this one does, and keeps to itself what it is asked beyond."""
+        twin = copy.copy(self)
+        twin.after = [*self.after]
+        return twin
 
 
 def _mass(tokens: Tokens) -> Tensor | None:

@@ -19,6 +19,7 @@ from ..records.schema import PICTURE, SCHEMA, coordinates, dims_of
 from .batch import attributes_of, layers_of, record, run_of
 from .flops import mean_gflops
 from .inputs import as_batches, as_pictures, ids_by_content, read_batch, set_behind, unwrapped
+from .passes import Passes, graph_on
 
 
 def extract(
@@ -32,6 +33,7 @@ def extract(
     name: str | None = None,
     dataset: str | None = None,
     pictures: int = 500,
+    graph: str = "auto",
 ) -> Patterns:
     """Extract the patterns of all images into memory: a run like those on disk, which compares, draws and reports.
 
@@ -49,6 +51,7 @@ def extract(
         name: what the run is called; by default after data, model, method and rate, with a digest of all that makes it.
         dataset: what the images are called; by default as the data set behind the loader is, or "memory".
         pictures: keep so many of the images to draw patterns on, the first ones.
+        graph: let batches of one shape go by CUDA graphs: auto (on a GPU), yes or no.
 
     Returns:
         An `xarray.Dataset` of the same schema as a run on disk (see `tokenlens.records.schema`).
@@ -68,6 +71,7 @@ def extract(
     behind = set_behind(loader)
     known = ids if ids is not None else getattr(behind, "ids", None)
     known = None if known is None else [str(one) for one in known]
+    passes = Passes(graph_on(device, graph))
     names: list[str] = []
     seen: dict[str, int] = {}
     parts, shown = [], []
@@ -76,7 +80,7 @@ def extract(
         if not len(images):
             continue
         _check_size(images, model.host)
-        arrays = record(model, images.to(device), labels, features, soft, attention=attention)
+        arrays = record(model, passes.of(images.to(device)), labels, features, soft, attention=attention)
         if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:  # else on another grid
             arrays["object"] = objects.cpu().numpy()
         parts.append(arrays)

@@ -7,7 +7,6 @@ predict when they are made to follow it. Shapes: B images, S stages, P patches.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from .batch import attributes_of, retold
 from .feed import comparable
 from .filling import Filling
 from .jobs import Job, Opened
+from .passes import autocast
 from .pretrained import Pretrained
 
 
@@ -59,8 +59,7 @@ def swapped(
     Raises:
         BadInput: a method that mixes softly; logits are NaN or infinite.
     """
-    half = nullcontext() if precision == "float32" else torch.autocast(images.device.type, getattr(torch, precision))
-    with half:
+    with autocast(images.device, precision):
         _, trace, plans = decided(model, images)
         logits = replayed(model, plans, host, images)
         arrays = retold(trace, logits[:, : getattr(host.model, "num_classes", None)], labels, host.name, names)

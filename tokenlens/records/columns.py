@@ -103,12 +103,15 @@ COLUMNS: dict[str, dict[str, str]] = {
     "findings": _JUDGED, "truth": _JUDGED,
     # one row a model x setting of `tokenlens bench`: images a second (median and quartiles), milliseconds of a forward
     # pass, its memory beyond weights and images, cost of an image, speed-up over the un-reduced model measured in turn
-    # with it and the one that GFLOPs imply; tokens_left is <block>:<tokens> for each stage
+    # with it, the one that GFLOPs imply, and that of the host's own blocks at the tokens that were left; the share of
+    # a walk that its reducers take; on a GPU how long the host computer takes to enqueue a pass, and the GPU to
+    # carry it out; tokens_left is <block>:<tokens> for each stage
     "bench": {
         "model": "str", "method": "str", "keep_rate": "float64", "batch_size": "int64", "precision": "str",
-        "compiled": "bool", "device": "str", "threads": "int64", "data": "str", "repeats": "int64",
+        "compiled": "bool", "graph": "bool", "device": "str", "threads": "int64", "data": "str", "repeats": "int64",
         "images_per_second": "float64", "low": "float64", "high": "float64", "latency_ms": "float64",
         "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
+        **dict.fromkeys(("practical_speedup", "deciding", "enqueue_ms", "gpu_ms"), "float64"),
         "tokens_left": "str", "machine": "str",
     },
     # one row a diffusion model x setting x method of `tokenlens bench --pipeline`: steps of a picture a second (median
@@ -143,6 +146,10 @@ _nan, _empty = (lambda rows: np.nan), (lambda rows: "")
 ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
     "comparison": {
         "estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty, "null": _empty,
+    },
+    "bench": {
+        "graph": lambda rows: False,
+        **dict.fromkeys(("practical_speedup", "deciding", "enqueue_ms", "gpu_ms"), _nan),
     },
     "quality": {"steps": lambda rows: -1, "seed": lambda rows: -1, "guidance": _nan},
     "findings": {"p": _nan, "sensitivity": _empty},
