@@ -14,7 +14,7 @@ from tokenlens.records import tables as table
 from tokenlens.records.place import place
 
 from .select.where import matching, matching_rows
-from .theme.palette import LOOK, Look, looks
+from .theme.looks import LOOK, Look, looks
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -73,7 +73,7 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
         for name, content, note in made:
             yield write(request.out / name, content), note
     if few:
-        yield None, f"{', '.join(few)}: a few methods are shown large; --methods all shows the others too"
+        yield None, f"{', '.join(few)}: a few methods stand out; with --methods all, all do"
     if single and (others := _settings(some) - 1) > 0:
         are = "settings are" if others > 1 else "setting is"
         yield None, (f"{', '.join(single)}: {others} other {are} not shown, having no more runs; choose one with "

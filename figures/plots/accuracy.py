@@ -89,6 +89,7 @@ def average_ranks(frame: pd.DataFrame) -> dict[str, tuple[float, float, float, i
     numbers,
     needs=["runs"],
     layout=LAYOUT,
+    fades=True,
 )
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""

@@ -68,7 +68,7 @@ def numbers(source: Source) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows, key=_place))
 
 
-@figure("axes", "similarity along capacity and along keep rate", numbers, needs=["runs", "comparison"])
+@figure("axes", "similarity along capacity and along keep rate", numbers, needs=["runs", "comparison"], fades=True)
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     frame = numbers(source)

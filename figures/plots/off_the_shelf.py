@@ -73,7 +73,7 @@ def _distances(source: Source, unreduced: set[str]) -> dict[str, float]:
 
 
 @figure("off_the_shelf", "accuracy and likeness to the un-reduced model against tokens left", numbers,
-        needs=[PATTERNS, "comparison"])  # fmt: skip
+        needs=[PATTERNS, "comparison"], fades=True)  # fmt: skip
 def draw(
     source: Source, *, figure: style.Into = None, preset: str = "iccv", dataset: str | None = None,
     model: str | None = None,
@@ -88,7 +88,7 @@ def draw(
         for (method, schedule), line in shown.groupby(["method", "schedule"], sort=False):
             line, name = line.sort_values("tokens_left"), str(method)
             inside = "white" if schedule == "decreasing" else style.color(name)
-            above = 3 if (line["family"] == "none").all() else 2  # the star lies where all lines begin
+            above = 3 if (line["family"] == "none").all() else style.zorder(name)  # the star lies where all lines begin
             ax.plot(line["tokens_left"], line[value], color=style.color(name), marker=style.marker(name),
                     markerfacecolor=inside, linestyle=style.linestyle(name), label=style.label(name),
                     zorder=above)  # fmt: skip

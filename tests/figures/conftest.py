@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from tokenlens.figures.theme import style
-from tokenlens.figures.theme.palette import looks
+from tokenlens.figures.theme.looks import looks
 from tokenlens.methods import methods
 from tokenlens.records import tables as table
 

@@ -31,6 +31,7 @@ from .preparing import batched
 from .reducing import reduced_detector
 
 CHUNK = 64  # images that a killed run may lose
+SHOWN = ("box AP", "box AP50", "mask AP", "mask AP50")  # of the metrics, on a terminal
 EDITION = 3  # of what fills a run; 2 follows no batch's own statistics, 3 tells sizes of the scenes by thirds
 SHARED = (  # settings in which all processes of one job have to agree
     *("methods", "keep_rates", "blocks", "options", "weights", "heads", "data", "split", "limit", "batch_size", "seed"),
@@ -152,9 +153,7 @@ def _described(run: Run, speed: float | None, folder: Path) -> str:
     """One line on a run: average precision, tokens left, speed, place."""
     there = open_run(folder)
     told = there.attrs["metrics"]
-    precision = ", ".join(
-        f"{name} {told[name]:.1f}" for name in ("box AP", "box AP50", "mask AP", "mask AP50") if name in told
-    )
+    precision = "".join(f"{name} {told[name]:.1f}, " for name in SHOWN if name in told)
     tokens = " ".join(f"{count:.0f}" for count in np.asarray(there["tokens_left"]).mean(0))
     rate = "already there" if speed is None else f"{speed:.1f} images/s"
-    return f"{run.title}: {precision}, tokens left {tokens}, {rate} -> {folder}"
+    return f"{run.title}: {precision}tokens left {tokens}, {rate} -> {folder}"

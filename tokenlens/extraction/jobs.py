@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -79,8 +79,6 @@ class Job(Models):
     out: Path = Path("runs")
     """a folder of this machine, or a place on a store, also as text: "s3://bucket/runs" """
     progress: bool = True
-    tell: Callable[[str], None] = print
-    """where to say what is noticed before the first run"""
 
     def run(self) -> Iterator[str]:
         """Do it; yields a line for each run that is complete. Everything is checked before the first image is read."""
@@ -124,8 +122,6 @@ class Job(Models):
         if line := left_out(data):
             self.tell(line)
         host = self.host(len(data.classes) or 1000)
-        if host.weights and host.weights.origin:
-            self.tell(host.weights.origin)
         self._check_classes(host, data)
         loading = Loading.of(input_of(host.vit), data, self.batch_size, self._workers(device))
         host.vit.to(device)

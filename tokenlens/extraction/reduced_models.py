@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -60,6 +60,8 @@ class Models(Reductions):
     img_size: int | None = None
     device: str = "auto"
     seed: int = 0
+    tell: Callable[[str], None] = print
+    """where to say what is noticed before anything is done"""
 
     def completed(self) -> Self:
         """Without gaps."""
@@ -101,7 +103,10 @@ class Models(Reductions):
 
     def host(self, classes: int = 1000) -> Pretrained:
         """The model that all of them are made of; `classes` of an untrained one."""
-        return open_host(self.model, self.weights, self.heads, classes, self.seed, self.img_size)
+        host = open_host(self.model, self.weights, self.heads, classes, self.seed, self.img_size)
+        if host.origin:
+            self.tell(host.origin)
+        return host
 
     def built(
         self, host: Pretrained, planned: Sequence[tuple[str, dict[str, Any]]]

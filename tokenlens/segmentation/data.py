@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..data import check_limit, open_data
 from ..data.embedded import EmbeddedSet
+from ..data.files import root_of
 from ..data.picture import read_rgb
 from ..data.selection import spread
 from ..errors import BadInput, UnknownName
@@ -83,7 +84,7 @@ def open_segmentation(spec: str, split: str = "val", limit: int | None = None) -
     if kind in FOLDERS:
         if split not in ADE_FOLDERS:
             raise UnknownName("split", split, ADE_FOLDERS)
-        return FOLDERS[kind](spec, Path(where), split, limit)
+        return FOLDERS[kind](spec, root_of(where, kind), split, limit)
     found = open_data(spec, split, limit or EMBEDDED_LIMIT)
     if not isinstance(found, EmbeddedSet) or found.instances(0) is None:
         raise BadInput(f"{spec} does not know what its pixels show; give embedded:scenes, ade20k:PATH or voc:PATH")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,6 @@ class Segmentation(Models):
     shard: str | None = None
     out: Path = Path("runs")
     progress: bool = True
-    tell: Callable[[str], None] = print
 
     def run(self) -> Iterator[str]:
         """Do it; yields a line for each run that is complete. Everything is checked before the first image is read."""

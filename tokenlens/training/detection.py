@@ -83,8 +83,8 @@ class ObjectDetection:
     def strata(self) -> None:
         """An image has objects of several classes."""
 
-    def left_out(self) -> list[str]:
-        """What to say of images without objects."""
+    def notes(self) -> list[str]:
+        """Nothing to say."""
         return []
 
     def optimizer(self, order: Order, steps: int) -> tuple[torch.optim.Optimizer, Pace]:

@@ -39,7 +39,7 @@ def gaps(made: Canvas) -> list[str]:
 
 
 def test_accuracy_is_drawn_over_rates_with_wilsons_interval(source: Source, small: Tables) -> None:
-    made = accuracy.draw(source)
+    made = accuracy.draw(source, methods=None)
     assert [ax.get_title() for ax in made.axes] == [
         "shapes, tiny", "shapes, small", "birds, tiny", "birds, small", "average rank",
     ]  # fmt: skip
