@@ -38,6 +38,10 @@ def _depth(run: xr.Dataset, kept: Array, valid: Array | None) -> Array:
     return depths if valid is None else stretched(depths, valid, run)
 
 
+def _bounded(_: xr.Dataset, mask: Array, valid: Array | None) -> Array:
+    return mask if valid is None else np.where(valid, mask, np.int8(-1))
+
+
 class Form(NamedTuple):
     """How arrays of a run are handed over: of which variable, made how, and how much wider than it while in use.
 
@@ -51,7 +55,8 @@ class Form(NamedTuple):
 
 FORMS = {
     "kept": Form("kept"), "packed kept": Form("kept", _packed), "depth": Form("kept", _depth, 3),
-    "object": Form("object"), "packed object": Form("object", _packed), "group": Form("group"),
+    "object": Form("object"), "packed object": Form("object", _packed), "bounded object": Form("object", _bounded),
+    "group": Form("group"), "valid": Form("valid"),
     "feature": Form("feature", width=3), "attention": Form("attention", width=4),
 }  # fmt: skip
 

@@ -27,7 +27,7 @@ from .curves import curves
 from .evidence import report
 from .metrics.base import METRICS
 from .off_the_shelf import off_the_shelf
-from .paired_accuracy import paired_accuracy
+from .paired_accuracy import paired_accuracy, with_unreduced
 from .selection import WHAT
 from .steps import along_steps, split
 
@@ -96,6 +96,8 @@ def compare_folder(
         )
     if given:
         found = found._replace(runs=proxies.join(found.runs, given))
+    accuracies = paired_accuracy(chosen, resamples=resamples, seed=seed)
+    found = found._replace(runs=with_unreduced(found.runs, accuracies))
     origin = Origin({name: now[name] for name in found.runs["run"]})
     with table.writing(out) as results:
         if where or axes or metrics:
@@ -105,11 +107,11 @@ def compare_folder(
         shelf = off_the_shelf(found.comparison, found.runs, found.tokens)
         across = proxy_across.across(found.comparison, found.runs, shelf, seed=seed)
         may = {"heatmap": found.heatmap, "tokens": found.tokens, "off_the_shelf": shelf, "across": across,
-               "accuracy": paired_accuracy(chosen, resamples=resamples, seed=seed),
+               "accuracy": accuracies,
                "curves": curves(chosen, resamples=resamples, seed=seed)}  # fmt: skip
         tables |= {name: rows for name, rows in may.items() if len(rows)}
         if findings:
-            tables["findings"] = study.findings(found.comparison, found.runs)
+            tables["findings"] = study.findings(found.comparison, found.runs, accuracies)
         if findings and questions.known(found.comparison, found.runs):
             tables["truth"] = questions.truth(found.comparison, found.runs)
         others = (*may, "truth") if findings else may  # where these runs give none, an older one goes

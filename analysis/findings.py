@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .accuracy_proxy import BASELINE, beside_anchors
 from .evidence import (
+    LEVEL,
     PROXIES,
     SETTING,
     Evidence,
@@ -38,14 +39,17 @@ if TYPE_CHECKING:
 FEWEST_OTHERS = 3  # below which it says nothing how many of them are beaten
 
 
-def findings(comparison: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Judge the five findings from the tables of `compare`: the `findings` table, one row each."""
+def findings(comparison: pd.DataFrame, runs: pd.DataFrame, accuracy: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Judge the five findings from the tables of `compare`: the `findings` table, one row each.
+
+    With the table `accuracy` the first also says how many methods Top-K can be told from, image by image.
+    """
     runs = without_bias(runs)
     merged = with_attributes(comparison, runs)
     return judge(
         "findings",
         {
-            "share_beaten": partial(share_beaten, runs),
+            "share_beaten": partial(share_beaten, runs, accuracy=accuracy),
             "lost_between_capacities": partial(lost_between_capacities, merged),
             "overlap_with_radial": partial(overlap_with_radial, merged, comparison, runs),
             "correlated_across_datasets": partial(correlated_across_datasets, merged),
@@ -54,7 +58,7 @@ def findings(comparison: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def share_beaten(runs: pd.DataFrame, pool: Sequence[str]) -> Evidence:
+def share_beaten(runs: pd.DataFrame, pool: Sequence[str], accuracy: pd.DataFrame | None = None) -> Evidence:
     """1 for each other method that Top-K beats in a setting, 0.5 for one that is as accurate."""
     import pandas as pd
 
@@ -80,8 +84,25 @@ def share_beaten(runs: pd.DataFrame, pool: Sequence[str]) -> Evidence:
     if places:
         first, three = np.mean(np.array(places) == 1), np.mean(np.array(places) <= 3)
         detail = f"It is the best in {first:.0%} and among the best three in {three:.0%} of {len(places)} settings."
-        detail += mixed(pd.concat(used), ["dataset", "capacity", "keep_rate"])
+        detail += _told_apart(pd.concat(used), accuracy) + mixed(pd.concat(used), ["dataset", "capacity", "keep_rate"])
     return Evidence(pd.DataFrame(rows, columns=["dataset", "capacity", "method", "value"]), detail)
+
+
+def _told_apart(used: pd.DataFrame, accuracy: pd.DataFrame | None) -> str:
+    """From how many others Top-K can be told by the images that one alone has right."""
+    if accuracy is None:
+        return ""
+    known = used.set_index("run")
+    pairs = accuracy[(accuracy["axis"] == "method") & accuracy["run_a"].isin(used["run"])]
+    pairs = pairs[pairs["run_b"].isin(used["run"])]
+    first, second = (pairs[end].map(known["method"]) == BASELINE for end in ("run_a", "run_b"))
+    alike = pairs["run_a"].map(known["keep_rate"]) == pairs["run_b"].map(known["keep_rate"])
+    pairs = pairs.assign(ahead=pairs["difference"].where(first, -pairs["difference"]))[(first != second) & alike]
+    told = pairs[pairs["q"] <= LEVEL]["ahead"]
+    if not len(pairs):
+        return ""
+    return (f" Image by image it is surely ahead of {(told > 0).sum()} and behind {(told < 0).sum()} of {len(pairs)} "
+            "(table accuracy, q <= 0.05).")  # fmt: skip
 
 
 def lost_between_capacities(merged: pd.DataFrame, pool: Sequence[str]) -> Evidence:

@@ -5,8 +5,9 @@ Shapes: m images of a chunk, c columns: one a pair and stage, one a metric in al
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from . import nulls
 from .chunked_reader import FORMS, Need
 from .metrics import radial
 from .metrics.base import Metric
-from .pairing import MIRRORED, Card, Pair
+from .pairing import Card, Pair, shown
 from .ragged import grid_of_maps, is_ragged, places_of_maps
 from .statistics.bootstrap import Means
 from .streaming import Chunk, Options, Row, row
@@ -41,7 +42,11 @@ class Side:
     where: Any = WHOLE
     constant: Array | None = None
     order: Array | None = None
-    """where each patch's content is, of pictures in a mirror"""
+    """which patch to take for each, where the other side's pictures show them in other places"""
+
+    def there(self, run: xr.Dataset) -> bool:
+        """Whether the run holds it."""
+        return self.constant is not None or FORMS[self.variable].variable in run
 
     def form(self, metric: Metric) -> str:
         """How a metric takes it."""
@@ -126,8 +131,7 @@ def tasks(
 ) -> list[Task]:  # fmt: skip
     """What is to be computed for each pair, at the stages that both runs have.
 
-    `object` pairs a run with its masks, `layout` with its grid, `attention` with what was paid to its patches. Metrics
-    of `layout` and `segments` know one grid for all images, and are not taken of runs with grids of several sizes.
+    `object` pairs a run with its masks, `layout` with its grid, `attention` with what was paid to its patches.
     """
     found = []
     for pair in pairs:
@@ -138,26 +142,30 @@ def tasks(
         keep, merge = all(card.keeps for card in both), all(card.merges for card in both)
         kept, group = Side(pair.a, "kept", first), Side(pair.a, "group", first)
         mask, ragged = Side(pair.a, "object", np.s_[:, None]), is_ragged(a)
-        grid = Side("", "patch", constant=np.ones(a.sizes.get("patch", 0), dtype=bool))
-        order = mirror(a) if any(MIRRORED.fullmatch(card.dataset) for card in both) and pair.axis == "change" else None
+        whole = Side("", "", constant=np.ones(a.sizes.get("patch", 0), dtype=bool))
+        grid = Side(pair.a, "valid", np.s_[:, None]) if ragged else whole
+        order = shown(both[1].dataset, *_grid(a)) if pair.axis == "change" else None
+        if order is not None and (ragged or is_ragged(b)):
+            warnings.warn(f"the images of {pair.a} have grids of several sizes, so its patches cannot be put where "
+                          f"{pair.b} shows them: the pair's patterns are left out", stacklevel=2)  # fmt: skip
+            continue
         sides = {
             "object": (kept, mask, keep),
-            "segments": (group, mask, merge and not ragged), "layout": (kept, grid, keep and not ragged),
+            "segments": (group, replace(mask, variable="bounded object"), merge), "layout": (kept, grid, keep),
             "attention": (kept, Side(pair.a, "attention", first), keep),
-            "kept": (kept, Side(pair.b, "kept", second, order=order), keep),
-            "group": (group, Side(pair.b, "group", second, order=order), merge),
+            "kept": (replace(kept, order=order), Side(pair.b, "kept", second), keep),
+            "group": (replace(group, order=order), Side(pair.b, "group", second), merge),
         }  # fmt: skip
         for of, (left, right, applies) in sides.items():
             chosen = tuple(metric for metric in metrics if metric.of == of and pair.axis in metric.axes)
-            there = left.variable in a and (right.variable in b or right.constant is not None)
-            if chosen and applies and stages and there:
+            if chosen and applies and stages and left.there(a) and right.there(b):
                 if ragged and any(metric.null(null) in (*MOVED, OTHERS) for metric in chosen):
                     raise BadInput(
                         f"the images of {pair.a} have grids of several sizes, so one cannot be put beside another by "
                         f"the null {null!r}; leave it out"
                     )
                 columns = tuple((pair, stage) for stage in stages)
-                found.append(Task(left, right, chosen, columns, columns_of(a), null))
+                found.append(Task(left, right, chosen, columns, _grid(a)[1], null))
     return found
 
 
@@ -249,17 +257,12 @@ class ImageMeans:
         ]
 
 
-def mirror(run: xr.Dataset) -> Array:
-    """Where each patch of a run's grid is in a mirror: (P,)."""
-    return np.asarray(np.arange(run.sizes["patch"]).reshape(-1, columns_of(run))[:, ::-1].ravel())
-
-
 def _at(run: xr.Dataset, stages: Sequence[int]) -> Any:
     """Where these stages are in the run's arrays; all of them cost no copy."""
     there = [int(s) for s in run["stage"].values]
     return WHOLE if there == list(stages) else (slice(None), [there.index(stage) for stage in stages])
 
 
-def columns_of(run: xr.Dataset) -> int:
-    """Columns of the grid of patches."""
-    return len(np.unique(run["column"].values))
+def _grid(run: xr.Dataset) -> tuple[int, int]:
+    """Rows and columns of the grid of patches."""
+    return len(np.unique(run["row"].values)), len(np.unique(run["column"].values))

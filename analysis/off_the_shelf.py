@@ -1,7 +1,8 @@
 """What taking tokens away costs without any training, beside the same weights that keep them all.
 
 The `off_the_shelf` table has a row for each run that loses tokens at every block (`--remove`), metric and last stage:
-what was asked, what was left, how far below the un-reduced model the accuracy lies, and how alike the two are. Methods
+what was asked, what was left, how far below the un-reduced model the accuracy lies (with the paired test's interval and
+q, as in the table `runs`), and how alike the two are. Methods
 that were asked for as much may leave more or fewer tokens, so its correlations are taken twice, over methods at r asked
 ("at r asked"), and over methods and r together, given what tokens left tell ("at tokens left").
 Source: Haurum et al., ECCV 2024, arXiv:2409.11923, 4 (off the shelf); the correlations are ours.

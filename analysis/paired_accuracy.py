@@ -1,8 +1,8 @@
 """Is one run more accurate than another? Both saw the same images, so it is told image by image.
 
-The `accuracy` table: for each pair of runs along method, capacity, keep rate and seed, the difference in points with
-the interval of a bootstrap over their common images, which draws the same images of both runs. Of single labels, p is
-McNemar's, exact: of the images that one run alone has right, by chance half are either's. Of several labels, where
+The `accuracy` table: for each pair of runs along method, capacity, keep rate, seed and change, the difference in points
+with the interval of a bootstrap over their common images, which draws the same images of both runs. Of single labels,
+p is McNemar's, exact: of the images that one run alone has right, by chance half are either's. Of several labels, where
 accuracy is a mean average precision, p is the bootstrap's.
 Sources: McNemar, Psychometrika 1947; Dietterich, Neural Computation 1998; Efron & Tibshirani, 1993.
 """
@@ -20,6 +20,7 @@ from scipy.stats import binomtest
 from tokenlens.records import tables as table
 from tokenlens.records.accuracy import EPSILON
 
+from .accuracy_proxy import UNREDUCED
 from .chunked_reader import Images, common, identities, stored
 from .metrics import ranks
 from .pairing import Card, Pair, card, pair
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[Any]
-AXES = ("method", "capacity", "keep_rate", "seed")
+AXES = ("method", "capacity", "keep_rate", "seed", "change")
 SEVERAL_RESAMPLES = 200  # of average precisions, each of which sums up all images anew
 NUMBERS_AT_ONCE = 2**24  # of images x pairs whose differences are held at once
 
@@ -52,6 +53,24 @@ def paired_accuracy(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: 
     if len(frame):
         frame["q"] = ranks.benjamini_hochberg(frame["p"])
     return table.conform(frame, "accuracy")
+
+
+def with_unreduced(runs: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
+    """The `runs` table with how far each run is `below` the un-reduced model, by the `accuracy` table; q is its test's.
+
+    NaN where no un-reduced model of the run's setting saw the same images, and where accuracies were given by hand.
+    """
+    import pandas as pd
+
+    whole = runs.loc[runs["method"] == UNREDUCED, "run"]
+    pairs = accuracy[accuracy["axis"] == "method"]
+    turned = pairs.assign(run_a=pairs["run_b"], run_b=pairs["run_a"], difference=-pairs["difference"],
+                          low=-pairs["high"], high=-pairs["low"])  # fmt: skip
+    both = pd.concat([pairs, turned])
+    beside = both[both["run_a"].isin(whole)].drop_duplicates("run_b").set_index("run_b")
+    names = {"below": "difference", "below_low": "low", "below_high": "high", "q": "q"}
+    own = runs["measure"] != "given"
+    return runs.assign(**{name: runs["run"].map(beside[column]).where(own) for name, column in names.items()})
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

@@ -7,8 +7,9 @@ capacity   the same method, options, data set, blocks, rate and seed.
 keep_rate  the same method, options, data set, model, blocks and seed; run a has the higher rate.
 dataset    the same split, method, options, capacity, blocks, rate and seed: only global patterns can be compared.
 seed       all the same but the seed.
-change     all the same but that one data set is the other's pictures, changed: with grain (@noise=0.1) or in a
-           mirror (@mirror=1), from which patterns are turned back. Run a has them as they are.
+change     all the same but that one data set is the other's pictures, changed: with grain (@noise=0.1), in a
+           mirror (@mirror=1) or with their margins cut away (@crop=0.25). Run a has them as they are; what it says of
+           a patch is put where run b shows that patch.
 capacity+keep_rate  both differ; run a has the higher rate. Beside pairs that differ in the rate alone they tell what
            capacity changes, by one and the same measure. Any of these can be put together so, where it is asked for:
            then all that is named differs, and the rest agrees.
@@ -24,18 +25,19 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records.facts import facts_of
 from tokenlens.records.run import CAPACITIES
 
-from .metrics.base import CROSSED
+from .metrics.kinds import CROSSED
 
 SINGLE = ("method", "capacity", "keep_rate", "dataset", "seed")
 AXES = (*SINGLE, CROSSED, "change")
-CHANGED = re.compile(r"(.+)@(?:noise|mirror)=.+")  # a data set whose pictures are another's, changed
-MIRRORED = re.compile(r".+@mirror=1")
+CHANGED = re.compile(r"(.+)@(noise|mirror|crop)=(.+)")  # a data set whose pictures are another's, changed
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,25 @@ def pair(cards: Iterable[Card], axis: str) -> list[Pair]:
             stacklevel=2,
         )
     return found
+
+
+def shown(dataset: str, rows: int, columns: int) -> NDArray[np.int64] | None:
+    """Which patch of the picture as it is each patch of a changed one shows, (P,); None where its own.
+
+    Examples:
+        >>> shown("embedded:birds@mirror=1", 1, 4), shown("embedded:birds@crop=0.5", 1, 4)
+        (array([3, 2, 1, 0]), array([1, 1, 2, 2]))
+    """
+    change = CHANGED.fullmatch(dataset)
+    if change is None or change[2] == "noise":
+        return None
+    grid = np.arange(rows * columns).reshape(rows, columns)
+    if change[2] == "mirror":
+        return grid[:, ::-1].ravel()
+    cut = float(change[3])  # what each patch of the enlarged middle has at its centre
+    down, across = (np.floor(size * cut / 2 + (1 - cut) * (np.arange(size) + 0.5)).astype(int)
+                    for size in (rows, columns))  # fmt: skip
+    return grid[np.ix_(down, across)].ravel()
 
 
 def combined(axis: str) -> str:

@@ -19,13 +19,14 @@ from tokenlens.errors import BadInput
 
 from .source import Missing, Source, missing_where_bad
 from .theme import style
+from .theme.palette import FEW, fading
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
     from .output.latex_markdown import Layout
-    from .theme.palette import Look
+    from .theme.looks import Look
     from .theme.style import Canvas, Into
 
     Pages: TypeAlias = Callable[..., Iterator[tuple[str, Figure, Sequence[str]]]]
@@ -49,6 +50,8 @@ class Entry:
     caption: str
     needs: tuple[str, ...] = ()
     """the tables without which there is nothing to draw, by name; "patterns": the runs themselves"""
+    fades: bool = False
+    """whether all methods are drawn, but only a few in their colours"""
     layout: Layout | None = None
     """how its numbers become a printed table; None where they are one as they are"""
     pages: Pages | None = None
@@ -69,7 +72,9 @@ class Entry:
 
     @cached_property
     def few(self) -> int | None:
-        """How many methods it shows if not told; None where it shows all."""
+        """How many methods it shows large or in colour if not told; None where it shows all alike."""
+        if self.fades:
+            return FEW
         told = signature(self.draw).parameters.get("methods")
         return told.default if told is not None else None
 
@@ -89,7 +94,7 @@ FIGURES: Registry[Entry] = Registry("figure", "tokenlens.figures.plots", adopt=_
 
 def figure(
     name: str, title: str, numbers: Callable[..., pd.DataFrame], *, needs: Sequence[str], caption: str = "",
-    layout: Layout | None = None, pages: Pages | None = None,
+    layout: Layout | None = None, pages: Pages | None = None, fades: bool = False,
 ) -> Callable[[Callable[..., Canvas]], Callable[..., Canvas]]:  # fmt: skip
     """Decorator: make the function that draws a figure of this name.
 
@@ -106,6 +111,8 @@ def figure(
         caption: what a reader has to know; by default the docstring of the file.
         layout: as in `Entry.layout`.
         pages: as in `Entry.pages`.
+        fades: as in `Entry.fades`; so many `methods` as passed to `draw` are then in colour, `FEW` by default and all
+            of them for None.
 
     Examples:
         >>> def numbers(source):
@@ -124,10 +131,14 @@ def figure(
         def styled(
             what: Any, *, figure: Into = None, preset: str = "iccv", strict: bool = False, **options: Any
         ) -> Canvas:
-            source = Source.of(what)
-            with style.use(preset), style.among(entry.looks(source)):
+            source, most = Source.of(what), options.pop("methods", FEW) if fades else None
+            looks = entry.looks(source)
+            with style.use(preset), style.among(looks):
                 try:
-                    canvas = draw(source, figure=figure, preset=preset, **options)
+                    if fades:
+                        looks = fading(looks, entry.numbers(source, **options)["method"], most)
+                    with style.among(looks):
+                        canvas = draw(source, figure=figure, preset=preset, **options)
                 except Missing as lack:
                     if strict:
                         raise
@@ -140,10 +151,10 @@ def figure(
         def ordered(what: Any, **options: Any) -> pd.DataFrame:
             source = Source.of(what)
             with style.among(entry.looks(source)):
-                return numbers(source, **options)
+                return source.once((name, *sorted(options.items())), lambda known: numbers(known, **options))
 
         said = caption or sys.modules[draw.__module__].__doc__ or ""
-        entry = Entry(name, title, ordered, styled, cleandoc(said), tuple(needs), layout, pages)
+        entry = Entry(name, title, ordered, styled, cleandoc(said), tuple(needs), fades, layout, pages)
         FIGURES.add(name, entry, draw)
         styled.entry = entry  # type: ignore[attr-defined]
         return styled

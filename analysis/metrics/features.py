@@ -3,6 +3,8 @@
 Shapes: `...` leading axes that agree, F features (rows), n images (columns): (..., F, n), the same images in both, as
 in the study. All depend on the images only through sums, so images can be streamed: see `Gram`. Chance is exact for
 CKA and mean squared CCA (images of b shuffled, closed form); for the others it is one draw of `Gram.by_chance`.
+The means over canonical correlations are over min(F, G) directions, as published: one in which features do not vary
+counts as 0.
 Sources: Ding, Denain & Steinhardt, NeurIPS 2021, arXiv:2108.01661 (Procrustes, linear CKA, mean and mean squared CCA);
 Morcos, Raghu & Bengio, NeurIPS 2018, arXiv:1806.05759 (PWCCA). Held against JoakimHaurum/TokenReduction@88fe07e,
 reduction_methods_analysis/compare_cls_features_models.py.
@@ -10,8 +12,10 @@ reduction_methods_analysis/compare_cls_features_models.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from .base import metric
@@ -20,6 +24,11 @@ from .influence import Chunk
 from .shapes import Spectrum, Values
 
 SUMS: dict[str, Any] = {"of": "feature", "shared": gram}
+
+
+def _where_determined(measure: Callable[[Gram], Values]) -> Callable[[Gram], Values]:
+    """A measure of canonical correlations that is NaN where the images are too few for it to say anything."""
+    return lambda sums: np.where(sums.determined, measure(sums), np.nan)
 
 
 @metric(
@@ -53,40 +62,43 @@ def debiased_cka(sums: Gram) -> Values:
 
 @metric(
     "pwcca", direction="distance", swap="pwcca_reverse", label="PWCCA", interval=Chunk.pwcca,
-    chance=lambda sums: sums.by_chance.pwcca(), **SUMS,
+    chance=_where_determined(lambda sums: sums.by_chance.pwcca()), **SUMS,
 )  # fmt: skip
 def pwcca(sums: Gram) -> Values:
     """Projection-weighted CCA distance, 0 (equal up to a linear map) .. 1; not symmetric: weighted by features of `a`.
 
     One minus the canonical correlations weighted by how much of A each canonical direction carries. Where A has more
     features than B, directions without a partner count with correlation 0, as published. NaN where the images are too
-    few, as in `Gram`.
+    few: no more than the features of both have directions.
     """
-    return sums.pwcca()
+    return _where_determined(Gram.pwcca)(sums)
 
 
 @metric(
     "pwcca_reverse", direction="distance", swap="pwcca", label="PWCCA reversed", interval=Chunk.pwcca_reverse,
-    chance=lambda sums: sums.by_chance.pwcca(reverse=True), **SUMS,
+    chance=_where_determined(lambda sums: sums.by_chance.pwcca(reverse=True)), **SUMS,
 )  # fmt: skip
 def pwcca_reverse(sums: Gram) -> Values:
     """As `pwcca`, weighted by features of `b`."""
-    return sums.pwcca(reverse=True)
+    return _where_determined(lambda sums: sums.pwcca(reverse=True))(sums)
 
 
-@metric("mean_cca", label="mean CCA", interval=Chunk.mean_cca, chance=lambda sums: sums.by_chance.mean_cca(), **SUMS)
+@metric(
+    "mean_cca", label="mean CCA", interval=Chunk.mean_cca,
+    chance=_where_determined(lambda sums: sums.by_chance.mean_cca()), **SUMS,
+)  # fmt: skip
 def mean_cca(sums: Gram) -> Values:
-    """Mean canonical correlation, 0 .. 1 (equal up to a linear map); NaN where the images are too few, as in `Gram`."""
-    return sums.mean_cca()
+    """Mean canonical correlation, 0 .. 1 (equal up to a linear map); NaN where the images are too few, as `pwcca`."""
+    return _where_determined(Gram.mean_cca)(sums)
 
 
 @metric(
     "mean_squared_cca", label="mean squared CCA", interval=Chunk.mean_squared_cca,
-    chance=Gram.expected_mean_squared_cca, **SUMS,
+    chance=_where_determined(Gram.expected_mean_squared_cca), **SUMS,
 )  # fmt: skip
 def mean_squared_cca(sums: Gram) -> Values:
     """Mean squared canonical correlation, 0 .. 1 (equal up to a linear map); NaN as `mean_cca` is."""
-    return sums.mean_squared_cca()
+    return _where_determined(Gram.mean_squared_cca)(sums)
 
 
 def canonical_correlations(a: ArrayLike, b: ArrayLike) -> Spectrum:

@@ -6,6 +6,7 @@ both, as in the study. Each feature is centred, the whole divided by its Frobeni
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,8 +48,8 @@ class Gram:
     """Sums over n images of centred features: aa (..., F, F), bb (..., G, G), ab (..., F, G), float64; and `norms`
     (3, ...), which are the sums of |a|^4, |b|^4 and |a|^2 |b|^2, a and b an image's features.
 
-    What the images do not determine is NaN: everything of one image; and what rests on canonical correlations where the
-    ranks of a and b together exceed n - 1, so that some of these are 1 whatever the features are.
+    Everything of one image is NaN. What rests on canonical correlations is of these very images, and says something of
+    others where they are `determined`.
     """
 
     aa: Square
@@ -120,7 +121,7 @@ class Gram:
     def variates(self) -> tuple[Between, Between]:
         """From features, divided by their norm, to canonical variates: (..., F, K) and (..., G, K)."""
         rho, *sides = self.canonical
-        a, b = (_inverse(root) @ rows[..., : rho.shape[-1], :].mT for rows, root in sides)
+        a, b = (inverse(root) @ rows[..., : rho.shape[-1], :].mT for rows, root in sides)
         return a, b
 
     @cached_property
@@ -130,12 +131,11 @@ class Gram:
         return np.asarray([(root > 0).sum(axis=(-2, -1)) for _, (_, root) in sides])
 
     @property
-    def directions(self) -> NDArray[np.int64]:
-        """How many canonical directions there are, (...); 1, of correlation 0, where one of the two never varies."""
-        return np.asarray(np.maximum(self.ranks.min(axis=0), 1))
-
-    def _determined(self, values: Values) -> Values:
-        return _where((self.ranks.sum(axis=0) < self.n) & (self.n > 1), values)
+    def determined(self) -> NDArray[np.bool_]:
+        """Whether the images determine canonical correlations, (...); some are 1 whatever the features are where the
+        ranks of a and b together exceed n - 1.
+        """
+        return np.asarray((self.ranks.sum(axis=0) < self.n) & (self.n > 1))
 
     def correlations(self) -> Spectrum:
         """Canonical correlations, largest first, (..., min(F, G)), never above 1."""
@@ -152,15 +152,22 @@ class Gram:
 
     def pwcca(self, reverse: bool = False) -> Values:
         """PWCCA distance weighted by the features of a, or of b in `reverse`, (...)."""
-        return self._determined(1 - (self.weights(reverse) * self.correlations()).sum(axis=-1))
+        return _where(self.n > 1, 1 - (self.weights(reverse) * self.correlations()).sum(axis=-1))
 
     def mean_cca(self) -> Values:
-        """Mean canonical correlation over the directions that there are, (...)."""
-        return self._determined(self.correlations().sum(axis=-1) / self.directions)
+        """Mean canonical correlation over min(F, G) directions, (...); one without variance correlates by 0."""
+        return _where(self.n > 1, self.correlations().mean(axis=-1))
 
     def mean_squared_cca(self) -> Values:
-        """Mean squared canonical correlation over the directions that there are, (...)."""
-        return self._determined((self.correlations() ** 2).sum(axis=-1) / self.directions)
+        """Mean squared canonical correlation over min(F, G) directions, (...)."""
+        return _where(self.n > 1, (self.correlations() ** 2).mean(axis=-1))
+
+    def measures(self) -> dict[str, Values]:
+        """Deprecated: all by name, each (...); ask for each by its own."""
+        warnings.warn("Gram.measures goes with the next release; call procrustes() and the others", DeprecationWarning,
+                      stacklevel=2)  # fmt: skip
+        names = ("procrustes", "cka", "pwcca", "mean_cca", "mean_squared_cca")
+        return {**{name: getattr(self, name)() for name in names}, "pwcca_reverse": self.pwcca(reverse=True)}
 
     def expected_cka(self) -> Values:
         """Mean CKA distance over shuffles of images, (...), in closed form; 1 where one of the two never varies."""
@@ -170,7 +177,7 @@ class Gram:
 
     def expected_mean_squared_cca(self) -> Values:
         """Mean over shuffled images of the mean squared correlation, (...), in closed form."""
-        return self._determined(np.asarray(self.ranks.prod(axis=0) / self.directions / max(self.n - 1, 1)))
+        return _where(self.n > 1, self.ranks.prod(axis=0) / min(self.ab.shape[-2:]) / max(self.n - 1, 1))
 
 
 def _where(known: bool | NDArray[np.bool_], values: Values) -> Values:
@@ -182,10 +189,11 @@ def whitening(symmetric: Square) -> tuple[Square, Root]:
     """Power -1/2 of a positive semi-definite matrix, and its power 1/2 as a root; no variance stays 0."""
     vectors, values = _spectrum(symmetric)
     root = vectors, values[..., None, :]
-    return _inverse(root), root
+    return inverse(root), root
 
 
-def _inverse(root: Root) -> Square:
+def inverse(root: Root) -> Square:
+    """Power -1/2 from the power 1/2; no variance stays 0."""
     vectors, values = root
     return (vectors * np.divide(1, values, out=np.zeros_like(values), where=values > 0)) @ vectors.mT
 

@@ -12,6 +12,7 @@ quantised.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any
@@ -22,7 +23,7 @@ from scipy.special import rel_entr, xlogy
 
 from tokenlens.errors import BadInput
 
-from .base import metric
+from .base import METRICS, metric
 from .ranks import partial_spearman, pearson, spearman
 from .shapes import Maps, Values
 from .transport_solver import solver
@@ -248,3 +249,11 @@ def _ground(patches: int, columns: int) -> Maps:
         raise BadInput(f"{patches} patches do not fill rows of {columns}; pass columns= as the run's grid has them")
     row, column = np.divmod(np.arange(patches), columns)
     return np.hypot(row[:, None] - row, column[:, None] - column)
+
+
+def expected(metric: str, a: ArrayLike, b: ArrayLike, columns: int | None = None) -> Values:
+    """Deprecated: what chance gives by a metric of heat maps, (...); ask the metric."""
+    warnings.warn("heatmap.expected goes with the next release; METRICS[name].expected gives it", DeprecationWarning,
+                  stacklevel=2)  # fmt: skip
+    one = METRICS[metric]
+    return np.asarray(one.expected(*one.arguments(np.asarray(a), np.asarray(b), columns or 0)))

@@ -1,7 +1,8 @@
 """How a pattern lies on the grid: in one piece or scattered, and whether groups end where objects do.
 
 Shapes: `...` leading axes (image, stage), P patches in rows of `columns`. Two patches are neighbours where they share a
-side. A pattern's layout is taken of it alone: the other side is the grid, the patches that are there.
+side. A pattern's layout is taken of it alone: the other side is the grid, the patches that are there. Where the
+grids of images differ, each lies in the upper left of the largest.
 Sources: Moran, Biometrika 1950; Cliff & Ord, 1981 (its mean by chance); Martin, Fowlkes & Malik, PAMI 2004 (boundary
 recall). Not in the study.
 """
@@ -29,12 +30,25 @@ class Layout:
     def __init__(self, kept: ArrayLike, there: ArrayLike, columns: int | None = None) -> None:
         self.kept = np.asarray(kept, dtype=bool)
         self.columns = columns or math.isqrt(self.kept.shape[-1])
-        self.there = np.broadcast_to(np.asarray(there, dtype=bool), self.kept.shape)
+        self._grid = np.asarray(there, dtype=bool)
+        self.there = np.broadcast_to(self._grid, self.kept.shape)
 
     @cached_property
     def pieces(self) -> Values:
         """How many connected pieces the kept patches form, (...)."""
         return count_pieces(self.kept & self.there, self.columns)
+
+    @cached_property
+    def expected_pieces(self) -> Values:
+        """How many pieces as many random patches form, (...), each image's on its own grid."""
+        size = (self.kept & self.there).sum(axis=-1)
+        grid = self._grid.reshape(*self._grid.shape[:-1], -1, self.columns)
+        down, across = (np.broadcast_to(grid.any(axis=axis).sum(axis=-1), size.shape) for axis in (-1, -2))
+        found = np.empty(size.shape)
+        for rows, columns in {*zip(down.ravel().tolist(), across.ravel().tolist(), strict=True)}:
+            alike = (down == rows) & (across == columns)
+            found[alike] = expected_pieces(size[alike], rows * columns, columns)
+        return found
 
 
 @metric(
@@ -55,7 +69,7 @@ def moran(one: Layout) -> Values:
 
 @metric(
     "pieces", of="layout", swap=None, range=(0.0, np.inf), direction="distance", shared=Layout, grid=True,
-    chance=lambda one: expected_pieces((one.kept & one.there).sum(axis=-1), one.kept.shape[-1], one.columns),
+    chance=lambda one: one.expected_pieces,
 )  # fmt: skip
 def pieces(one: Layout) -> Values:
     """Number of connected pieces of what is kept, 0 up: few of a pattern that holds together. Chance: of that size."""
@@ -63,12 +77,16 @@ def pieces(one: Layout) -> Values:
 
 
 class Borders:
-    """Groups (..., P) beside a mask (..., P) bool: where each of them ends; square if `columns` are not told."""
+    """Groups (..., P) beside a mask (..., P), bool or -1 where an image has no patch: where each of them ends.
+
+    Square if `columns` are not told.
+    """
 
     def __init__(self, group: ArrayLike, mask: ArrayLike, columns: int | None = None) -> None:
-        self.group, mask = np.asarray(group), np.asarray(mask, dtype=bool)
+        self.group, mask = np.asarray(group), np.asarray(mask).astype(np.int8)
         columns = columns or math.isqrt(self.group.shape[-1])
-        of_mask = [x != y for x, y in neighbours(mask, columns)]
+        self.there = mask >= 0
+        of_mask = [x + y == 1 for x, y in neighbours(mask, columns)]
         of_group = [x != y for x, y in neighbours(self.group, columns)]
         self.length = sum(one.sum(axis=-1) for one in of_mask)
         self.found = sum((one & other).sum(axis=-1) for one, other in zip(of_mask, of_group, strict=True))
@@ -76,13 +94,15 @@ class Borders:
     @cached_property
     def apart(self) -> Values:
         """How many of all pairs of patches are in two groups, as a share, (...): what chance gives at any border."""
-        patches, group = self.group.shape[-1], self.group.reshape(-1, self.group.shape[-1]).astype(np.int64)
+        groups, there = np.broadcast_arrays(self.group, self.there)
+        group, there = groups.reshape(-1, groups.shape[-1]).astype(np.int64), there.reshape(-1, groups.shape[-1])
         group = group - group.min(initial=0)
         width = int(group.max(initial=0)) + 1
         codes = group + width * np.arange(len(group))[:, None]
-        sizes = np.bincount(codes.ravel(), minlength=width * len(group)).reshape(len(group), width)
-        together = (sizes * (sizes - 1)).sum(axis=-1) / max(patches * (patches - 1), 1)
-        return np.asarray(1 - together.reshape(self.group.shape[:-1]))
+        sizes = np.bincount(codes[there], minlength=width * len(group)).reshape(len(group), width)
+        patches = there.sum(axis=-1)
+        together = (sizes * (sizes - 1)).sum(axis=-1) / np.maximum(patches * (patches - 1), 1)
+        return np.asarray(1 - together.reshape(groups.shape[:-1]))
 
 
 @metric("boundary_recall", of="segments", swap=None, label="boundary recall", shared=Borders, grid=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 Best: TypeAlias = Literal["higher", "lower", "metric", "strongest"]
+SIGN: dict[Best, int] = {"higher": 1, "lower": -1}
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class Layout:
     value: str
     caption: str
     """of the table, which is not the figure"""
-    best: Best | None = None
+    best: Best | Mapping[str, Best] | None = None
     """which value of a column is set in bold among rows that differ in the last of `rows` alone: the higher, the lower,
-    the better one by its metric's direction, or the one farthest from 0"""
+    the better one by its metric's direction, or the one farthest from 0; a mapping: higher or lower, by the first of
+    `rows`"""
 
 
 class Printed(NamedTuple):
@@ -87,8 +89,10 @@ def _best(frame: pd.DataFrame, layout: Layout) -> pd.Series[bool]:
         value = value.abs()
     elif layout.best == "metric":
         value = value.where(~frame["metric"].map(is_distance), -value)
-    elif layout.best == "lower":
-        value = -value
+    elif isinstance(layout.best, Mapping):
+        value = value * frame[layout.rows[0]].map({name: SIGN[best] for name, best in layout.best.items()})
+    else:
+        value = value * SIGN[layout.best]
     beside = value.groupby([frame[name] for name in (*layout.rows[:-1], layout.across)])
     return (value == beside.transform("max")) & (beside.transform("count") > 1)
 

@@ -73,7 +73,7 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
         for name, content, note in made:
             yield write(request.out / name, content), note
     if few:
-        yield None, f"{', '.join(few)}: a few methods are shown large; --methods all shows the others too"
+        yield None, f"{', '.join(few)}: a few methods stand out; with --methods all, all do"
     if single and (others := _settings(some) - 1) > 0:
         are = "settings are" if others > 1 else "setting is"
         yield None, (f"{', '.join(single)}: {others} other {are} not shown, having no more runs; choose one with "
@@ -84,8 +84,10 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
 
 
 def _count(entry: Entry, source: Source) -> int:
-    """How many reduction methods a figure could show."""
-    return sum(look.family != "none" for look in entry.looks(source).values())
+    """How many reduction methods a figure shows, or could show."""
+    looks = entry.looks(source)
+    drawn = set(entry.numbers(source)["method"]) if entry.fades else set(looks)
+    return sum(look.family != "none" for method, look in looks.items() if method in drawn)
 
 
 def _settings(source: Source) -> int:

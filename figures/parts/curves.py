@@ -29,4 +29,5 @@ def curves(ax: Axes, rows: pd.DataFrame, x: str, y: str) -> None:
         line = rows[rows["method"] == method].sort_values("keep_rate")
         bars = np.nan_to_num([line[y] - line["low"], line["high"] - line[y]]).clip(0)
         ax.errorbar(line[x], line[y], bars, color=style.color(method), marker=style.marker(method),
-                    linestyle=style.linestyle(method), label=style.label(method), elinewidth=0.5)  # fmt: skip
+                    linestyle=style.linestyle(method), label=style.label(method), elinewidth=0.5,
+                    zorder=style.zorder(method))  # fmt: skip

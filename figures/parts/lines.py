@@ -34,7 +34,8 @@ def draw_lines(ax: Axes, frame: pd.DataFrame, by: str, value: str, places: Mappi
     for i, method in enumerate(methods):
         line = frame[frame["method"] == method].set_index(by).reindex(list(places))
         bars = np.nan_to_num(np.abs(line[["low", "high"]].to_numpy().T - line[value].to_numpy()))
-        look = {"color": style.color(method), "marker": style.marker(method), "linestyle": style.linestyle(method)}
+        look = {"color": style.color(method), "marker": style.marker(method), "linestyle": style.linestyle(method),
+                "zorder": style.zorder(method)}  # fmt: skip
         beside = x + step * (i - (len(methods) - 1) / 2)
         faint = (style.color(method), 1.0 if named else 0.5)  # bars lie over each other
         ax.errorbar(beside, line[value], bars, elinewidth=0.4, ecolor=faint, label=style.label(method), **look)

@@ -1,11 +1,12 @@
 """Accuracy against keep rate, one panel a data set and capacity, and the average rank of each method.
 
 Bars are 95 % intervals: Wilson's, from the share of right answers and the number of images; a mean average precision
-has none. Several runs of a method at a rate (seeds, options) are averaged; runs without one keep rate are left out.
-The horizontal line is the un-reduced model. Right: the rank of each method by accuracy (1 is the best). A small dot
-is the mean over data sets and capacities at one keep rate, the large mark the mean over all, with a 95 % Student-t
-interval over data sets, capacities and rates; sets with a photographer's bias are left out of the ranks. Where only
-one method has a rank, or none, there are no ranks.
+has none. Several runs of a method at a rate (seeds, options) are averaged; runs without one keep rate are left out. The
+horizontal line is the un-reduced model; a hollow point cannot be told from it, image by image (McNemar's test after
+Benjamini-Hochberg over all pairs of runs, q > 0.05). Right: the rank of each method by accuracy (1 is the best). A
+small dot is the mean over data sets and capacities at one keep rate, the large mark the mean over all, with a 95 %
+Student-t interval over data sets, capacities and rates; sets with a photographer's bias are left out of the ranks.
+Where only one method has a rank, or none, there are no ranks.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 SHARES = ("top1", "top5")  # measures that are the share of images answered rightly
 Z = 1.959964  # of the normal distribution at 97.5 %
+LEVEL = 0.05  # of the paired test, above which two runs cannot be told apart
+HOLLOW: dict[str, Any] = {"linestyle": "none", "markerfacecolor": "white", "zorder": 3}
 SETTING = ["dataset", "capacity", "keep_rate"]
 LAYOUT = Layout(
     rows=("dataset", "capacity", "method"), across="keep_rate", value="accuracy", best="higher",
@@ -39,7 +42,10 @@ LAYOUT = Layout(
 
 
 def numbers(source: Source) -> pd.DataFrame:
-    """One row a data set, capacity, method and keep rate: measure, accuracy, low, high, rank (of the setting), n."""
+    """One row a data set, capacity, method and keep rate: measure, accuracy, low, high, rank (of the setting), n.
+
+    And how many points it is below the un-reduced model on the same images, with q of the paired test.
+    """
     import pandas as pd
 
     runs = source.table("runs")
@@ -50,12 +56,14 @@ def numbers(source: Source) -> pd.DataFrame:
             "`tokenlens compare --accuracy FILE.csv`"
         )
     keys = ["dataset", "capacity", "method", "family", "keep_rate", "measure"]
-    frame = scored.groupby(keys, as_index=False).agg(accuracy=("accuracy", "mean"), n=("images", "max"))
+    frame = scored.groupby(keys, as_index=False).agg(
+        accuracy=("accuracy", "mean"), n=("images", "max"), below=("below", "mean"), q=("q", "max")
+    )
     frame["low"], frame["high"] = wilson(frame["accuracy"], frame["n"])
     frame.loc[~frame["measure"].isin(SHARES), ["low", "high"]] = np.nan
     reduced = frame[(frame["family"] != "none") & ~biased(frame["dataset"])]
     frame["rank"] = reduced.groupby(SETTING)["accuracy"].rank(ascending=False)
-    rows: list[Any] = frame[[*keys, "accuracy", "low", "high", "rank", "n"]].to_dict("records")
+    rows: list[Any] = frame[[*keys, "accuracy", "low", "high", "below", "q", "rank", "n"]].to_dict("records")
     return pd.DataFrame(sorted(rows, key=_place))
 
 
@@ -81,6 +89,7 @@ def average_ranks(frame: pd.DataFrame) -> dict[str, tuple[float, float, float, i
     numbers,
     needs=["runs"],
     layout=LAYOUT,
+    fades=True,
 )
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
@@ -108,7 +117,10 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
         style.label_rows(row, style.directed(f"{' or '.join(sorted(measures))} (%)", style.HIGHER))
     if ranked:
         _ranks(canvas.add_subplot(grid[:, -1]), frame, ranks)
-    style.legend_of(canvas, frame["method"], also=[Line2D([], [], **_dot(rate)) for rate in rates])
+    also = [Line2D([], [], **_dot(rate)) for rate in rates]
+    if (frame["q"] > LEVEL).any():
+        also.append(Line2D([], [], color="0.3", marker="o", label="not told from un-reduced", **HOLLOW))
+    style.legend_of(canvas, frame["method"], also=also)
     return canvas
 
 
@@ -121,6 +133,10 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
         ax.axhline(accuracy, color=style.color(method), linewidth=0.8, label=style.label(method))
     reduced = part[~unreduced]
     draw_lines(ax, reduced, "keep_rate", "accuracy", {rate: rate for rate in sorted(set(reduced["keep_rate"]))})
+    for method, rate, accuracy in reduced.loc[reduced["q"] > LEVEL, ["method", "keep_rate", "accuracy"]].itertuples(
+        index=False
+    ):
+        ax.plot(rate, accuracy, color=style.color(method), marker=style.marker(method), **HOLLOW)
 
 
 def _ranks(ax: Axes, frame: pd.DataFrame, ranks: dict[str, tuple[float, float, float, int]]) -> None:

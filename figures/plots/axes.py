@@ -68,7 +68,7 @@ def numbers(source: Source) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows, key=_place))
 
 
-@figure("axes", "similarity along capacity and along keep rate", numbers, needs=["runs", "comparison"])
+@figure("axes", "similarity along capacity and along keep rate", numbers, needs=["runs", "comparison"], fades=True)
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     frame = numbers(source)
@@ -82,7 +82,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
         for j, metric in enumerate(metrics):
             _panel(canvas.add_subplot(row[j]), part[part["metric"] == metric], axis, metric)
     style.say_left_out(canvas, _left_out(frame))
-    style.legend_of(canvas, frame["method"])
+    style.legend_of(canvas, frame["method"], above=True)
     return canvas
 
 

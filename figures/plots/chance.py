@@ -61,7 +61,13 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     return both.sort_values(["place", "stage", "order", "keep_rate"], ignore_index=True)[columns]
 
 
-@figure("chance", "overlap with radial and with random patterns, against chance", numbers, needs=["runs", "comparison"])
+@figure(
+    "chance",
+    "overlap with radial and with random patterns, against chance",
+    numbers,
+    needs=["runs", "comparison"],
+    fades=True,
+)
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", dataset: str | None = None, model: str | None = None
 ) -> Canvas:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..catalogue import PATTERNS, figure
+from ..output.latex_markdown import Layout
 from ..parts.curves import EXPECTED, curves
 from ..source import Missing
 from ..theme import style
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 SIZES = {"": "all objects", "s": "small", "m": "medium", "l": "large"}
 MEASURES = {"AP": "box AP (%)", "intact": "patches intact (%)"}  # of both, more is better
+LAYOUT = Layout(
+    rows=("measure", "size", "method"), across="keep_rate", value="value", best="higher",
+    caption="Average precision of boxes (AP) and share of an object's patches that are intact after the last stage, in "
+    "percent, by size of objects, at each keep rate; means over seeds with their least and greatest. Bold: the best.",
+)  # fmt: skip
 
 
 def numbers(source: Source) -> pd.DataFrame:
@@ -57,7 +63,14 @@ def numbers(source: Source) -> pd.DataFrame:
     )
 
 
-@figure("detection", "average precision and intact objects against the keep rate", numbers, needs=[PATTERNS])
+@figure(
+    "detection",
+    "average precision and intact objects against the keep rate",
+    numbers,
+    needs=[PATTERNS],
+    fades=True,
+    layout=LAYOUT,
+)
 def draw(source: Source, *, figure: Into = None, preset: str = "iccv") -> Canvas:
     """Draw a row a measure and a column a size."""
     rows = numbers(source)

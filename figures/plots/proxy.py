@@ -89,6 +89,7 @@ def sentence(part: pd.DataFrame) -> str:
     "similarity against difference in accuracy, one panel an anchor",
     numbers,
     needs=["runs", "comparison", "proxy"],
+    fades=True,
 )
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
@@ -122,7 +123,7 @@ def _panel(ax: Axes, part: pd.DataFrame) -> None:
     for method in style.in_order(part["method"]):
         one = part[part["method"] == method]
         ax.plot(one["similarity"], one["difference"], color=style.color(method), marker=style.marker(method),
-                linestyle="none", label=style.label(method))  # fmt: skip
+                linestyle="none", label=style.label(method), zorder=style.zorder(method))  # fmt: skip
     ax.axhline(0, color="0.5", linewidth=0.6)
     ax.grid(axis="both")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.lines import Line2D
 
 from ..catalogue import figure
+from ..output.latex_markdown import Layout
 from ..parts.curves import EXPECTED
 from ..parts.lines import draw_lines
 from ..source import Missing, Source
@@ -27,6 +28,12 @@ SHOWN = {  # of the measures, what they are called and which end is better
     "fid": ("Fréchet distance", style.LOWER), "recognised": ("recognised", style.HIGHER),
     "seconds": ("seconds a picture", style.LOWER),
 }  # fmt: skip
+LAYOUT = Layout(
+    rows=("measure", "method"), across="ratio", value="value",
+    best={"fid": "lower", "recognised": "higher", "seconds": "lower"},
+    caption="Frechet distance, share recognised and seconds a picture at each ratio of merged tokens, means over "
+    "seeds with their least and largest. Bold: the best method at that ratio.",
+)  # fmt: skip
 UNREDUCED = EXPECTED | {"gid": "unreduced", "label": "un-reduced"}
 
 
@@ -53,7 +60,8 @@ def numbers(source: Source) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@figure("quality", "quality of drawn pictures and seconds against the ratio", numbers, needs=["quality"])
+@figure("quality", "quality of drawn pictures and seconds against the ratio", numbers, needs=["quality"], fades=True,
+        layout=LAYOUT)  # fmt: skip
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     frame = numbers(source)

@@ -62,7 +62,7 @@ def requested_tokens(run: xr.Dataset) -> list[int]:
     return list(run.attrs.get("keep") or (round(rate * run.sizes["patch"]) for rate in run.attrs["keep_rates"]))
 
 
-@figure("tokens_left", "tokens left against tokens asked for, at every stage", numbers, needs=[PATTERNS])
+@figure("tokens_left", "tokens left against tokens asked for, at every stage", numbers, needs=[PATTERNS], fades=True)
 def draw(
     source: Source, *, figure: Into = None, preset: str = "iccv", dataset: str | None = None, model: str | None = None
 ) -> Canvas:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEYS = ["model", "method", "keep_rate"]
-HOW = ["device", "batch_size", "precision", "compiled", "threads", "data", "machine"]
+HOW = ["device", "batch_size", "precision", "compiled", "graph", "threads", "data", "machine"]
 COSTS = ("images_per_second", "gflops")
 FRONT: dict[str, Any] = {"color": "0.72", "linewidth": 3, "label": "Pareto front"}
 WIDE = 6  # times the smallest value, from which on an axis is logarithmic
@@ -71,10 +71,11 @@ def _with_speed(frame: pd.DataFrame, source: Source) -> pd.DataFrame:
     speed = chosen[[*KEYS, "images_per_second", "low", "high", "gflops"]].rename(columns={"gflops": "counted"})
     joined = frame.merge(speed, on=KEYS, how="left")
     joined["gflops"] = joined["gflops"].fillna(joined.pop("counted"))
-    return joined.assign(how=how + (", compiled" if setting["compiled"] else ""))
+    way = ", compiled" if setting["compiled"] else ", in a CUDA graph" if setting["graph"] else ""
+    return joined.assign(how=how + way)
 
 
-@figure("tradeoff", "accuracy against throughput and against GFLOPs", numbers, needs=["runs"])
+@figure("tradeoff", "accuracy against throughput and against GFLOPs", numbers, needs=["runs"], fades=True)
 def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> style.Canvas:
     """Draw it at the width of the page."""
     frame = numbers(source)
@@ -103,7 +104,8 @@ def _panel(ax: Axes, part: pd.DataFrame, cost: str) -> None:
     for (model, method), one in part.groupby(["model", "method"], sort=False):
         x, name = one[cost].to_numpy(), str(method)
         bars = np.abs(one[["low", "high"]].to_numpy().T - x) if cost == "images_per_second" else None
-        look = {"color": style.color(name), "marker": style.marker(name), "linestyle": style.linestyle(name)}
+        look = {"color": style.color(name), "marker": style.marker(name), "linestyle": style.linestyle(name),
+                "zorder": style.zorder(name)}  # fmt: skip
         ax.errorbar(x, one["accuracy"], xerr=bars, linewidth=0.6, label=f"{style.label(name)} {model}", **look)
         if one["family"].iloc[0] == "none":
             ax.annotate(one["capacity"].iloc[0], (x[0], one["accuracy"].iloc[0]), (0, 4), textcoords="offset points",

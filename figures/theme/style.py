@@ -20,11 +20,13 @@ from matplotlib.lines import Line2D
 from tokenlens.errors import UnknownName
 
 from .palette import (
+    FAINT,
     FEW,
     MEASURES,
     among,
     by_size,
     color,
+    faint,
     few,
     in_order,
     ink,
@@ -37,14 +39,16 @@ from .palette import (
     place,
     rate_color,
     size_key,
+    zorder,
 )
 from .panels import HIGHER, LOWER, annotate_gap, directed, fix_tick_sizes, label_rows, logarithmic, say_left_out
 
 __all__ = [
     "Canvas", "FEW", "HIGHER", "Into", "LOWER", "MEASURES", "PRESETS", "Preset", "among", "annotate_gap", "by_size",
-    "canvas", "color", "directed", "few", "fix_tick_sizes", "handles", "in_order", "ink", "label", "label_rows",
-    "legend_of", "legend_room", "linestyle", "logarithmic", "marker", "metric_label", "metric_reading", "new_figure",
-    "order_key", "place", "preset", "rate_color", "say_left_out", "shortened", "size_key", "use", "wrapped",
+    "canvas", "color", "directed", "faint", "few", "fix_tick_sizes", "handles", "in_order", "ink", "label",
+    "label_rows", "legend_of", "legend_room", "linestyle", "logarithmic", "marker", "metric_label", "metric_reading",
+    "new_figure", "order_key", "place", "preset", "rate_color", "say_left_out", "shortened", "size_key", "use",
+    "wrapped", "zorder",
 ]  # fmt: skip
 
 Canvas: TypeAlias = Figure | SubFigure
@@ -84,12 +88,20 @@ PRESETS = {
 
 
 def handles(methods: Iterable[str], lines: bool = True) -> list[Line2D]:
-    """What a legend shows: the colour, marker, line (if `lines`) and name of each method, in their order."""
-    return [
+    """What a legend shows: the colour, marker, line (if `lines`) and name of each method, in their order.
+
+    All that are faint are one entry, the last.
+    """
+    shown = in_order(methods)
+    made = [
         Line2D([], [], color=color(m), marker=marker(m), linestyle=linestyle(m) if lines else "none",
                label=shortened(label(m), LONGEST))
-        for m in in_order(methods)
+        for m in shown if not faint(m)
     ]  # fmt: skip
+    if behind := sum(map(faint, shown)):
+        made.append(Line2D([], [], color=FAINT, linestyle="-" if lines else "none", marker="" if lines else "o",
+                           label=f"{behind} other{'s' * (behind > 1)}"))  # fmt: skip
+    return made
 
 
 def shortened(name: str, letters: int) -> str:
@@ -110,7 +122,7 @@ def wrapped(name: str, letters: int) -> str:
 def legend_room(methods: Iterable[str], name: str, also: int = 0) -> float:
     """Inches that a legend as wide as the page takes beyond two lines, at letters of 8 points; see `legend_of`."""
     chosen = preset(name)
-    names = [shortened(label(method), LONGEST) for method in set(methods)]
+    names = [str(one.get_label()) for one in handles(methods)]
     lines = ceil((len(names) + also) / _across(names, chosen.page * 72, 0.85 * chosen.size, chosen.fonts is PLAIN))
     return 0.15 * max(lines - 2, 0)
 

@@ -115,6 +115,18 @@ def test_methods_at_different_rates_or_without_one_are_no_pair(supported: Tables
     assert (none["n"] == 0).all()
 
 
+def test_what_top_k_can_be_told_from_is_said_of_runs_at_one_rate(supported: Tables) -> None:
+    runs = supported[1][lambda rows: (rows["dataset"] == "x") & (rows["capacity"] == "tiny")]
+    rows = [(f"{a}/x/tiny/{r}", f"{b}/x/tiny/{s}", difference, q) for a, b, r, s, difference, q in (
+        ("ats", "topk", 0.5, 0.5, -4.0, 0.01), ("sit", "topk", 0.7, 0.7, 6.0, 0.05),
+        ("evit", "topk", 0.5, 0.5, 9.0, 0.2), ("dpcknn", "topk", 0.5, 0.7, 9.0, 0.001),
+        ("dpcknn", "evit", 0.5, 0.5, 9.0, 0.001),
+    )]  # fmt: skip
+    accuracy = pd.DataFrame(rows, columns=["run_a", "run_b", "difference", "q"]).assign(axis="method")
+    detail = study.share_beaten(runs, ["pruning", "merging", "soft"], accuracy).detail
+    assert "surely ahead of 1 and behind 1 of 3" in detail
+
+
 def test_runs_of_other_images_or_blocks_are_another_setting(supported: Tables) -> None:
     """Top-K once more on a few easy images, or at late blocks, says nothing of how it stands beside the others."""
     runs = supported[1]

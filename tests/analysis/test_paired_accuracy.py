@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tokenlens.analysis.paired_accuracy import mcnemar, paired_accuracy
+from tokenlens.analysis.paired_accuracy import mcnemar, paired_accuracy, with_unreduced
+from tokenlens.analysis.runs_table import describe
 from tokenlens.records.accuracy import mean_average_precision
 
 MakeRun = Callable[..., xr.Dataset]
@@ -31,6 +32,19 @@ def test_counts_are_those_of_the_images_and_a_shared_part_does_not_widen_the_int
     assert row["high"] - row["low"] == pytest.approx(
         2 * 196 * np.sqrt(24 / 300**2), rel=0.2
     )  # only what differs counts
+
+
+def test_the_runs_say_how_far_they_are_below_the_unreduced_model(make_run: MakeRun) -> None:
+    image = np.arange(100)
+    whole = judged(make_run("none", rate=None, images=100), image < 80)
+    runs = [whole, judged(make_run("topk", images=100), image < 79), judged(make_run("sit", images=100), image < 50)]
+    accuracy = paired_accuracy(runs)
+    found = with_unreduced(describe(runs), accuracy).set_index("method")
+    assert found["below"].to_dict() == pytest.approx({"none": np.nan, "topk": 1, "sit": 30}, nan_ok=True)
+    assert found.loc["topk", "q"] > 0.05 > found.loc["sit", "q"]
+    assert 15 < found.loc["sit", "below_low"] < 30 < found.loc["sit", "below_high"] < 45
+    given = with_unreduced(describe(runs).assign(measure="given"), accuracy)
+    assert given[["below", "q"]].isna().all(axis=None)
 
 
 def test_images_are_met_by_their_ids(make_run: MakeRun) -> None:

@@ -127,13 +127,16 @@ def test_axes_are_put_together_in_any_order_and_all_that_is_named_differs(make_r
         compare(runs, ["dataset+weather"])
 
 
-def test_changed_pictures_are_no_other_set_and_what_was_in_a_mirror_is_turned_back(make_run: MakeRun) -> None:
+def test_changed_pictures_are_no_other_set_and_patches_meet_where_they_show_the_same(make_run: MakeRun) -> None:
     plain = make_run("topk", run="plain")
     noisy = make_run("topk", run="noisy", dataset="embedded:shapes@noise=0.1")
     turned = make_run("topk", run="turned", dataset="embedded:shapes@mirror=1")
     turned["kept"].values[:] = plain["kept"].values.reshape(40, 2, 6, 6)[..., ::-1].reshape(40, 2, 36)
-    found = compare([turned, plain, noisy], metrics=["iou"]).comparison
+    cropped = make_run("topk", run="cropped", dataset="embedded:shapes@crop=0.5")
+    middle = (1, 2, 2, 3, 3, 4)  # of a side of six, what lies at the centres of six patches over its middle half
+    cropped["kept"].values[:] = plain["kept"].values.reshape(40, 2, 6, 6)[:, :, middle][..., middle].reshape(40, 2, 36)
+    found = compare([turned, plain, noisy, cropped], metrics=["iou"]).comparison
     rows = found[found["axis"] == "change"].set_index(["run_b", "stage"])["value"]
     assert set(found["run_a"][found["axis"] == "change"]) == {"plain"} and not (found["axis"] == "dataset").any()
-    assert rows["turned"].tolist() == [1, 1]
+    assert rows["turned"].tolist() == rows["cropped"].tolist() == [1, 1]
     assert rows["noisy"].tolist() == [1, 1]  # the same draw

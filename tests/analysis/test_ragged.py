@@ -48,7 +48,8 @@ def runs(make_run: MakeRun) -> list[xr.Dataset]:
 def test_places_outside_the_images_change_no_value_and_no_chance(runs: list[xr.Dataset]) -> None:
     """Of what is compared image by image."""
     plain, wide = table(runs), table([padded(run, 6, 5) for run in runs])
-    for name in ("iou", "corrected_iou", "overlap_coefficient", "vmeasure", "ami", "foreground_recall"):
+    of_patches = ("iou", "corrected_iou", "overlap_coefficient", "vmeasure", "ami", "foreground_recall")
+    for name in (*of_patches, "moran", "pieces", "boundary_recall"):
         a, b = (frame.xs(name, level="metric")[["value", "chance", "low", "high"]] for frame in (plain, wide))
         assert len(a)
         pd.testing.assert_frame_equal(a, b)
@@ -74,3 +75,11 @@ def test_maps_are_stretched_by_areas(runs: list[xr.Dataset]) -> None:
 def test_what_lies_outside_cannot_be_moved_in(runs: list[xr.Dataset]) -> None:
     with pytest.raises(BadInput, match="grids of several sizes"):
         compare([padded(run, 6, 5) for run in runs], null="torus")
+
+
+def test_pictures_in_a_mirror_are_not_put_beside_grids_of_several_sizes(runs: list[xr.Dataset]) -> None:
+    plain = padded(runs[0], 6, 5).assign_attrs(run="plain", dataset="embedded:shapes")
+    turned = plain.assign_attrs(run="turned", dataset="embedded:shapes@mirror=1")
+    with pytest.warns(UserWarning, match="plain have grids of several sizes, .* where turned shows them"):
+        found = compare([plain, turned], ["change", "layout"], resamples=5).comparison
+    assert set(found["axis"]) == {"layout"}

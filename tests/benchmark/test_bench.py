@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from click.testing import CliRunner
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import tokenlens
-from tokenlens.benchmark import bench
+from tokenlens.benchmark import rows, ways
 from tokenlens.benchmark import timing as machine
 from tokenlens.benchmark.bench import Bench
+from tokenlens.benchmark.ideal import Ideal
+from tokenlens.benchmark.ways import Pass, Side, Way
 from tokenlens.commands.bench import bench as command
 from tokenlens.errors import BadInput
 from tokenlens.extraction.flops import gflops
@@ -57,6 +61,10 @@ def test_a_row_for_each_model_and_setting(tmp_path: Path, tiny_vit: nn.Module) -
     assert (found["low"] <= found["images_per_second"]).all() and (found["images_per_second"] <= found["high"]).all()
     assert np.allclose(found["images_per_second"] * found["latency_ms"], 1000 * found["batch_size"])
     assert (found["peak_mb"] > 0).all() and set(found["repeats"]) == {3}
+    reduced = found["method"] != "none"
+    assert found.loc[reduced, "deciding"].between(0, 1, inclusive="neither").all() and found["gpu_ms"].isna().all()
+    assert (found.loc[reduced, "practical_speedup"] > 0).all()
+    assert found.loc[~reduced, ["deciding", "practical_speedup"]].isna().all(axis=None)
     assert set(found["machine"]) == {machine.machine_note(CPU)} and f"torch {torch.__version__}" in said[0]
 
 
@@ -101,11 +109,30 @@ def test_turns_are_taken_and_measured() -> None:
 
 def test_the_speedup_is_the_median_of_rounds() -> None:
     """And not a ratio of medians: what slows one round down hits both sides of it."""
-    taken = np.array([[2.0, 1.0], [6.0, 3.0], [10.0, 2.0]])
-    sides = [bench.Side(name, 1.0, lambda x: x, cost, "") for name, cost in (("none", 3.0), ("topk", 1.0))]
-    found = bench.rows(sides, taken, [1.0, 1.0], {"batch_size": 4})
+    taken = np.array([[2.0, 1.0, 1.0, 0.5], [6.0, 3.0, 1.0, 3.0], [10.0, 2.0, 1.0, 1.0]])
+    sides = [Side(name, 1.0, nn.Identity(), cost, "") for name, cost in (("none", 3.0), ("topk", 1.0))]
+    passes = [Pass(side, Way(), side.model, 1.0) for side in sides]
+    passes[1].ideal = 1
+    found = rows.rows(passes, taken, {"batch_size": 4})
     assert found["speedup"].to_list() == [1, 2] and found["ideal_speedup"].to_list() == [1, 3]
-    assert found["latency_ms"].to_list() == [6_000, 2_000]
+    assert found["latency_ms"].to_list() == [6_000, 2_000] and found["practical_speedup"].to_list()[1] == 4
+    passes[1].way = Way(graph=True)  # of which there is no un-reduced pass
+    assert np.isnan(rows.rows(passes, taken, {"batch_size": 4})["speedup"][1])
+
+
+def test_the_practical_ideal_is_the_hosts_blocks_at_the_tokens_that_are_left(tiny_vit: nn.Module) -> None:
+    """By what torch counts, for every place of a reducer, also where positions travel with the tokens."""
+    images = torch.zeros(2, 3, 64, 64)
+    small = {"img_size": 64, "patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
+    rotary = timm.create_model("vit_small_patch16_dinov3", **small).eval()
+    for vit, method in ((tiny_vit, "topk"), (tiny_vit, "random"), (tiny_vit, "avit"), (rotary, "random")):
+        model = tokenlens.reduce(vit, method, blocks=(1, 3))
+        ideal, left = Ideal(model, [20, 7]), {1: 20, 3: 7}
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            logits = ideal(images)
+        assert logits.shape == model(images).shape
+        site = str(model.reducer(1).site)
+        assert counter.get_total_flops() / 4e9 == pytest.approx(gflops(vit, left, site), rel=1e-9), method
 
 
 def test_peak_memory_is_what_tensors_hold_at_once() -> None:
@@ -146,7 +173,7 @@ def test_a_stop_keeps_the_rounds_that_are_complete(tmp_path: Path, monkeypatch: 
     clock, calls = machine.seconds, iter(range(100))
 
     def stopped(call: Callable[[], Any], device: torch.device) -> float:
-        if next(calls) == 5:  # in the third round of two models
+        if next(calls) == 7:  # in the third round of two models and an ideal
             raise KeyboardInterrupt
         return clock(call, device)
 
@@ -158,6 +185,31 @@ def test_a_stop_keeps_the_rounds_that_are_complete(tmp_path: Path, monkeypatch: 
         (1, 3), (1, 3), (2, 2), (2, 2),
     ]  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "bench.parquet", "manifest.json"]
+
+
+def test_ways_stand_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU a graph is the model itself, so that of a graph only its place in the table is seen here."""
+    with pytest.raises(BadInput, match="a CUDA graph needs a GPU, and this computes on cpu; leave --graph yes out"):
+        list(small(tmp_path, graph="yes", device="cpu").run())
+    monkeypatch.setattr("tokenlens.benchmark.bench.graph_on", lambda *_: "auto")
+    said = list(small(tmp_path, repeats=1).run())
+    assert [line.split()[:3] for line in said[2:]] == [
+        ["none", "1", "eager"], ["none", "1", "graph"], ["topk", "0.5", "eager"], ["topk", "0.5", "graph"],
+    ]  # fmt: skip
+    found = read(tmp_path)
+    assert found["graph"].to_list() == [False, True] * 2 and found["practical_speedup"].notna().sum() == 2
+    assert found["deciding"].notna().to_list() == [False, False, True, False]
+
+    def fails(model: nn.Module, example: torch.Tensor) -> Any:
+        if isinstance(model, tokenlens.ReducedViT):
+            raise RuntimeError("not permitted\nand more")
+        return model
+
+    monkeypatch.setattr(ways, "graphed", fails)
+    with pytest.warns(UserWarning, match=r"^topk cannot be captured as a CUDA graph \(not permitted\)$"):
+        assert len(list(small(tmp_path, repeats=1).run())) == 2 + 3
+    with pytest.raises(BadInput, match=r"no CUDA graph of topk \(not permitted\); measure it with --graph no"):
+        list(small(tmp_path, graph="yes").run())
 
 
 @pytest.mark.long
@@ -173,7 +225,7 @@ def test_compiled_models_are_measured_as_such(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(torch, "compile", quick)
     list(small(tmp_path, compiled=[False, True], repeats=1, blocks=[1]).run())
-    assert read(tmp_path)["compiled"].to_list() == [False, False, True, True] and len(compiled) == 2
+    assert read(tmp_path)["compiled"].to_list() == [False, True, False, True] and len(compiled) == 2
 
     def fails(model: Any, **_: Any) -> Any:
         def call(images: Any) -> Any:

@@ -11,7 +11,9 @@ from tokenlens.analysis.evidence import OPEN, SUPPORTED, declared, lines
 from tokenlens.errors import BadInput
 from tokenlens.extraction.feed import Extracted
 from tokenlens.extraction.jobs import describe
+from tokenlens.extraction.pretrained import Pretrained
 from tokenlens.extraction.reduced_models import Models
+from tokenlens.hosts.checkpoints import Weights
 from tokenlens.methods import expanded, methods
 from tokenlens.records.run import Run
 
@@ -57,6 +59,14 @@ def test_what_a_family_lacks_is_left_out_and_told() -> None:
     asked = Models(methods=["soft", "topk"], keep_rates=[0.3]).completed()
     with pytest.warns(UserWarning, match="left out: sit, patchmerger, sinkhorn; of sit: the nano ViT comes with sit"):
         assert [name for name, *_ in asked.built(asked.host(), asked.planned())] == ["topk"]
+
+
+def test_weights_of_another_package_say_their_licence(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    vit = Models(model="nano").host().vit
+    theirs = Pretrained(vit, "m", "d", "s", Weights({}, origin="of theirs, under MIT"))
+    monkeypatch.setattr("tokenlens.extraction.reduced_models.open_host", lambda *_: theirs)
+    assert Models(tell=said.append).host() is theirs and said == ["of theirs, under MIT"]
 
 
 def test_a_path_as_data_is_offered_its_word(call: Call, here: Path) -> None:

@@ -14,6 +14,7 @@ from tokenlens.core.reducer import Reducer, Stage
 from tokenlens.core.view import View
 from tokenlens.errors import BadInput, UnknownName
 from tokenlens.extraction.batch import record
+from tokenlens.extraction.passes import Batch
 from tokenlens.methods.registry import METHODS, register
 
 MakeViT = Callable[..., nn.Module]
@@ -198,4 +199,4 @@ def test_a_nan_weight_is_told_by_name_whatever_the_method(name: str, make_vit: A
     with torch.no_grad():
         vit.blocks[0].mlp.fc1.weight[0, 0] = float("nan")
     with pytest.raises(BadInput, match="NaN or infinite logits for image first"):
-        record(tokenlens.reduce(vit, name, 0.5, blocks=(1, 2)), images, names=["first"] * len(images))
+        record(tokenlens.reduce(vit, name, 0.5, blocks=(1, 2)), Batch(images), names=["first"] * len(images))

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from tokenlens.detection.checkpoints import load_detector
 from tokenlens.detection.data import open_detection
 from tokenlens.detection.detect import Detection
 from tokenlens.detection.evaluation import NAMES, average_precision, drawn_precision
-from tokenlens.detection.interaction import AdapterConfig
 from tokenlens.detection.mask_rcnn import DetectorConfig, MaskRCNN, Objects
 from tokenlens.detection.objects import intact, owners
 from tokenlens.detection.patterns import record
@@ -31,11 +29,9 @@ from tokenlens.records.leases import Leaseholder
 from tokenlens.records.store import open_run
 from tokenlens.workflows import small_objects
 
+from .conftest import SMALL
+
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
-SMALL = DetectorConfig(
-    AdapterConfig(24, 1, 3, 2.0, pretrained=(4, 4), stem=8, deform_heads=6, spans=((0, 0), (1, 1), (2, 2))),
-    channels=8, hidden=16, classes=2, proposals=20, sampled=16, long=96, short=64,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,39 +42,6 @@ def adapter() -> ViTAdapter:
     for interaction in made.interactions:
         torch.nn.init.normal_(interaction.injector.gamma, std=0.5)
     return made
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """COCO's layout: two images, one of them without objects, a crowd."""
-    (tmp_path / "val2017").mkdir()
-    (tmp_path / "annotations").mkdir()
-    for number, size in ((3, (40, 30)), (7, (30, 44))):
-        Image.new("RGB", size, (40 * number % 256, 90, 120)).save(tmp_path / f"val2017/{number}.jpg")
-    images = [{"id": 7, "file_name": "7.jpg", "height": 44, "width": 30},
-              {"id": 3, "file_name": "3.jpg", "height": 30, "width": 40}]  # fmt: skip
-    box = {"image_id": 3, "category_id": 5, "bbox": [4, 5, 20, 10], "area": 200, "iscrowd": 0}
-    annotations = [{**box, "segmentation": [[4, 5, 24, 5, 24, 15, 4, 15]]},
-                   {**box, "iscrowd": 1, "segmentation": {"size": [30, 40], "counts": [0, 300, 900]}}]  # fmt: skip
-    content = {
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": 9, "name": "b"}, {"id": 5, "name": "a"}],
-    }
-    (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(content))
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of mmcv's form, with what published ones hold beside the detector."""
-    torch.manual_seed(1)
-    state = MaskRCNN(SMALL).state_dict()
-    unused = {"backbone.cls_token": torch.zeros(1, 1, 24), "backbone.norm.weight": torch.ones(24)}
-    path = tmp_path_factory.mktemp("weights") / "detector.pth"
-    meta = {"epoch": 4, "CLASSES": ("a", "b"), "time": np.float64(3.5)}
-    torch.save({"meta": meta, "state_dict": {**state, **unused}, "optimizer": {"lr": 1e-5}}, path)
-    return path
 
 
 @torch.no_grad()
@@ -200,40 +163,6 @@ def test_a_checkpoint_of_another_detector_is_refused(checkpoint: Path, tmp_path:
         load_detector("hf:joakimbh/atc_small-coco17-average")
 
 
-def _text_ids(content: dict[str, Any]) -> None:
-    content["annotations"][0]["image_id"] = "3"
-
-
-def _nan_box(content: dict[str, Any]) -> None:
-    content["annotations"][0]["bbox"] = [1, 2, float("nan"), 4]
-
-
-def _strange_category(content: dict[str, Any]) -> None:
-    content["annotations"][0]["category_id"] = 6
-
-
-def _absent_image(content: dict[str, Any]) -> None:
-    content["images"][0]["file_name"] = "8.jpg"
-
-
-@pytest.mark.parametrize(
-    "break_it, words",
-    [
-        (_text_ids, "has '3' as its image_id"),
-        (_nan_box, "as its bbox"),
-        (_strange_category, "names the category 6"),
-        (_absent_image, "there is no image"),
-    ],
-)
-def test_files_that_are_wrong_are_refused(folder: Path, break_it: Callable[[dict[str, Any]], None], words: str) -> None:
-    path = folder / "annotations/instances_val2017.json"
-    content = json.loads(path.read_text())
-    break_it(content)
-    path.write_text(json.dumps(content))
-    with pytest.raises(BadInput, match=words):
-        open_detection(f"coco:{folder}")
-
-
 def test_sets_with_the_same_ids_are_told_apart(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """And one set is the same set at another path, and where only some of it is asked for."""
     here = open_detection(f"coco:{folder}")
@@ -246,15 +175,6 @@ def test_sets_with_the_same_ids_are_told_apart(folder: Path, tmp_path_factory: p
     (moved / "val2017/7.jpg").rename(moved / "val2017/other.jpg")
     other = open_detection(f"coco:{moved}")
     assert other.ids == here.ids and other.dataset != here.dataset
-
-
-def test_missing_masks_and_boxes_without_area_are_taken(folder: Path) -> None:
-    path = folder / "annotations/instances_val2017.json"
-    content = json.loads(path.read_text())
-    content["annotations"] = [{"image_id": 3, "category_id": 5, "bbox": [4, 5, 0, 10]}]
-    path.write_text(json.dumps(content))
-    data = open_detection(f"coco:{folder}")
-    assert not data.masks and data.ids == ["3", "7"] and data.categories == [5, 9]
 
 
 def test_what_cannot_be_is_refused(adapter: ViTAdapter, tmp_path: Path) -> None:
@@ -348,3 +268,36 @@ def test_a_checkpoint_of_other_classes_is_refused_before_an_image_is_read(checkp
     with pytest.raises(BadInput, match="tells 2 classes apart and embedded:scenes has 10; give other weights"):
         list(job.run())
     assert not (tmp_path / "runs").exists()
+
+
+def test_numbers_that_are_none_are_told_and_not_left_out() -> None:
+    """They fail every threshold, and would be nothing to find."""
+    torch.manual_seed(0)
+    model = reduced_detector(MaskRCNN(SMALL), "tome", 0.5, (1,))
+    images, frames = batched([Image.new("RGB", (96, 64))] * 2, SMALL)
+    parts = model.state_dict()
+    for name in ("neck.fpn_convs.0.conv.bias", "rpn_head.rpn_reg.bias", "roi_head.bbox_head.fc_cls.bias",
+                 "roi_head.bbox_head.fc_reg.bias", "roi_head.mask_head.conv_logits.bias"):  # fmt: skip
+        whole = parts[name].clone()
+        parts[name].fill_(torch.nan)
+        with pytest.raises(BadInput, match="are NaN or infinite for image first, so nothing is stored"):
+            record(model, images, frames, grid_of((64, 96), SMALL), ["first", "second"])
+        parts[name].copy_(whole)
+    assert record(model, images, frames, grid_of((64, 96), SMALL), ["first", "second"])["box_score"].any()
+
+
+def test_weights_say_how_they_were_tuned(tuned: Path, folder: Path) -> None:
+    """And what is asked for comes before that; neither is silent."""
+    said: list[str] = []
+    asked = Detection(weights=str(tuned), tell=said.append)
+    found = asked.completed()
+    assert (found.methods, found.keep_rates, found.blocks) == (["atc"], [0.3], [1])
+    assert list(found.options) == ["linkage=single"]
+    other = Detection(("tome",), weights=str(tuned), tell=said.append).completed()
+    assert (other.methods, other.keep_rates, list(other.options)) == (("tome",), [0.3], [])
+    assert said == [f"{tuned} was fine-tuned with atc at 0.3, and is reduced {how}"
+                    for how in ("so", "otherwise here, as was asked")]  # fmt: skip
+    plain = Detection(tell=said.append).completed()
+    assert (plain.methods, plain.keep_rates, len(said)) == (["atc-average"], [0.5], 2)
+    with pytest.raises(BadInput, match=r"blocks \[3\] are not all in this model"):
+        list(Detection(weights=str(tuned), data=f"coco:{folder}", blocks=(3,), tell=said.append).run())

@@ -40,6 +40,18 @@ def test_patterns_are_as_extracted_and_other_weights_follow_them(call: Any, tmp_
         assert row["value"] == pytest.approx(values.mean()) and row["low"] < row["value"] < row["high"]
         shown = row["shown"], curves.loc[(name, "", "deletion", stage), "shown"]
         assert sum(shown) == pytest.approx(1) and shown[0] == pytest.approx(float(own["kept"].sel(stage=stage).mean()))
+    under = []
+    shares = own["kept"].values.mean(axis=2)
+    for x, y, whole in zip(shares, own["insertion"].values, own["whole"].values, strict=True):
+        along = np.linspace(x.min(), 1, 10_001)
+        under.append(np.interp(along, [*x[::-1], 1], [*y[::-1], whole]).mean())
+    row = curves.loc[(name, "", "insertion_auc", -1)]
+    assert row["value"] == pytest.approx(np.mean(under), rel=1e-3)
+    assert row["shown"] == pytest.approx(shares[:, -1].mean())
+    assert row["low"] < row["value"] < row["high"] and row["n"] == 8
+    apart = curves.loc[(*sorted([name, str(followed.attrs["run"])]), "deletion_auc", -1)]
+    each = [curves.loc[(run, "", "deletion_auc", -1), "value"] for run in sorted([name, str(followed.attrs["run"])])]
+    assert apart["value"] == pytest.approx(each[0] - each[1]) and np.isnan(apart["shown"])
     assert curves.loc[(name, "", "whole", -1), "value"] > curves.loc[(name, "", "insertion", 9), "value"]
 
 

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from tokenlens.figures.theme import style
-from tokenlens.figures.theme.palette import looks
+from tokenlens.figures.theme.looks import looks
 from tokenlens.methods import methods
 from tokenlens.records import tables as table
 
@@ -81,7 +81,7 @@ def made_run(method: str, rate: float | None = 0.5, stages: tuple[int, ...] = (3
         {"run": f"{method}-{rate}", "dataset": "embedded:shapes", "split": "test", "model": "nano", "method": method,
          **facts, "keep_rate": rate, "keep": asked, "grid": [7, 7], "input_size": [112, 112], "depth": 12,
          "classes": ["circle", "square"],
-         "metrics": {"box AP": 50.0, "box APs": 40.0, "intact": 60.0, "intact s": 30.0},
+         "metrics": {"top1": 50.0, "box AP": 50.0, "box APs": 40.0, "intact": 60.0, "intact s": 30.0},
          "crop_pct": 1.0, "written": len(ids), "complete": True, "seed": 0, **attrs},
     )  # fmt: skip
 
@@ -252,8 +252,8 @@ def made_bench(runs: pd.DataFrame) -> pd.DataFrame:
     whole = one["model"].map(one[one["method"] == "none"].set_index("model")["gflops"])
     return pd.DataFrame({
         "model": one["model"], "method": one["method"], "keep_rate": one["keep_rate"], "batch_size": 32,
-        "precision": "float32", "compiled": False, "device": "cpu", "threads": 1, "data": "random", "repeats": 9,
-        "tokens_left": "3:98 6:49 9:24", "machine": "a machine", "images_per_second": speed,
+        "precision": "float32", "compiled": False, "graph": False, "device": "cpu", "threads": 1, "data": "random",
+        "repeats": 9, "tokens_left": "3:98 6:49 9:24", "machine": "a machine", "images_per_second": speed,
         "low": speed * 0.95, "high": speed * 1.05, "latency_ms": 32000 / speed, "peak_mb": 500.0,
         "gflops": one["gflops"], "speedup": (whole + 0.5) / (one["gflops"] + 0.5),
         "ideal_speedup": whole / one["gflops"],

@@ -5,8 +5,7 @@ Images are drawn scenes, stretched to the largest that the detector sees: 4,200 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,17 +15,15 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from ..core.schedule import STUDY_BLOCKS
 from ..data import open_data
-from ..detection.checkpoints import load_detector, name_of, untrained
+from ..detection.checkpoints import UNTUNED, load_detector, name_of, tuned_for, untrained
 from ..detection.mask_rcnn import MaskRCNN
 from ..detection.preparing import batched
 from ..detection.reducing import reduced_detector
-from ..extraction.reduced_models import device_of
+from ..extraction.reduced_models import Reductions, device_of
 from ..records import tables as table
-from .timing import machine_note, measured, wait
+from .timing import Stopwatch, machine_note, measured
 
 TABLE = "bench_detector"
 SETTING = ("model", "weights", "patches", "batch_size", "device", "threads", "machine")
@@ -34,15 +31,11 @@ KEY = (*SETTING, "method", "keep_rate")
 
 
 @dataclass
-class DetectorBench:
+class DetectorBench(Reductions):
     """What `tokenlens bench --detector` was asked for; the fields are its options."""
 
     detector: str = "nano"
     """as in `tokenlens detect`, or vit-adapter-tiny, -small or -base: with random weights, which find nothing"""
-    methods: Sequence[str] = ("atc-average",)
-    keep_rates: Sequence[float | list[float]] = (0.5,)
-    blocks: Sequence[int] = STUDY_BLOCKS
-    options: Sequence[str] = ()
     heads: int | None = None
     batch_sizes: Sequence[int] = (1,)
     threads: int | None = None
@@ -62,15 +55,20 @@ class DetectorBench:
     def frames(self) -> Iterator[pd.DataFrame]:
         """Do it; yields the rows of each batch size, which are then in the table. All is checked before it begins.
 
+        What is not said is as the detector was fine-tuned, or else a default.
+
         Raises:
             BadInput: a detector, method, option or rate that cannot be.
         """
+        yield from self.filled(tuned_for(self.detector) or UNTUNED)._frames()
+
+    def _frames(self) -> Iterator[pd.DataFrame]:
         device = device_of(self.device)
         found = untrained(self.detector)
         whole = load_detector(self.detector, self.heads) if found is None else found
-        asked = [(name, rate) for name in self.methods if name != "none" for rate in self.keep_rates]
+        asked = [(name, rate) for name in self.methods or () if name != "none" for rate in self.keep_rates]
         models = [
-            reduced_detector(whole, name, rate, self.blocks, self.options, self.seed).to(device)
+            reduced_detector(whole, name, rate, self.blocks or (), self.options, self.seed).to(device)
             for name, rate in [("none", 1.0), *asked]
         ]
         table.check_out(self.out)
@@ -110,24 +108,6 @@ class DetectorBench:
             return frame
 
         return measured(calls, self.repeats, self.warmup, device, self.progress, keep)
-
-
-class Stopwatch:
-    """How long some modules have worked, since `seconds` was last set to 0."""
-
-    def __init__(self, modules: Iterable[nn.Module], device: torch.device) -> None:
-        self.seconds, self._began, self._device = 0.0, 0.0, device
-        for module in modules:
-            module.register_forward_pre_hook(self._start)
-            module.register_forward_hook(self._stop)
-
-    def _start(self, *_: Any) -> None:
-        wait(self._device)
-        self._began = time.perf_counter()
-
-    def _stop(self, *_: Any) -> None:
-        wait(self._device)
-        self.seconds += time.perf_counter() - self._began
 
 
 def rows(

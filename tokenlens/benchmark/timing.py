@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -40,6 +41,50 @@ def seconds(call: Callable[[], Any], device: torch.device) -> float:
     call()
     wait(device)
     return time.perf_counter() - began
+
+
+def enqueued(call: Callable[[], Any], device: torch.device) -> float:
+    """Seconds until a call has left to the GPU all that it has for it."""
+    wait(device)
+    began = time.perf_counter()
+    call()
+    took = time.perf_counter() - began
+    wait(device)
+    return took
+
+
+def on_gpu(call: Callable[[], Any], device: torch.device) -> float:
+    """Seconds that the GPU is at work in a call: kernels and copies, as torch's profiler sees them."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        call()
+        wait(device)
+    kernels = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return sum(event.time_range.elapsed_us() for event in kernels) / 1e6
+
+
+class Stopwatch:
+    """How long some modules have worked, since `seconds` was last set to 0."""
+
+    def __init__(self, modules: Iterable[nn.Module], device: torch.device) -> None:
+        self.seconds, self._began, self._device = 0.0, 0.0, device
+        self._hooks = []
+        for module in modules:
+            self._hooks += [
+                module.register_forward_pre_hook(self._start), module.register_forward_hook(self._stop)
+            ]  # fmt: skip
+
+    def leave(self) -> None:
+        """Let the modules go."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _start(self, *_: Any) -> None:
+        wait(self._device)
+        self._began = time.perf_counter()
+
+    def _stop(self, *_: Any) -> None:
+        wait(self._device)
+        self.seconds += time.perf_counter() - self._began
 
 
 def taking_turns(

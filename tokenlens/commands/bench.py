@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from ..errors import BadInput
 from .listing import json_of, json_option
-from .options import examples, list_option, model_options, numbers
+from .options import PLACE, examples, graph_option, list_option, model_options, numbers
 
 if TYPE_CHECKING:
     from ..benchmark.bench import Bench
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 ROUNDS = click.IntRange(1, 100_000)  # a median of more is the same
 OF_VITS = {
-    "keep", "remove", "decreasing", "model", "weights", "img_size", "precision", "compiled", "data", "split", "limit",
-    "skip_bad",
+    "keep", "remove", "decreasing", "model", "weights", "img_size", "precision", "compiled", "graph", "data", "split",
+    "limit", "skip_bad",
 }  # fmt: skip
 OF_BLOCKS = {"keep_rate", "blocks", "heads"}  # of ViTs and detectors
 OF_PIPELINES = {"ratios", "steps"}
@@ -48,7 +48,15 @@ EXAMPLES = examples(
 )
 @list_option("--batch-size", default=["1,32"], show_default=True, help="Images at a time, one or more.")
 @list_option("--precision", default=["auto"], show_default=True, help="float32, bfloat16 or float16, one or more.")
-@click.option("--compile", "compiled", type=click.Choice(list(COMPILED)), default="no", show_default=True)
+@click.option(
+    "--compile",
+    "compiled",
+    type=click.Choice(list(COMPILED)),
+    default="no",
+    show_default=True,
+    help="With torch.compile; both: and without, beside each other.",
+)
+@graph_option
 @click.option("--data", help="KIND:PLACE, as in `extract`.  [default: synthetic images]")
 @click.option("--split", default="val", show_default=True, help="Part of the data: train, val or test.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only so many images of the data.  [default: 128]")
@@ -56,7 +64,7 @@ EXAMPLES = examples(
 @click.option("--threads", type=click.IntRange(1, 1024), help="On the CPU.  [default: torch's]")
 @click.option("--repeats", type=ROUNDS, default=10, show_default=True, help="Rounds that count.")
 @click.option("--warmup", type=ROUNDS, default=3, show_default=True, help="Passes that do not.")
-@click.option("--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Folder of tables.")
+@click.option("--out", type=PLACE, default="results", show_default=True, help="Folder of tables.")
 @click.option("--csv", is_flag=True, help="Write the table as CSV instead of Parquet.")
 @json_option("The measured rows")
 @click.pass_context
@@ -68,10 +76,12 @@ def bench(
     """Measure speed, memory and cost of methods beside the un-reduced model.
 
     In each round every model takes its turn on the same images, so that a machine that slows down hits all alike; the
-    speed-up is the median over rounds. Beside it stands the ideal one, which GFLOPs imply. Rows go into the table
-    `bench` in the folder of results, in the place of those of the same setting. With --pipeline the steps of a
-    diffusion model are measured, with --detector a detector's images, both with the share of time that deciding takes;
-    rows go into the tables `bench_pipeline` and `bench_detector`.
+    speed-up is the median over rounds. Beside it stand the ideal one, which GFLOPs imply, and the practical one, of the
+    host's own blocks at as many tokens; then the share of a walk in which reducers decide, and on a GPU how long a pass
+    takes the host computer to enqueue and the GPU to carry out. There each model runs as a CUDA graph too. Rows go
+    into the table `bench` in the folder of results, in the place of those of the same setting. With --pipeline the
+    steps of a diffusion model are measured, with --detector a detector's images, both with the share of time that
+    deciding takes; rows go into the tables `bench_pipeline` and `bench_detector`.
     """
     job: Bench | DetectorBench | PipelineBench
     sizes = numbers(",".join(batch_size), int, "batch size", ",")
@@ -109,7 +119,8 @@ def _of_vit(
 ) -> Bench:  # fmt: skip
     from ..benchmark.bench import Bench
 
-    return Bench(batch_sizes=sizes, precisions=precisions, compiled=compiled, **settings, **models)
+    aside = partial(click.echo, err=True)  # --json writes rows, and nothing else
+    return Bench(batch_sizes=sizes, precisions=precisions, compiled=compiled, tell=aside, **settings, **models)
 
 
 def _of_pipeline(
@@ -130,10 +141,9 @@ def _of_detector(
 ) -> DetectorBench:
     from ..benchmark.detector import DetectorBench
 
-    told = {name: models[name] for name in ("methods", "keep_rates", "blocks") if models[name]}
-    as_they_are = {name: models[name] for name in ("options", "heads", "device", "seed")}
-    shared = {name: settings[name] for name in SHARED}
-    return DetectorBench(detector, batch_sizes=sizes, **told, **as_they_are, **shared)
+    of_models = ("methods", "keep_rates", "blocks", "options", "heads", "device", "seed")
+    told = {name: models[name] for name in of_models} | {name: settings[name] for name in SHARED}
+    return DetectorBench(detector=detector, batch_sizes=sizes, **told)
 
 
 def _option(name: str) -> str:

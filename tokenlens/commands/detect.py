@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import DEVICE, SEED, blocks_of, examples, list_option, pairs_option, rate_of, shard_option
+from .options import DEVICE, PLACE, SEED, blocks_of, examples, list_option, pairs_option, rate_of, shard_option
 
 EXAMPLES = examples(
     "tokenlens detect --method atc-average --keep-rate 0.5 --limit 16",
@@ -17,9 +16,9 @@ EXAMPLES = examples(
 
 
 @click.command(epilog=EXAMPLES)
-@list_option("--method", help="One or more, between commas.  [default: atc-average]")
-@list_option("--keep-rate", help="One or more, between commas; of the tokens that are there.  [default: 0.5]")
-@list_option("--blocks", help="Where to reduce, 0-indexed.  [default: 3,6,9]")
+@list_option("--method", help="One or more, between commas.  [default: atc-average, or what --weights says]")
+@list_option("--keep-rate", help="One or more; of the tokens that are there.  [default: 0.5, or as above]")
+@list_option("--blocks", help="Where to reduce, 0-indexed.  [default: 3,6,9, or as above]")
 @pairs_option("--option", "options", help="Of the method, as `tokenlens methods NAME` lists them.")
 @click.option(
     "--weights", default="nano", show_default=True, help="nano, a file (.pth, .safetensors), or hf:OWNER/NAME:RATE."
@@ -32,7 +31,7 @@ EXAMPLES = examples(
 @click.option("--device", type=DEVICE, default="auto", show_default=True, help="Where to compute.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of whatever is drawn.")
 @shard_option
-@click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of runs.")
+@click.option("--out", type=PLACE, default="runs", show_default=True, help="Folder of runs, or s3://bucket/runs.")
 def detect(method: tuple[str, ...], keep_rate: tuple[str, ...], blocks: tuple[str, ...], **settings: Any) -> None:
     """Detect objects with fewer and fewer tokens, and say how well.
 
@@ -40,10 +39,6 @@ def detect(method: tuple[str, ...], keep_rate: tuple[str, ...], blocks: tuple[st
     """
     from ..detection.detect import Detection
 
-    given: dict[str, Any] = {
-        "methods": method,
-        "keep_rates": [rate_of(rate) for rate in keep_rate],
-        "blocks": blocks_of(blocks),
-    }
-    for line in Detection(**settings, **{name: value for name, value in given.items() if value}).run():
+    rates = [rate_of(rate) for rate in keep_rate]
+    for line in Detection(method or None, rates, blocks_of(blocks), **settings).run():
         click.echo(line)

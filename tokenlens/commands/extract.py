@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import PLACE, examples, model_options, remote_option, shard_option
+from .options import PLACE, examples, graph_option, model_options, remote_option, shard_option
 
 EXAMPLES = examples(
     "tokenlens extract --method topk,tome,random --keep-rate 0.25,0.5",
@@ -32,6 +32,7 @@ EXAMPLES = examples(
     show_default=True,
     help="auto: float32 on CPU, bfloat16 on CUDA.",
 )
+@graph_option
 @click.option(
     "--workers", type=click.IntRange(min=0), help="Processes that read images.  [default: 0 on CPU, up to 8 on CUDA]"
 )

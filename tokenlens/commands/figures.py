@@ -50,7 +50,7 @@ def _count(_: click.Context, __: click.Parameter, value: str | None) -> int | Li
 @pictures_option(4, "Contact sheet: how many images (rows), or which.")
 @click.option(
     "--methods", callback=_count, metavar="N|all",
-    help="Methods in figures that show each large, as examples and depth.  [default: about 6]",
+    help="Methods that are shown large (examples, depth, ...) or in colour (lines).  [default: 6]",
 )  # fmt: skip
 @click.option("--keep-rate", type=float, help="Contact sheet: keep rate.  [default: 0.5, or else the most frequent]")
 @click.option("--stage", type=int, metavar="BLOCK", help="Contact sheet: the stage.  [default: the last]")

@@ -90,6 +90,13 @@ def remote_option(command: Command) -> Command:
     return click.option("--allow-remote", is_flag=True, help=help)(command)
 
 
+def graph_option(command: Command) -> Command:
+    """`--graph`, of a command that runs a model on many batches; the command gets it as `graph`."""
+    help = "One CUDA graph a forward pass; auto: on a GPU, where a method can be captured."
+    choice = click.Choice(["auto", "yes", "no"])
+    return click.option("--graph", type=choice, default="auto", show_default=True, help=help)(command)
+
+
 def shard_option(command: Command) -> Command:
     """`--shard`, of a command that several processes may carry out together."""
     help = "Be one of several processes: 3/64.  [default: as torchrun and accelerate launch say]"

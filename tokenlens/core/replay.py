@@ -44,12 +44,13 @@ class Decided(Reducer):
         return self.decide(view)
 
 
-class _Remembering(Walk):
+class RememberingWalk(Walk):
     """A walk that writes its plans down."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.plans: dict[int, Plan] = {}
+        """by block, in their order"""
 
     def _decide(self, block: int, x: Tensor, attended: Attended | None) -> Plan | None:
         plan = super()._decide(block, x, attended)
@@ -69,8 +70,8 @@ def decided(model: ReducedViT, images: Tensor) -> tuple[Tensor, Trace, dict[int,
         replayed(one, plans, one.host, images)   # the same logits, to the last bit
         replayed(one, plans, other.host, images)  # what another's weights make of the pattern
     """
-    walk = _Remembering(model.host, {block: model.reducer(block) for block in model.blocks}, model.schedule, images,
-                        model.seed)  # fmt: skip
+    stages = {block: model.reducer(block) for block in model.blocks}
+    walk = RememberingWalk(model.host, stages, model.schedule, images, model.seed)
     logits = model.host.head(walk.run())
     if any(plan.content is not None for plan in walk.plans.values()):
         raise BadInput(

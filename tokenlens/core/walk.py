@@ -7,6 +7,7 @@ Shapes: B images, T tokens with the prefix, N patch tokens, C channels.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
@@ -63,6 +64,12 @@ class Beginning:
             self.after.append(self.host.block(len(self.after) - 1, x, mask, self.tokens.positions))
         return self.after[block]
 
+    def fork(self) -> Beginning:
+        """One that knows what this one does, and keeps to itself what it is asked beyond."""
+        twin = copy.copy(self)
+        twin.after = [*self.after]
+        return twin
+
 
 def _mass(tokens: Tokens) -> Tensor | None:
     return None if tokens.valid is None else tokens.valid.to(torch.float32)
@@ -105,6 +112,7 @@ class Walk:
         busy = {block: r for block, r in reducers.items() if self.keep[block] < self.patches or r.sparsity < 1}
         self.listened = listened(busy) | self.watchers.keys()
         self.trace = Trace(self.x.shape[0], self.patches, self.x.device)
+        self._masked: tuple[Tensor | None, torch.dtype, Tensor | None] | None = None
         self._contents: Tensor | None = None
         self._attended: Attended | None = None
 
@@ -139,7 +147,7 @@ class Walk:
     def _block(self, i: int, site: str | None) -> Attended | None:
         """Run a block, and ask the reducer that stands inside it; what was attended, where somebody listens."""
         host, x, ear = self.host, self.x, Ear() if i in self.listened else None
-        mask = key_bias(self.mass, host.prefix, x.dtype)
+        mask = self._mask(x.dtype)
         if ear is None:
             self.x = host.block(i, x, mask, self.positions)
             if site in ("before_attention", "after_attention"):  # a stage that has nothing to do
@@ -158,6 +166,12 @@ class Walk:
             if site == "before_attention":
                 self._decide(i, x, None)
         return attended
+
+    def _mask(self, dtype: torch.dtype) -> Tensor | None:
+        """The additive mask of the masses, made once for all blocks between two stages."""
+        if self._masked is None or self._masked[0] is not self.mass or self._masked[1] != dtype:
+            self._masked = self.mass, dtype, key_bias(self.mass, self.host.prefix, dtype)
+        return self._masked[2]
 
     def _asks(self, block: int, x: Tensor) -> bool:
         """Is there anything to decide?"""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 # isort: off
 from . import (  # noqa: F401  importing registers; the order is that of lists
@@ -23,16 +24,19 @@ from . import (  # noqa: F401  importing registers; the order is that of lists
 
 # isort: on
 from ..errors import BadInput
-from .registry import DATA_SETS, DataSet, ImageSet, open_data, register
+from .registry import DATA_SETS, DataSet, ImageSet, Named, check_limit, open_data, register
 
 __all__ = [
     "DATA_SETS",
     "DataSet",
     "ImageSet",
+    "Named",
     "check_apart",
+    "check_limit",
     "content_of_ids",
     "content_of",
     "dataset_of",
+    "identity_of",
     "left_out",
     "open_data",
     "register",
@@ -49,12 +53,17 @@ def left_out(data: ImageSet) -> str:
     return "\n".join(told)
 
 
-def dataset_of(data: ImageSet) -> str:
+def dataset_of(data: Named) -> str:
     """What runs call a set: of files, what they are and not where they lie; of others, the words it was opened with."""
     return str(getattr(data, "dataset", data.name))
 
 
-def content_of(data: ImageSet) -> str:
+def identity_of(data: Named) -> dict[str, Any]:
+    """What the identity of a run (`tokenlens.records.run.Run`) says of its images."""
+    return {"dataset": dataset_of(data), "split": data.split, "images": len(data), "content": content_of(data)}
+
+
+def content_of(data: Named) -> str:
     """A digest of the image ids, in order."""
     return content_of_ids(data.ids)
 
@@ -64,7 +73,7 @@ def content_of_ids(ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
 
 
-def check_apart(train: ImageSet, val: ImageSet) -> None:
+def check_apart(train: Named, val: Named) -> None:
     """Refuse to judge on what was learned from: no image id may be in both sets."""
     shared = set(train.ids) & set(val.ids)
     if shared:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 
 
-class ImageSet(Protocol):
-    """Images in a fixed order, with what is known about each."""
+class Named(Protocol):
+    """Images in a fixed order, each with a name: what tells a set from others, whatever is known of its images."""
 
     @property
     def name(self) -> str:
@@ -37,19 +37,23 @@ class ImageSet(Protocol):
         """Which part of the set, e.g. "val"."""
 
     @property
+    def ids(self) -> Sequence[str]:
+        """Stable image ids, one an image, never row numbers, e.g. "shapes/val/000123"."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+
+
+class ImageSet(Named, Protocol):
+    """Named images, with what is known about each."""
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; () when unknown."""
 
     @property
     def multi_label(self) -> bool:
         """Whether an image can be of several classes, or of none."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Stable image ids, one an image, never row numbers, e.g. "shapes/val/000123"."""
-
-    def __len__(self) -> int:
-        """The number of images."""
 
     def image(self, index: int) -> Image.Image:
         """One image, RGB."""
@@ -145,11 +149,16 @@ def open_data(spec: str, split: str = "val", limit: int | None = None, skip_bad:
         )
     if kind not in DATA_SETS or not where:
         raise UnknownName("data set", spec, [data_set.written for data_set in DATA_SETS.values()])
-    if limit is not None and limit < 1:
-        raise BadInput(f"limit must be at least 1 image, not {limit}; leave it out to take all of {spec}")
+    check_limit(limit, spec)
     try:
         found: ImageSet = DATA_SETS[kind].open(where, split, limit, skip_bad)
     except OSError as error:
         place, reason = error.filename or spec, error.strerror or error
         raise BadInput(f"{place} cannot be read ({reason}): check the path and its permissions") from error
     return found
+
+
+def check_limit(limit: int | None, spec: str) -> None:
+    """Refuse to take no image, or fewer, of what `spec` names."""
+    if limit is not None and limit < 1:
+        raise BadInput(f"limit must be at least 1 image, not {limit}; leave it out to take all of {spec}")

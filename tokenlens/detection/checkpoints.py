@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.schedule import STUDY_BLOCKS
 from ..errors import BadInput
 from ..hosts.checkpoints import check_numbers, load_content
 from ..hosts.header import finetuned
@@ -30,8 +31,9 @@ DEFORM_HEADS = 6  # of all published ViT-Adapters; leaves no mark on the weights
 CAPACITIES = {192: "tiny", 384: "small", 768: "base"}  # of DeiT, by width
 HEAD = 64  # channels of an attention head in all DeiTs
 MOST = 4096  # that any size of a detector in a header may be
-RATES = ("025", "05", "07", "09")
-HUB = re.compile(r"hf:([\w.-]+/([\w.]+-[\w]+)-(\w+?))(?::(\w+))?")
+RATES = {"025": 0.25, "05": 0.5, "07": 0.7, "09": 0.9}  # as published files are called
+UNTUNED = {"method": "atc-average", "keep_rate": 0.5, "blocks": STUDY_BLOCKS}  # how others are reduced
+HUB = re.compile(r"hf:([\w.-]+/(atc_\w+-\w+)-(single|complete|average))(?::(\w+))?")
 
 
 def load_detector(source: str, heads: int | None = None) -> MaskRCNN:
@@ -64,6 +66,19 @@ def load_detector(source: str, heads: int | None = None) -> MaskRCNN:
     model = MaskRCNN(config)
     fill(model, state, source)
     return model.eval()
+
+
+def tuned_for(source: str) -> dict[str, Any] | None:
+    """The reduction that a detector was fine-tuned with (method, keep_rate, blocks, options), if its source says it.
+
+    Examples:
+        >>> tuned_for("hf:joakimbh/atc_small-coco17-average:07")
+        {'method': 'atc-average', 'keep_rate': 0.7, 'blocks': (3, 6, 9)}
+    """
+    if source.startswith("hf:"):
+        _, _, linkage, rate = _published(source)
+        return {"method": f"atc-{linkage}", "keep_rate": RATES[rate], "blocks": STUDY_BLOCKS}
+    return (finetuned(source) or {}).get("reduction")
 
 
 def check_classes(detector: MaskRCNN, data: DetectionSet, source: str) -> None:
@@ -198,13 +213,7 @@ def _from_hub(source: str) -> Path:
     """Download one of the four files of a published detector."""
     from huggingface_hub import hf_hub_download
 
-    found = HUB.fullmatch(source)
-    if found is None or found[4] not in RATES:
-        raise BadInput(
-            f"{source} names no published detector: write its repository and the keep rate that it was tuned for "
-            f"({', '.join(RATES)}), as in hf:joakimbh/atc_small-coco17-average:07"
-        )
-    repository, stem, linkage, rate = found.groups()
+    repository, stem, linkage, rate = _published(source)
     try:
         with answers_at_once():
             return Path(hf_hub_download(repository, f"{stem}-{rate}-{linkage}.pth"))
@@ -213,3 +222,14 @@ def _from_hub(source: str) -> Path:
         raise BadInput(
             f"could not download {source} ({reason}); try again, what is there is kept, or give a file"
         ) from error
+
+
+def _published(source: str) -> tuple[str, str, str, str]:
+    """Repository, the beginning of its files' names, linkage, and rate of a published detector."""
+    found = HUB.fullmatch(source)
+    if found is None or found[4] not in RATES:
+        raise BadInput(
+            f"{source} names no published detector: write its repository and the keep rate that it was tuned for "
+            f"({', '.join(RATES)}), as in hf:joakimbh/atc_small-coco17-average:07"
+        )
+    return found[1], found[2], found[3], found[4]

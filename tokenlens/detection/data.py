@@ -5,8 +5,6 @@ What is to be found is said as COCO's files say it (images, categories, annotati
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data import open_data
+from ..data import check_limit, open_data
 from ..data.embedded import EmbeddedSet
 from ..data.embedded.open import SETS
-from ..data.files import called
+from ..data.files import called, root_of
 from ..data.picture import read_rgb
+from ..data.selection import spread
 from ..errors import BadInput, needed
+from .instances import read_instances
 
 EMBEDDED_LIMIT = 500  # of an endless set
 COCO_BOUNDS = (32.0**2, 96.0**2)
@@ -102,11 +102,10 @@ def open_detection(spec: str, split: str = "val", limit: int | None = None) -> D
     Raises:
         BadInput: a set whose objects are not known apart; a file that is malformed, with what is wrong.
     """
-    if limit is not None and limit < 1:
-        raise BadInput(f"limit must be at least 1 image, not {limit}; leave it out to take all of {spec}")
+    check_limit(limit, spec)
     kind, _, where = spec.partition(":")
     if kind == "coco":
-        return _coco(spec, Path(where), split, limit)
+        return _coco(spec, root_of(where, kind), split, limit)
     found = open_data(spec, split, limit or EMBEDDED_LIMIT)
     if not isinstance(found, EmbeddedSet) or found.instances(0) is None:
         raise BadInput(f"{spec} does not know its objects apart; give embedded:scenes, or coco:PATH")
@@ -152,34 +151,14 @@ def _coco(spec: str, root: Path, split: str, limit: int | None) -> DetectionSet:
     if path is None:
         raise BadInput(f"there is no {root / f'annotations/instances_{parts[0]}.json'}, nor one of 2014: give the "
                        f"folder that holds COCO's annotations, or choose another split than {split}")  # fmt: skip
-    try:
-        content = json.loads(path.read_bytes())
-        images, categories, annotations = (list(content[name]) for name in ("images", "categories", "annotations"))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadInput(f"{path} is not one of COCO's instances files ({error!r}): fetch it again") from error
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror}): check its permissions") from error
-    for place, image in enumerate(images):
-        _check(path, "images", place, image, {"id": _whole, "file_name": _text, "height": _side, "width": _side})
-    for place, category in enumerate(categories):
-        _check(path, "categories", place, category, {"id": _whole, "name": _text})
-    images.sort(key=lambda image: image["id"])
-    categories.sort(key=lambda category: category["id"])
+    images, categories, annotations = read_instances(path)
     stated = ("id", "file_name", "height", "width")  # any set may have the ids 1 to n
     dataset = called("coco", [category["name"] for category in categories], len(images),
                      (" ".join(str(image[name]) for name in stated) for image in images))  # fmt: skip
-    if limit is not None and limit < len(images):
-        images = [images[round(place)] for place in np.linspace(0, len(images) - 1, limit)]
-    chosen, known = {image["id"] for image in images}, {category["id"] for category in categories}
-    found: list[dict[str, Any]] = []
-    for place, annotation in enumerate(annotations):
-        _check(path, "annotations", place, annotation, {"image_id": _whole, "category_id": _whole, "bbox": _box})
-        if annotation["category_id"] not in known:
-            raise BadInput(f"entry {place} of annotations in {path} names the category {annotation['category_id']}, "
-                           "which is not among its categories: fetch the file again")  # fmt: skip
-        if annotation["image_id"] in chosen:
-            width, height = annotation["bbox"][2:]
-            found.append({"area": width * height, "iscrowd": 0, **annotation, "id": len(found) + 1})
+    images = [images[row] for row in spread(len(images), limit)]
+    chosen = {image["id"] for image in images}
+    annotations = [one for one in annotations if one["image_id"] in chosen]
+    found = [{**one, "id": number} for number, one in enumerate(annotations, 1)]
     part = path.stem.removeprefix("instances_")
     folder = root / part if (root / part).is_dir() else root / "images" / part
     files = [folder / image["file_name"] for image in images]
@@ -187,7 +166,8 @@ def _coco(spec: str, root: Path, split: str, limit: int | None) -> DetectionSet:
         raise BadInput(f"there is no image {absent[0]}; put COCO's images beside its annotations")
     truth = {"images": images, "categories": categories, "annotations": found}
     masks = all(annotation.get("segmentation") for annotation in found)
-    return DetectionSet(spec, dataset, split, Files(files), truth, masks)
+    sizes = [(image["width"], image["height"]) for image in images]
+    return DetectionSet(spec, dataset, split, Files(files, sizes), truth, masks)
 
 
 @dataclass(frozen=True)
@@ -207,35 +187,17 @@ class Files:
     """Images by number, from files."""
 
     paths: Sequence[Path]
+    sizes: Sequence[tuple[int, int]]
+    """width and height that each has to have: boxes are in these pixels"""
 
     def __call__(self, index: int) -> Image.Image:
         """One of them, RGB."""
+        path, size = self.paths[index], self.sizes[index]
         try:
-            return read_rgb(str(self.paths[index]))
+            image = read_rgb(str(path))
         except Exception as error:  # Pillow's errors are of many kinds
-            raise BadInput(f"{self.paths[index]} is not an image that can be read ({error}); fetch it again") from error
-
-
-def _check(path: Path, table: str, place: int, entry: Any, kinds: dict[str, Any]) -> None:
-    for key, fits in kinds.items():
-        if not isinstance(entry, dict) or not fits(entry.get(key)):
-            value = entry.get(key) if isinstance(entry, dict) else entry
-            raise BadInput(f"entry {place} of {table} in {path} has {value!r:.60} as its {key}: fetch the file again")
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _side(value: Any) -> bool:
-    return _whole(value) and value > 0
-
-
-def _box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(
-        isinstance(number, int | float) and math.isfinite(number) for number in value
-    )  # fmt: skip
+            raise BadInput(f"{path} is not an image that can be read ({error}); fetch it again") from error
+        if image.size != size:
+            raise BadInput(f"{path} is {' x '.join(map(str, image.size))}, and the annotations are of an image of "
+                           f"{' x '.join(map(str, size))}; fetch both again")  # fmt: skip
+        return image

@@ -19,6 +19,7 @@ from torchvision.ops import roi_align
 
 from ..core.random import content_hashes, keys, uniform
 from ..core.trace import Trace
+from ..errors import BadInput
 from .adapter import ViTAdapter
 from .boxes import assign, encode, sample
 from .fpn import FPN
@@ -115,28 +116,37 @@ class MaskRCNN(nn.Module):
         return self.trace(images, frames)[0]
 
     @torch.no_grad()
-    def trace(self, images: Tensor, frames: Sequence[Frame]) -> tuple[list[Detections], Trace]:
-        """As `forward`, and what became of every patch."""
+    def trace(
+        self, images: Tensor, frames: Sequence[Frame], names: Sequence[str] = ()
+    ) -> tuple[list[Detections], Trace]:
+        """As `forward`, and what became of every patch.
+
+        Raises:
+            BadInput: something that an image's detections come from is NaN or infinite; with its name from `names`.
+        """
         maps, trace = self.backbone.trace(images)
         pyramid = self.neck(maps)
         levels = self.rpn_head(pyramid)
+        check_finite([[part[i] for level in levels for part in level[:2]] for i in range(len(frames))], names)
         proposals = [self.rpn_head.propose(levels, i, frame.size)[:, :4] for i, frame in enumerate(frames)]
-        return self.detect(pyramid, proposals, frames), trace
+        return self.detect(pyramid, proposals, frames, names), trace
 
     def detect(
-        self, pyramid: Sequence[Tensor], proposals: Sequence[Tensor], frames: Sequence[Frame]
+        self, pyramid: Sequence[Tensor], proposals: Sequence[Tensor], frames: Sequence[Frame], names: Sequence[str] = ()
     ) -> list[Detections]:
-        """What the pyramid shows in each image's proposals (P, 4)."""
+        """What the pyramid shows in each image's proposals (P, 4); raises BadInput as `trace` does."""
         box_head: Any = self.roi_head["bbox_head"]
         mask_head = self.roi_head["mask_head"]
         counts = [len(of) for of in proposals]
         logits, deltas = (part.split(counts) for part in box_head(aligned(pyramid, proposals, BOX)))
+        check_finite([*zip(logits, deltas, strict=True)], names)
         scales = [frame.scale(pyramid[0]) for frame in frames]
         each = zip(logits, deltas, proposals, frames, scales, strict=True)
         found = [box_head.detect(score, delta, of, frame.size, scale) for score, delta, of, frame, scale in each]
         read = aligned(pyramid, [boxes * scale for (boxes, _, _), scale in zip(found, scales, strict=True)], MASK)
         shown = mask_head(read, torch.cat([kinds for _, _, kinds in found])).sigmoid()
         masks = shown.split([len(kinds) for _, _, kinds in found])
+        check_finite([(mask,) for mask in masks], names)
         return [
             Detections(boxes, scores, kinds, mask, frame.original)
             for (boxes, scores, kinds), mask, frame in zip(found, masks, frames, strict=True)
@@ -193,6 +203,17 @@ class MaskRCNN(nn.Module):
         goal = (torch.cat(goals) >= 0.5).to(logits.dtype)
         loss = functional.binary_cross_entropy_with_logits(logits, goal, reduction="sum") / max(goal.numel(), 1)
         return {"mask": loss}
+
+
+def check_finite(parts: Sequence[Sequence[Tensor]], names: Sequence[str] = ()) -> None:
+    """Refuse what is NaN or infinite of any image: it fails every threshold, as if there were nothing to find."""
+    for which, of in enumerate(parts):
+        if not all(bool(part.isfinite().all()) for part in of):
+            image = names[which] if names else which
+            raise BadInput(
+                f"the detector's scores, boxes or masks are NaN or infinite for image {image}, so nothing is stored; "
+                "look at the weights"
+            )
 
 
 def _own(values: Tensor, own: Tensor, none: float) -> Tensor:

@@ -46,13 +46,11 @@ def pixels_of(annotation: dict[str, Any], size: tuple[int, int]) -> Tensor:
     """(height, width) float32, 1 where an object is: its mask, or its box where it has none."""
     coco = needed("pycocotools.mask", "detection", "detection")
     height, width = size
-    shape = annotation.get("segmentation")
-    if isinstance(shape, dict) and isinstance(shape["counts"], list):
-        shape = coco.frPyObjects(shape, height, width)
-    elif isinstance(shape, list) and shape:
+    shape = annotation.get("segmentation") or np.array([annotation["bbox"]], float)
+    if not isinstance(shape, dict):
         shape = coco.merge(coco.frPyObjects(shape, height, width))
-    else:
-        shape = shape or coco.frPyObjects([annotation["bbox"]], height, width)[0]
+    elif isinstance(shape["counts"], list):
+        shape = coco.frPyObjects(shape, height, width)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, for how pycocotools hands arrays over
         return torch.from_numpy(coco.decode(shape)).float()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..core.trace import laid
-from ..errors import BadInput, needed
+from ..errors import needed
 from ..extraction.batch import canonical
 from .data import DetectionSet
 from .deformable import Shape
@@ -56,9 +56,9 @@ def record(
     """Run one batch: patterns on the largest grid, and at most 100 detections an image.
 
     Raises:
-        BadInput: a detection is NaN or infinite, with the image's name.
+        BadInput: what an image's detections come from is NaN or infinite, with its name.
     """
-    found, trace = model.trace(images, frames)
+    found, trace = model.trace(images, frames, names)
     own = (images.shape[2] // model.config.backbone.patch, images.shape[3] // model.config.backbone.patch)
 
     def wide(values: Tensor, outside: float) -> NDArray[Any]:
@@ -76,11 +76,8 @@ def record(
     boxes = np.zeros((len(images), MOST, 4), np.float32)
     scores, kinds = np.zeros((len(images), MOST), np.float32), np.full((len(images), MOST), -1, np.int16)
     masks = np.zeros((len(images), MOST, 2 * MASK, 2 * MASK), np.uint8)
-    for row, (seen, name) in enumerate(zip(found, names, strict=True)):
+    for row, seen in enumerate(found):
         count = len(seen.scores)
-        if not bool(seen.boxes.isfinite().all() and seen.scores.isfinite().all()):
-            raise BadInput(f"the detector gave boxes that are NaN or infinite for image {name}, so nothing is stored; "
-                           "look at the weights")  # fmt: skip
         boxes[row, :count], scores[row, :count] = seen.boxes.cpu(), seen.scores.cpu()
         kinds[row, :count], masks[row, :count] = seen.classes.cpu(), (255 * seen.shown).round().cpu()
     return {**arrays, "box": boxes, "box_score": scores, "box_class": kinds, "box_mask": masks,

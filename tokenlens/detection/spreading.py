@@ -14,31 +14,30 @@ from ..core.attention import Attended
 from ..core.host import Host
 from ..core.plan import Plan
 from ..core.reducer import Reducer
+from ..core.replay import RememberingWalk
 from ..core.schedule import Schedule
-from ..core.walk import Walk
 
 
-class SpreadingWalk(Walk):
-    """A walk that remembers its plans."""
+class SpreadingWalk(RememberingWalk):
+    """A walk whose plans are taken back and carried out again."""
 
     def __init__(
         self, host: Host, reducers: Mapping[int, Reducer], schedule: Schedule, images: Tensor, seed: int
     ) -> None:
         super().__init__(host, reducers, schedule, images, seed)
         self.rate = schedule.rate
-        self.plans: list[Plan] = []
 
     def spread(self) -> Tensor:
         """(B, N, C): for every patch the token that it is in; 0 for those that were dropped."""
         x = self.x
-        for plan in reversed(self.plans):
+        for plan in reversed(self.plans.values()):
             x = plan.spread(x)
         return x
 
     def carry(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, K, C): once more into the same tokens, with the same shares."""
         with torch.autocast(x.device.type, enabled=False):
-            for plan in self.plans:
+            for plan in self.plans.values():
                 x = plan.carry(x)
         return x
 
@@ -46,7 +45,4 @@ class SpreadingWalk(Walk):
         if self.rate is not None:  # of the tokens that are there, as the published detectors count
             self.planned = x.shape[1]
             self.keep[block] = max(int(self.rate * self.planned), 1)
-        plan = super()._decide(block, x, attended)
-        if plan is not None:
-            self.plans.append(plan)
-        return plan
+        return super()._decide(block, x, attended)

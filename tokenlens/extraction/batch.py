@@ -5,8 +5,7 @@ Shapes: B images, S stages, P patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -16,9 +15,10 @@ from torch import Tensor
 
 from ..core.reduced_vit import ReducedViT
 from ..core.trace import Trace
-from ..core.walk import Beginning
 from ..errors import BadInput, UnknownName
 from ..methods.registry import METHODS, Method
+from ..records.run import Run
+from .passes import Batch, Captured
 
 MOST_SCORES = 100  # classes; beyond, scores would outweigh the patterns many times over
 FEATURES = ("float32", "float16")
@@ -39,34 +39,30 @@ def canonical(group: Tensor) -> Tensor:
 @torch.inference_mode()
 def record(
     model: ReducedViT,
-    images: Tensor,
+    batch: Batch | Captured,
     labels: Tensor | None = None,
     features: bool | str = False,
     soft: bool = False,
     precision: str = "float32",
     names: Sequence[str] = (),
-    begin: Callable[[], Beginning] | None = None,
     attention: bool = False,
 ) -> dict[str, np.ndarray]:
     """Run one batch and write down everything that the schema of a run knows (see `tokenlens.records.schema`).
 
     Args:
         model: in eval mode.
-        images: (B, 3, H, W) float, on the model's device.
+        batch: of images (B, 3, H, W) float, on the model's device.
         labels: (B,) integers, -1 where unknown; or (B, classes) bool, of several classes an image.
         features: with class-token features, as float32; or the word float16.
         soft: with the soft maps of a soft merger.
         precision: float32, or bfloat16 or float16 through autocast; decisions are made in float32 all the same.
         names: of the images, for a message.
         attention: with the attention that is paid to the patches that a stage decides of, as float16.
-        begin: gives what several models of the same weights have in common; it is called in the same precision.
 
     Raises:
         BadInput: logits are NaN or infinite, or features beyond float16.
     """
-    half = nullcontext() if precision == "float32" else torch.autocast(images.device.type, getattr(torch, precision))
-    with half:
-        logits, trace = model.trace(images, bool(features), soft, None if begin is None else begin(), attention)
+    logits, trace = batch.trace(model, precision, bool(features), soft, attention)
     # of a timm model without a head they are features, of no class
     arrays = retold(trace, logits[:, : getattr(model, "num_classes", None)], labels, model.host.name, names)
     if features:
@@ -145,6 +141,17 @@ def method_of(model: ReducedViT) -> Method:
     """The method of a model, also of one whose reducers were never registered."""
     kind = type(model.reducer(model.blocks[0]))
     return METHODS.get(model.method) or Method(model.method or kind.__name__.lower(), kind)
+
+
+def run_of(model: ReducedViT, /, **others: Any) -> Run:
+    """The identity of a run: what a model says itself, and the other fields of `Run`."""
+    made_by = method_of(model)
+    own: dict[str, Any] = {
+        "method": made_by.name, "keep_rate": model.rate, "blocks": model.blocks, "keep": model.keep,
+        "options": model.options, "source": made_by.digest, "seed": model.seed,
+        "device": next(model.parameters()).device.type,
+    }  # fmt: skip
+    return Run(**{**own, **others})
 
 
 def attributes_of(model: ReducedViT) -> dict[str, Any]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from ..core.host import Host
-from ..core.reduced_vit import ReducedViT
 from ..data import content_of_ids
 from ..errors import BadInput
 from ..hosts.checkpoints import digest_of
 from ..records.accuracy import summary
 from ..records.patterns import Patterns
-from ..records.run import Run, capacity_of
+from ..records.run import capacity_of
 from ..records.schema import PICTURE, SCHEMA, coordinates, dims_of
-from .batch import attributes_of, layers_of, method_of, record
+from .batch import attributes_of, layers_of, record, run_of
 from .flops import mean_gflops
-from .inputs import as_pictures, batches_of, ids_by_content, read_batch, set_behind, unwrapped
+from .inputs import as_batches, as_pictures, ids_by_content, read_batch, set_behind, unwrapped
+from .passes import Passes, graph_on
 
 
 def extract(
@@ -33,6 +33,7 @@ def extract(
     name: str | None = None,
     dataset: str | None = None,
     pictures: int = 500,
+    graph: str = "auto",
 ) -> Patterns:
     """Extract the patterns of all images into memory: a run like those on disk, which compares, draws and reports.
 
@@ -50,6 +51,7 @@ def extract(
         name: what the run is called; by default after data, model, method and rate, with a digest of all that makes it.
         dataset: what the images are called; by default as the data set behind the loader is, or "memory".
         pictures: keep so many of the images to draw patterns on, the first ones.
+        graph: let batches of one shape go by CUDA graphs: auto (on a GPU), yes or no.
 
     Returns:
         An `xarray.Dataset` of the same schema as a run on disk (see `tokenlens.records.schema`).
@@ -69,15 +71,16 @@ def extract(
     behind = set_behind(loader)
     known = ids if ids is not None else getattr(behind, "ids", None)
     known = None if known is None else [str(one) for one in known]
+    passes = Passes(graph_on(device, graph))
     names: list[str] = []
     seen: dict[str, int] = {}
     parts, shown = [], []
-    for batch in batches_of(loader, model):
+    for batch in as_batches(loader, model):
         images, labels, objects = read_batch(batch, model.host.image[0])
         if not len(images):
             continue
         _check_size(images, model.host)
-        arrays = record(model, images.to(device), labels, features, soft, attention=attention)
+        arrays = record(model, passes.of(images.to(device)), labels, features, soft, attention=attention)
         if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:  # else on another grid
             arrays["object"] = objects.cpu().numpy()
         parts.append(arrays)
@@ -89,8 +92,18 @@ def extract(
     if len(names) != images_seen or (known is not None and len(known) != images_seen):
         raise BadInput(f"there are {len(known or ())} ids for {images_seen} images; give one for each, in their order")
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    run = _identity(model, dataset or str(getattr(behind, "dataset", None) or getattr(behind, "name", "memory")),
-                    str(getattr(behind, "split", "")), names, features, soft, attention)  # fmt: skip
+    run = run_of(
+        model,
+        dataset=dataset or str(getattr(behind, "dataset", None) or getattr(behind, "name", "memory")),
+        split=str(getattr(behind, "split", "")),
+        images=len(names),
+        content=content_of_ids(names),
+        model=model.host.name,
+        weights=digest_of(model.state_dict()),
+        features=features,
+        soft=soft,
+        attention=attention,
+    )
     attributes = {**run.attributes(), **attributes_of(model), "capacity": capacity_of(run.model)}
     made = Patterns(
         {name: (dims_of(name, values.ndim), values) for name, values in whole.items()},
@@ -109,25 +122,6 @@ def extract(
     )
     held = np.concatenate(shown)
     return made.assign({"picture": (PICTURE, held)}).assign_coords(pictured=names[: len(held)]) if len(held) else made
-
-
-def _identity(
-    model: ReducedViT,
-    dataset: str,
-    split: str,
-    names: Sequence[str],
-    features: bool | str,
-    soft: bool,
-    attention: bool,
-) -> Run:
-    """The identity of a run in memory, as that of one on disk."""
-    made_by = method_of(model)
-    return Run(
-        dataset=dataset, split=split, images=len(names), content=content_of_ids(names), model=model.host.name,
-        weights=digest_of(model.state_dict()), method=made_by.name, keep_rate=model.rate, blocks=model.blocks,
-        keep=model.keep, options=model.options, source=made_by.digest, seed=model.seed,
-        device=next(model.parameters()).device.type, features=features, soft=soft, attention=attention,
-    )  # fmt: skip
 
 
 def _check_size(images: Tensor, host: Host) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,7 +14,6 @@ import numpy as np
 from torch import Tensor
 
 from ..core.reduced_vit import ReducedViT
-from ..core.walk import Beginning
 from ..data import ImageSet
 from ..data.loading import Loading
 from ..errors import BadInput
@@ -26,6 +25,7 @@ from ..records.shared_writer import SharedWriter
 from ..records.store import open_run
 from .batch import attributes_of, layers_of, record
 from .flops import gflops, mean_gflops
+from .passes import Batch, Captured
 
 
 @dataclass(frozen=True)
@@ -105,19 +105,16 @@ class Feed:
                 taken = self.writer.take(first)
         return taken
 
-    def feed(
-        self, images: Tensor, labels: Tensor, objects: Tensor | None, names: Sequence[str],
-        begin: Callable[[], Beginning],
-    ) -> None:  # fmt: skip
+    def feed(self, batch: Batch | Captured, labels: Tensor, objects: Tensor | None, names: Sequence[str]) -> None:
         """Run the next images through the model, and write down what became of their patches."""
         run = self.run
-        arrays = record(self.model, images, labels, run.features, run.soft, run.precision, names, begin, run.attention)
+        arrays = record(self.model, batch, labels, run.features, run.soft, run.precision, names, run.attention)
         if not self.scored:
             arrays["rank"][:] = -1
         if objects is not None and objects.shape[1] == arrays["kept"].shape[-1]:
             arrays["object"] = objects.numpy()
         self.waiting.append(arrays)
-        self.fed += len(images)
+        self.fed += len(names)
 
     def put(self, first: int) -> None:
         """Write the chunk that it was fed; or give it back, where something failed."""

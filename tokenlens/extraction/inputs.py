@@ -40,7 +40,7 @@ def unwrapped(model: Any) -> ReducedViT:
     return inner
 
 
-def batches_of(images: Any, model: ReducedViT) -> Iterable[Any]:
+def as_batches(images: Any, model: ReducedViT) -> Iterable[Any]:
     """Batches of whatever a user has: a loader is itself; arrays, lists of pictures and data sets are cut into some.
 
     Pictures are resized, cropped and normalised as the model asks.

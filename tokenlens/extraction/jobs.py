@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import torch
 
 from ..core.reduced_vit import ReducedViT
-from ..data import ImageSet, content_of, dataset_of, left_out, open_data
+from ..data import ImageSet, identity_of, left_out, open_data
 from ..data.loading import Loading
 from ..data.remote import refuse_remote
 from ..errors import BadInput
@@ -22,8 +22,10 @@ from ..methods import method
 from ..records.place import place
 from ..records.run import Run
 from ..records.store import check_out
+from .batch import run_of
 from .feed import Extracted, comparable
 from .one_pass import Extraction
+from .passes import graph_on
 from .pretrained import Pretrained
 from .reduced_models import Models, device_of, precision_on
 from .shard import Shard
@@ -43,6 +45,7 @@ class Opened(NamedTuple):
     shard: Shard
     device: torch.device
     precision: str
+    graph: str
     data: ImageSet
     host: Pretrained
     loading: Loading
@@ -63,6 +66,8 @@ class Job(Models):
     """fetch data that only the header of `weights` names"""
     batch_size: int = 32
     precision: str = "auto"
+    graph: str = "auto"
+    """let batches of one shape go by CUDA graphs: auto (on a GPU), yes or no"""
     workers: int | None = None
     """processes that read images; None: beside a GPU as many as there are cores, at most MOST_WORKERS, else none"""
     features: str | None = None
@@ -74,8 +79,6 @@ class Job(Models):
     out: Path = Path("runs")
     """a folder of this machine, or a place on a store, also as text: "s3://bucket/runs" """
     progress: bool = True
-    tell: Callable[[str], None] = print
-    """where to say what is noticed before the first run"""
 
     def run(self) -> Iterator[str]:
         """Do it; yields a line for each run that is complete. Everything is checked before the first image is read."""
@@ -96,53 +99,41 @@ class Job(Models):
 
     def _results(self) -> Iterator[tuple[Run, Extracted]]:
         planned = self.planned()
-        shard, device, precision, data, host, loading = self._opened()
+        shard, device, precision, graph, data, host, loading = self._opened()
         runs: dict[str, tuple[Run, ReducedViT]] = {}
-        for name, _, model in self.built(host, planned):
-            run = self._identity(host, data, name, model, precision, device)
+        for _, _, model in self.built(host, planned):
+            run = self._identity(host, data, model, precision)
             runs.setdefault(run.name, (run, model))  # the un-reduced model is the same at every rate
         shows, settings = self.progress and shard.shows, self._settings([*runs])
         asked = [*runs.values()]
-        yield from Extraction(asked, data, self.out, loading, device, shard, settings, shows, self.tell).results()
+        yield from Extraction(
+            asked, data, self.out, loading, device, shard, settings, graph, shows, self.tell
+        ).results()
 
     def _opened(self) -> Opened:
         """What all runs have in common; says what is noticed about it."""
         assert self.data is not None
         shard = Shard.parse(self.shard)
         device = shard.device(device_of(self.device))
-        precision = precision_on(device, self.precision)
+        precision, graph = precision_on(device, self.precision), graph_on(device, self.graph)
         check_out(self.out)
-        limit = self.limit or (EMBEDDED_LIMIT if self.data.startswith("embedded:") else None)
+        limit = EMBEDDED_LIMIT if self.limit is None and self.data.startswith("embedded:") else self.limit
         data = open_data(self.data, self.split, limit, self.skip_bad)
         if line := left_out(data):
             self.tell(line)
         host = self.host(len(data.classes) or 1000)
-        if host.weights and host.weights.origin:
-            self.tell(host.weights.origin)
         self._check_classes(host, data)
         loading = Loading.of(input_of(host.vit), data, self.batch_size, self._workers(device))
         host.vit.to(device)
-        return Opened(shard, device, precision, data, host, loading)
+        return Opened(shard, device, precision, graph, data, host, loading)
 
-    def _identity(
-        self, host: Pretrained, data: ImageSet, name: str, model: ReducedViT, precision: str, device: torch.device
-    ) -> Run:
-        return Run(
-            dataset=dataset_of(data),
-            split=data.split,
-            images=len(data),
-            content=content_of(data),
+    def _identity(self, host: Pretrained, data: ImageSet, model: ReducedViT, precision: str) -> Run:
+        return run_of(
+            model,
+            **identity_of(data),
             model=host.model,
             weights=host.digest,
-            method=name,
-            keep_rate=model.rate,
-            blocks=model.blocks,
-            keep=model.keep,
-            options=method(name).parse(self.options),
-            source=method(name).digest,
-            seed=self.seed,
             precision=precision,
-            device=device.type,
             features=self.features or False,
             soft=self.soft,
             attention=self.attention,

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,6 @@ import torch
 from tqdm import tqdm
 
 from ..core.reduced_vit import ReducedViT
-from ..core.walk import Beginning
 from ..data import ImageSet
 from ..data.loading import Loading, batches_of
 from ..errors import BadInput, memory
@@ -25,6 +23,7 @@ from ..records import writer as records
 from ..records.leases import Leaseholder, check_alike, check_exclusive
 from ..records.run import Run
 from .feed import Extracted, Feed
+from .passes import Passes
 from .shard import Shard
 
 NAMED = 5  # runs that failed, in a message
@@ -74,6 +73,8 @@ class Extraction:
     shard: Shard = field(default_factory=Shard)
     settings: dict[str, Any] = field(default_factory=dict)
     """what all processes of one job have to have in common: plain JSON"""
+    graph: str = "no"
+    """whether batches go by CUDA graphs, as `passes.graph_on` gives it"""
     progress: bool = True
     tell: Callable[[str], None] = print
 
@@ -136,6 +137,7 @@ class Extraction:
     def _pass(self, feeds: Sequence[Feed], loading: Loading, chunk: int) -> int:
         """Give every run the chunks that it lacks and nobody has; how many chunks those were."""
         turns, count = deque[Turn](), 0
+        passes = Passes(self.graph)
         clock, label = Clock(), feeds[0].label if len(feeds) == 1 else f"{len(feeds)} runs"
         images = len(self.data)
 
@@ -158,12 +160,12 @@ class Extraction:
                 names = self.data.ids[at : at + len(pictures)]
                 waited = clock.lap("data")
                 pictures = pictures.to(self.device, non_blocking=True)
-                begin = cache(partial(Beginning, turn.takers[0].model.host, pictures))
+                batch = passes.of(pictures)
                 for feed in turn.takers:
                     feed.seconds += waited / len(turn.takers)
                     if feed.failure is None:
                         with feed.guarded():
-                            feed.feed(pictures, labels, objects, names, begin)
+                            feed.feed(batch, labels, objects, names)
                 at += len(names)
                 if at == turn.end:
                     for feed in turn.takers:

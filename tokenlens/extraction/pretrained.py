@@ -33,6 +33,11 @@ class Pretrained:
     source: str
     weights: Weights | None = None
 
+    @property
+    def origin(self) -> str:
+        """Where the weights come from and their licence, where somebody else's package brings them."""
+        return self.weights.origin if self.weights else ""
+
     def equip(self, model: ReducedViT, method: str) -> None:
         """Give the reducers of a learned method their parameters; refuse where there are none."""
         learned = next(iter(model.reducers.values())).trained and model.reducers.state_dict()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -21,41 +21,58 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass
-class Models:
+class Reductions:
+    """Which methods at which rates and blocks were asked for; what is None or empty is as weights were trained."""
+
+    methods: Sequence[str] | None = None
+    keep_rates: Sequence[float | list[float]] = ()
+    blocks: Sequence[int] | None = None
+    options: Sequence[str] = ()
+
+    def filled(self, reduction: Mapping[str, Any]) -> Self:
+        """Without gaps, as `reduction` in a checkpoint's header says it; its options go with its method alone."""
+        methods = [reduction["method"]] if self.methods is None else self.methods
+        options = self.options
+        if not options and list(methods) == [reduction["method"]]:
+            options = [f"{name}={value}" for name, value in reduction.get("options", {}).items()]
+        return replace(
+            self,
+            methods=methods,
+            options=options,
+            keep_rates=self.keep_rates or [reduction["keep_rate"]],
+            blocks=reduction["blocks"] if self.blocks is None else self.blocks,
+        )
+
+
+@dataclass
+class Models(Reductions):
     """What was asked for; the fields are the options that the commands share.
 
     What is None is as a checkpoint of ours in `weights` was trained, or else a default.
     """
 
-    methods: Sequence[str] | None = None
-    keep_rates: Sequence[float | list[float]] = ()
     keep: Sequence[int] | None = None
     remove: int | Sequence[int] | None = None
     decreasing: bool = False
-    blocks: Sequence[int] | None = None
-    options: Sequence[str] = ()
     model: str | None = None
     weights: str | None = None
     heads: int | None = None
     img_size: int | None = None
     device: str = "auto"
     seed: int = 0
+    tell: Callable[[str], None] = print
+    """where to say what is noticed before anything is done"""
 
     def completed(self) -> Self:
         """Without gaps."""
         trained = finetuned(self.weights) or {}
         reduction = trained.get("reduction", {"method": "topk", "keep_rate": 0.5, "blocks": STUDY_BLOCKS})
-        methods = [reduction["method"]] if self.methods is None else self.methods
-        options = self.options
-        if not options and list(methods) == [reduction["method"]]:
-            options = [f"{name}={value}" for name, value in reduction.get("options", {}).items()]
-        amount = self.keep_rates or self.keep is not None or self.remove is not None
+        counted = self.keep is not None or self.remove is not None
+        found = self.filled(reduction)
         return replace(
-            self,
-            methods=methods,
-            options=options,
-            keep_rates=self.keep_rates if amount else [reduction["keep_rate"]],
-            blocks=self.blocks if self.blocks is not None or self.remove is not None else reduction["blocks"],
+            found,
+            keep_rates=self.keep_rates if counted else found.keep_rates,
+            blocks=self.blocks if self.remove is not None else found.blocks,
         )
 
     def planned(self) -> list[tuple[str, dict[str, Any]]]:
@@ -86,7 +103,10 @@ class Models:
 
     def host(self, classes: int = 1000) -> Pretrained:
         """The model that all of them are made of; `classes` of an untrained one."""
-        return open_host(self.model, self.weights, self.heads, classes, self.seed, self.img_size)
+        host = open_host(self.model, self.weights, self.heads, classes, self.seed, self.img_size)
+        if host.origin:
+            self.tell(host.origin)
+        return host
 
     def built(
         self, host: Pretrained, planned: Sequence[tuple[str, dict[str, Any]]]

@@ -7,7 +7,6 @@ predict when they are made to follow it. Shapes: B images, S stages, P patches.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from .batch import attributes_of, retold
 from .feed import comparable
 from .filling import Filling
 from .jobs import Job, Opened
+from .passes import autocast
 from .pretrained import Pretrained
 
 
@@ -59,8 +59,7 @@ def swapped(
     Raises:
         BadInput: a method that mixes softly; logits are NaN or infinite.
     """
-    half = nullcontext() if precision == "float32" else torch.autocast(images.device.type, getattr(torch, precision))
-    with half:
+    with autocast(images.device, precision):
         _, trace, plans = decided(model, images)
         logits = replayed(model, plans, host, images)
         arrays = retold(trace, logits[:, : getattr(host.model, "num_classes", None)], labels, host.name, names)
@@ -97,9 +96,9 @@ class Swap(Job):
     def _swapped(self) -> Iterator[str]:
         planned, opened = self.planned(), self._opened()
         others = [self._carrier(opened, weights) for weights in self.into]
-        for name, _, model in self.built(opened.host, planned):
+        for _, _, model in self.built(opened.host, planned):
             for carrier in (opened.host, *others):
-                filling = self._filling(opened, name, model, carrier)
+                filling = self._filling(opened, model, carrier)
                 filling.fill()
                 run = filling.writer.run
                 amount_of = "" if run.keep_rate is None else f" at {run.keep_rate:g}"
@@ -123,11 +122,11 @@ class Swap(Job):
         found.vit.to(opened.device)
         return found
 
-    def _filling(self, opened: Opened, name: str, model: ReducedViT, carrier: Pretrained) -> Filling:
+    def _filling(self, opened: Opened, model: ReducedViT, carrier: Pretrained) -> Filling:
         data, own = opened.data, carrier is opened.host
         host = model.host if own else host_of(carrier.vit)
         host.prepare(sorted({*model.blocks, *listened({block: model.reducer(block) for block in model.blocks})}))
-        run = self._swapped_run(opened, name, model, carrier)
+        run = self._swapped_run(opened, model, carrier)
         attributes = {**attributes_of(model), **opened.loading.attributes(), "capacity": capacity_of(run.model),
                       "place": data.name}  # fmt: skip
         chunk = opened.shard.chunk(len(data), CHUNK)
@@ -149,9 +148,9 @@ class Swap(Job):
         settings = self._settings([run.name])
         return Filling(writer, make, summary, opened.shard, settings, self.progress)
 
-    def _swapped_run(self, opened: Opened, name: str, model: ReducedViT, carrier: Pretrained) -> Run:
+    def _swapped_run(self, opened: Opened, model: ReducedViT, carrier: Pretrained) -> Run:
         """The identity: as the patterns' own run has it, but the weights, and who decided."""
-        run = self._identity(opened.host, opened.data, name, model, opened.precision, opened.device)
+        run = self._identity(opened.host, opened.data, model, opened.precision)
         more: dict[str, Any] = {} if carrier is opened.host else {"decided_by": opened.host.digest}
         more |= {"curves": True} if self.curves else {}
         return replace(run, model=carrier.model, weights=carrier.digest, options={**run.options, **more})

@@ -43,13 +43,15 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     # one row a run: what it was, its accuracy in percent by its measure (top1, mAP, ...), what an image costs, and of
     # its method: name for readers, colour and marker (empty: to be chosen), place among methods, what its patterns are;
-    # blocks, options and a digest of its images' ids tell settings apart
+    # blocks, options and a digest of its images' ids tell settings apart; below is how many points it is below the
+    # un-reduced model on the same images, with the interval of a paired bootstrap and the test's q (see `accuracy`)
     "runs": {
         "run": "str", "dataset": "str", "split": "str", "model": "str", "capacity": "str", "method": "str",
         "family": "str", "keep_rate": "float64", "seed": "int64", "images": "int64", "complete": "bool",
         "measure": "str", "accuracy": "float64", "gflops": "float64", "label": "str", "color": "str", "marker": "str",
         "order": "int64", "keeps": "bool", "merges": "bool", "top5": "float64", "blocks": "str", "options": "str",
-        "content": "str", "schedule": "str",
+        "content": "str", "schedule": "str", "below": "float64", "below_low": "float64", "below_high": "float64",
+        "q": "float64",
     },
     # one row a run x patch: the mean depth, in blocks, at which the patch was dropped
     "heatmap": {
@@ -77,6 +79,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     # one row a run of `swap --curves` (run_b empty) or a pair of them x curve x stage: how probable a class is to the
     # model that is shown what is kept alone (insertion), the rest alone (deletion), or all (whole), and the share shown
+    # of the patches; of insertion_auc and deletion_auc the mean over all shares from the least one, shown here, to 1
     "curves": {
         "run_a": "str", "run_b": "str", "curve": "str", "stage": "int64", "shown": "float64", "value": "float64",
         "low": "float64", "high": "float64", "n": "int64",
@@ -89,22 +92,26 @@ COLUMNS: dict[str, dict[str, str]] = {
         "q": "float64", "n": "int64", "only_a": "int64", "only_b": "int64",
     },
     # one row a run off the shelf x metric x stage: tokens asked to remain and left at the end, accuracy and how far
-    # below the un-reduced model, and how alike the two are
+    # below the un-reduced model (as in `runs`, where the images tell it), and how alike the two are
     "off_the_shelf": {
         "run": "str", "dataset": "str", "model": "str", "method": "str", "schedule": "str", "keep_rate": "float64",
-        "asked": "float64", "left": "float64", "accuracy": "float64", "below": "float64", "metric": "str",
-        "stage": "int64", "value": "float64", "chance": "float64",
+        "asked": "float64", "left": "float64", "accuracy": "float64", "below": "float64", "below_low": "float64",
+        "below_high": "float64", "q": "float64", "metric": "str", "stage": "int64", "value": "float64",
+        "chance": "float64",
     },
     # one row a finding of the study; one a question that only a known truth answers: masks of the objects, or a bias
     "findings": _JUDGED, "truth": _JUDGED,
     # one row a model x setting of `tokenlens bench`: images a second (median and quartiles), milliseconds of a forward
     # pass, its memory beyond weights and images, cost of an image, speed-up over the un-reduced model measured in turn
-    # with it and the one that GFLOPs imply; tokens_left is <block>:<tokens> for each stage
+    # with it, the one that GFLOPs imply, and that of the host's own blocks at the tokens that were left; the share of
+    # a walk that its reducers take; on a GPU how long the host computer takes to enqueue a pass, and the GPU to
+    # carry it out; tokens_left is <block>:<tokens> for each stage
     "bench": {
         "model": "str", "method": "str", "keep_rate": "float64", "batch_size": "int64", "precision": "str",
-        "compiled": "bool", "device": "str", "threads": "int64", "data": "str", "repeats": "int64",
+        "compiled": "bool", "graph": "bool", "device": "str", "threads": "int64", "data": "str", "repeats": "int64",
         "images_per_second": "float64", "low": "float64", "high": "float64", "latency_ms": "float64",
         "peak_mb": "float64", "gflops": "float64", "speedup": "float64", "ideal_speedup": "float64",
+        **dict.fromkeys(("practical_speedup", "deciding", "enqueue_ms", "gpu_ms"), "float64"),
         "tokens_left": "str", "machine": "str",
     },
     # one row a diffusion model x setting x method of `tokenlens bench --pipeline`: steps of a picture a second (median
@@ -140,6 +147,10 @@ ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
     "comparison": {
         "estimate": lambda rows: rows["value"], "z": _nan, "p": _nan, "ceiling": _nan, "reason": _empty, "null": _empty,
     },
+    "bench": {
+        "graph": lambda rows: False,
+        **dict.fromkeys(("practical_speedup", "deciding", "enqueue_ms", "gpu_ms"), _nan),
+    },
     "quality": {"steps": lambda rows: -1, "seed": lambda rows: -1, "guidance": _nan},
     "findings": {"p": _nan, "sensitivity": _empty},
     "truth": {"p": _nan, "sensitivity": _empty},
@@ -147,6 +158,8 @@ ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
         "label": lambda runs: runs["method"], "color": lambda runs: "", "marker": lambda runs: "",
         "order": lambda runs: UNORDERED, "keeps": lambda runs: runs["family"].isin(KEEPING),
         "merges": lambda runs: runs["family"].isin(MERGING), "top5": _nan, "blocks": _empty, "content": _empty,
-        "options": lambda runs: "{}", "schedule": _empty,
+        "options": lambda runs: "{}", "schedule": _empty, "below": _nan, "below_low": _nan, "below_high": _nan,
+        "q": _nan,
     },
+    "off_the_shelf": {"below_low": _nan, "below_high": _nan, "q": _nan},
 }  # fmt: skip

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data import open_data
+from ..data import check_limit, open_data
 from ..data.embedded import EmbeddedSet
+from ..data.files import root_of
 from ..data.picture import read_rgb
+from ..data.selection import spread
 from ..errors import BadInput, UnknownName
 
 IGNORED = 255  # a pixel of no class, which counts as nothing
@@ -75,13 +77,14 @@ def open_segmentation(spec: str, split: str = "val", limit: int | None = None) -
         limit: of the embedded set its first images, EMBEDDED_LIMIT by default; of others evenly spaced ones.
 
     Raises:
-        BadInput: a set whose pixels have no classes, files that are not there.
+        BadInput: a set whose pixels have no classes, files that are not there, or a limit below 1.
     """
+    check_limit(limit, spec)
     kind, _, where = spec.partition(":")
     if kind in FOLDERS:
         if split not in ADE_FOLDERS:
             raise UnknownName("split", split, ADE_FOLDERS)
-        return FOLDERS[kind](spec, Path(where), split, limit)
+        return FOLDERS[kind](spec, root_of(where, kind), split, limit)
     found = open_data(spec, split, limit or EMBEDDED_LIMIT)
     if not isinstance(found, EmbeddedSet) or found.instances(0) is None:
         raise BadInput(f"{spec} does not know what its pixels show; give embedded:scenes, ade20k:PATH or voc:PATH")
@@ -173,8 +176,7 @@ def _files(
 ) -> SegmentationSet:  # fmt: skip
     if not names:
         raise BadInput(f"{spec} has no images of the split {split}; fetch it again")
-    if limit is not None and limit < len(names):
-        names = [names[round(place)] for place in np.linspace(0, len(names) - 1, limit)]
+    names = [names[row] for row in spread(len(names), limit)]
     pictures, shown = [images / f"{name}.jpg" for name in names], [maps / f"{name}.png" for name in names]
     if absent := [path for path in (*pictures, *shown) if not path.is_file()]:
         raise BadInput(f"there is no {absent[0]}; put images and maps where the set has them")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +12,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ..core.reduced_vit import ReducedViT
-from ..data import check_apart, content_of
+from ..data import check_apart, content_of, identity_of
 from ..errors import BadInput
-from ..extraction.batch import attributes_of, canonical
+from ..extraction.batch import attributes_of, canonical, method_of, run_of
 from ..extraction.filling import Filling
 from ..extraction.reduced_models import Models, device_of
 from ..extraction.shard import Shard
-from ..methods import method
 from ..records.run import Run, capacity_of
 from ..records.shared_writer import SharedWriter
 from ..records.store import check_out, open_run
@@ -45,7 +43,6 @@ class Segmentation(Models):
     shard: str | None = None
     out: Path = Path("runs")
     progress: bool = True
-    tell: Callable[[str], None] = print
 
     def run(self) -> Iterator[str]:
         """Do it; yields a line for each run that is complete. Everything is checked before the first image is read."""
@@ -58,14 +55,16 @@ class Segmentation(Models):
         planned = self.planned()
         data = open_segmentation(self.data, self.split, self.limit)
         train = open_segmentation(self.data, "train", self.train_limit)
-        check_apart(train, data)  # type: ignore[arg-type]
+        check_apart(train, data)
         host = self.host()
         whole = self.build(host, "none", {"keep_rate": 1.0}).eval().to(device)
-        models = [(name, model.to(device)) for name, _, model in self.built(host, planned)]
+        models = [model.to(device) for _, _, model in self.built(host, planned)]
+        edition = f"segmentation {EDITION} {content_of(train)}"
         head: Head | None = None
         seen_runs: set[str] = set()
-        for name, model in models:
-            run = self._identity(data, train, host, name, model, device)
+        for model in models:
+            source = f"{method_of(model).digest} {edition}"
+            run = run_of(model, **identity_of(data), model=host.model, weights=host.digest, source=source)
             if run.name in seen_runs:
                 continue
             seen_runs.add(run.name)
@@ -82,29 +81,6 @@ class Segmentation(Models):
                 yield _described(run, speed, writer.folder)
             else:
                 self.tell(f"{run.title}: {writer.standing}")
-
-    def _identity(
-        self, data: SegmentationSet, train: SegmentationSet, host: Any, name: str, model: ReducedViT,
-        device: torch.device,
-    ) -> Run:  # fmt: skip
-        named: Any = (data, train)  # of an image set, their ids alone are asked for
-        content, learned_on = map(content_of, named)
-        return Run(
-            dataset=data.dataset,
-            split=data.split,
-            images=len(data),
-            content=content,
-            model=host.model,
-            weights=host.digest,
-            method=name,
-            keep_rate=model.rate,
-            blocks=model.blocks,
-            keep=model.keep,
-            options=method(name).parse(self.options),
-            source=f"{method(name).digest} segmentation {EDITION} {learned_on}",
-            seed=self.seed,
-            device=device.type,
-        )
 
 
 @dataclass(frozen=True)

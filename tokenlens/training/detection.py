@@ -83,8 +83,8 @@ class ObjectDetection:
     def strata(self) -> None:
         """An image has objects of several classes."""
 
-    def left_out(self) -> list[str]:
-        """What to say of images without objects."""
+    def notes(self) -> list[str]:
+        """Nothing to say."""
         return []
 
     def optimizer(self, order: Order, steps: int) -> tuple[torch.optim.Optimizer, Pace]:
@@ -140,7 +140,7 @@ def open_sets(recipe: Recipe) -> tuple[DetectionSet, DetectionSet]:
     if train.categories != val.categories:
         raise BadInput(f"{part.train} and {part.val} of {part.name} have other categories; give the same")
     train = train.subset([row for row in range(len(train)) if _apart(train.of(row))])
-    check_apart(train, val)  # type: ignore[arg-type]
+    check_apart(train, val)
     return train, val
 
 

@@ -104,7 +104,7 @@ class Training:
         self.recipe, self.best, self.first = recipe, dict[str, tuple[float, int]](), 0
         self.task = task = task_of(recipe, self.accelerator)
         self.hidden = not (progress and self.accelerator.is_main_process)
-        for line in task.left_out():
+        for line in task.notes():
             if not self.hidden:
                 tqdm.write(line)
         self.folder, self.measure = Folder(out, recipe, task.card), task.measure

@@ -43,6 +43,8 @@ class Start:
     new_head: bool
     origin: dict[str, Any]
     """digests of the weights that training starts from and of its teacher's"""
+    licence: str
+    """where the weights come from and their licence, where another package brings them"""
     card: dict[str, Any]
     """what a checkpoint says of itself: model, heads, reduction, input, classes, recipe"""
 
@@ -110,7 +112,7 @@ def start(recipe: Recipe, data: ImageSet) -> Start:
         words = {"method": chosen.name, "source": host.source, "there": known, "here": classes, "data": data.name}
         teacher = teacher_of(recipe, untouched, model, new_head, words)
         origin["weights of the teacher"] = digest_of(teacher.state_dict())[:16]
-    return Start(model, teacher, input_of(host.vit), new_head, origin, card_of(recipe, host, data))
+    return Start(model, teacher, input_of(host.vit), new_head, origin, host.origin, card_of(recipe, host, data))
 
 
 def card_of(recipe: Recipe, host: Pretrained, data: ImageSet) -> dict[str, Any]:

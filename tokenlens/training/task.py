@@ -56,8 +56,8 @@ class Task(Protocol):
     def strata(self) -> bytes | None:
         """The class of every image, as `draws.Order` takes it; None where there is not one each."""
 
-    def left_out(self) -> list[str]:
-        """What to say of images that are left out."""
+    def notes(self) -> list[str]:
+        """What to say before the first step: of images that are left out, and of the weights."""
 
     def optimizer(self, order: Order, steps: int) -> tuple[torch.optim.Optimizer, Pace]:
         """What learns, and how fast."""
@@ -97,9 +97,9 @@ class Classification:
         """The class of every image; None where images have several."""
         return labels_of(self.train)
 
-    def left_out(self) -> list[str]:
-        """What to say of images that cannot be read."""
-        return [line for line in map(left_out, (self.train, self.val)) if line]
+    def notes(self) -> list[str]:
+        """What to say of images that cannot be read, and of weights that another package brings."""
+        return [line for line in (*map(left_out, (self.train, self.val)), self.begun.licence) if line]
 
     def optimizer(self, order: Order, steps: int) -> tuple[torch.optim.Optimizer, Pace]:
         """timm's, and a cosine."""

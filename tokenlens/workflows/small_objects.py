@@ -1,8 +1,8 @@
 """Does a detector that reduces tokens lose small objects first? `python -m tokenlens.workflows.small_objects RUNS`.
 
-Of each run beside the un-reduced one of the same images: AP of boxes lost, over all objects and over those of each
-size, and how much more of it over small objects than over large ones. Intervals are of a bootstrap over images, which
-are drawn for both runs together.
+Of each method and keep rate beside the un-reduced detector on the same images: AP of boxes lost, over all objects and
+over those of each size, and how much more of it over small objects than over large ones. Intervals are of a bootstrap
+over images, which are drawn for both together.
 """
 
 from __future__ import annotations
@@ -37,26 +37,33 @@ def precision_of(run: xr.Dataset, data: DetectionSet, drawn: NDArray[np.int64]) 
 
 
 def losses(runs: Sequence[xr.Dataset], data: DetectionSet, draws: int, seed: int = 0) -> pd.DataFrame:
-    """A row a run: method, keep rate, seed, tokens left, AP and what is lost of it, with intervals, by size."""
+    """A row a method and keep rate: tokens left, AP and what is lost of it, with intervals, by size.
+
+    Of runs with several seeds the mean is taken, draw by draw.
+    """
     whole = next((run for run in runs if run.attrs["method"] == "none"), None)
     if whole is None:
         raise BadInput("no run is un-reduced; make one with `tokenlens detect --method none`")
     drawn = np.random.default_rng(seed).integers(0, len(data), (draws, len(data)))
     reference = precision_of(whole, data, drawn)
-    rows: list[dict[str, Any]] = []
+    settings: dict[tuple[str, float], list[xr.Dataset]] = {}
     for run in runs:
-        found = precision_of(run, data, drawn)
+        settings.setdefault((run.attrs["method"], run.attrs["keep_rate"]), []).append(run)
+    rows: list[dict[str, Any]] = []
+    for (method, rate), same in settings.items():
+        found = np.mean([precision_of(run, data, drawn) for run in same], axis=0)
         lost = reference - found
-        row = {name: run.attrs[name] for name in ("method", "keep_rate", "seed")}
-        row["tokens left"] = float(np.asarray(run["tokens_left"])[:, -1].mean())
+        left = float(np.mean([run["tokens_left"].values[:, -1] for run in same]))
+        row: dict[str, Any] = {"method": method, "keep_rate": rate, "seeds": len(same), "tokens left": left}
         row |= {f"AP {size}": value for size, value in zip(SIZES, found[0], strict=True)}
-        row |= {name: value for name, value in run.attrs["metrics"].items() if name.startswith("intact")}
+        told = [run.attrs["metrics"] for run in same]
+        row |= {name: np.mean([one[name] for one in told]) for name in told[0] if name.startswith("intact")}
         named = dict(zip(LOST, lost.T, strict=True)) | {SMALL_FIRST: lost[:, 1] - lost[:, 3]}
         for name, values in named.items():
             row[name] = values[0]
             row[f"{name} low"], row[f"{name} high"] = np.nanpercentile(values[1:], INTERVAL)
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(["keep_rate", "method", "seed"], ascending=[False, True, True])
+    return pd.DataFrame(rows).sort_values(["keep_rate", "method"], ascending=[False, True])
 
 
 @click.command()
@@ -64,14 +71,13 @@ def losses(runs: Sequence[xr.Dataset], data: DetectionSet, draws: int, seed: int
 @click.option("--draws", default=400, show_default=True, type=click.IntRange(min=2), help="Of the bootstrap.")
 @click.option("--out", default="losses.csv", show_default=True, type=click.Path(path_type=Path), help="Table.")
 def main(runs: Path, draws: int, out: Path) -> None:
-    """Write what each run in a folder loses, and print it in short."""
+    """Write what each method and keep rate of a folder of runs loses, and print it in short."""
     found = [run for run in open_runs(runs) if "box" in run and run.attrs["complete"]]
     if not found:
         raise BadInput(f"there is no complete run of a detector in {runs}; make some with `tokenlens detect`")
     first = found[0].attrs
     data = open_detection(first["place"], first["split"], first["images"])
-    named: Any = data  # of an image set, its ids alone are asked for
-    if any(run.attrs["content"] != content_of(named) for run in found):
+    if any(run.attrs["content"] != content_of(data) for run in found):
         raise BadInput(f"the runs in {runs} are not all of the same images; give a folder of one set's")
     table = losses(found, data, draws)
     table.to_csv(out, index=False, float_format="%.4g")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenlens.analysis.metrics import features
+from tokenlens.analysis.metrics import features, heatmap
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.errors import BadInput
 
@@ -118,9 +118,29 @@ def test_one_image_determines_nothing() -> None:
         assert np.isnan(measure(a, b)) and np.isnan(METRICS[measure.__name__].expected(sums))
 
 
-def test_directions_that_are_none_do_not_count() -> None:
-    """Features of lower rank than channels are as like themselves as can be."""
+def test_directions_without_variance_count_as_nothing() -> None:
+    """As published: of 12 channels 3 vary, so that even beside itself 9 of 12 correlations are 0."""
     low = np.concatenate([np.random.default_rng(8).normal(size=(3, 50))] * 4)
-    assert features.mean_cca(low, low) == pytest.approx(1) and features.mean_squared_cca(low, low) == pytest.approx(1)
+    for measure in (features.mean_cca, features.mean_squared_cca):
+        assert measure(low, low) == pytest.approx(3 / 12)
     sums = features.gram(low, np.random.default_rng(9).normal(size=(12, 50)))
-    assert sums.ranks.tolist() == [3, 12] and sums.expected_mean_squared_cca() == pytest.approx(12 / 49)
+    assert sums.ranks.tolist() == [3, 12] and sums.expected_mean_squared_cca() == pytest.approx(3 * 12 / 49 / 12)
+
+
+@pytest.mark.parametrize("images", [40, 16, 6])
+def test_the_sums_give_what_shuffled_images_give_however_few_there_are(images: int) -> None:
+    """What images do not determine is known of themselves: its mean over shuffles is the closed form."""
+    random = np.random.default_rng(images)
+    a, b = random.normal(size=(12, images)), random.normal(size=(8, images))
+    shuffled = [features.gram(a, b[:, random.permutation(images)]).mean_squared_cca() for _ in range(200)]
+    assert features.gram(a, b).expected_mean_squared_cca() == pytest.approx(np.mean(shuffled), abs=0.02)
+
+
+def test_functions_that_went_say_what_takes_their_place() -> None:
+    a, b = np.random.default_rng(10).normal(size=(2, 4, 30))
+    with pytest.warns(DeprecationWarning, match="Gram.measures goes with the next release"):
+        found = features.gram(a, b).measures()
+    assert set(found) == {"procrustes", "cka", "pwcca", "pwcca_reverse", "mean_cca", "mean_squared_cca"}
+    assert found["pwcca_reverse"] == features.pwcca_reverse(a, b)
+    with pytest.warns(DeprecationWarning, match="heatmap.expected goes with the next release"):
+        assert heatmap.expected("pcc", a**2, b**2).shape == () and heatmap.expected("js", a[0] ** 2, b[0] ** 2) > 0

@@ -52,7 +52,7 @@ def test_values_are_put_side_by_side_in_the_order_of_the_rows() -> None:
 
 @pytest.mark.parametrize(("best", "bold"), [
     ("higher", ["0.900", "0.700"]), ("lower", ["-0.800", "0.600"]), ("strongest", ["0.900", "0.700"]),
-    ("metric", ["-0.800", "0.600"]), (None, []),
+    ("metric", ["-0.800", "0.600"]), ({"procrustes": "lower"}, ["-0.800", "0.600"]), (None, []),
 ])  # fmt: skip
 def test_the_best_of_a_column_is_bold_and_the_heads_say_what_is_across(best: Any, bold: list[str]) -> None:
     frame = pd.DataFrame({

@@ -95,7 +95,7 @@ def test_a_contact_sheet_is_written_in_every_format_and_words_stay_letters(
 def test_few_methods_are_large_unless_more_are_asked_for(tmp_path: Path, make_run: Callable[..., xr.Dataset]) -> None:
     source = Source(opened=[make_run(name) for name in ("topk", "evit", "dynamicvit", "tome", "sit", "l2", "random")])
     *_, (_, note) = draw_all(entries(["examples"]), source, Request(tmp_path, "svg"))
-    assert note == "examples: a few methods are shown large; --methods all shows the others too"
+    assert note == "examples: a few methods stand out; with --methods all, all do"
     shown = (tmp_path / "examples.svg").read_text()
     names = ("Top-K", "EViT", "DynamicViT", "ToMe", "SiT", "ℓ2", "Random")
     assert [name for name in names if f">{name}<" not in shown] == ["DynamicViT"]

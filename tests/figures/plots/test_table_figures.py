@@ -39,7 +39,7 @@ def gaps(made: Canvas) -> list[str]:
 
 
 def test_accuracy_is_drawn_over_rates_with_wilsons_interval(source: Source, small: Tables) -> None:
-    made = accuracy.draw(source)
+    made = accuracy.draw(source, methods=None)
     assert [ax.get_title() for ax in made.axes] == [
         "shapes, tiny", "shapes, small", "birds, tiny", "birds, small", "average rank",
     ]  # fmt: skip
@@ -54,6 +54,16 @@ def test_accuracy_is_drawn_over_rates_with_wilsons_interval(source: Source, smal
     assert list(whole.get_ydata()) == [runs.loc["d1_tiny_none_r1", "accuracy"]] * 2
     legend = [text.get_text() for text in made.legends[0].texts]
     assert legend == ["Un-reduced", *map(label, SOME), "at rate 0.25", "at rate 0.5", "at rate 0.9"]
+
+
+def test_points_that_cannot_be_told_from_the_unreduced_model_are_hollow(small: Tables) -> None:
+    runs = small["runs"].assign(q=0.001)
+    near = runs["run"].isin(["d1_tiny_tome_r0.9", "d1_tiny_topk_r0.9"])
+    made = accuracy.draw(Source(given={"runs": runs.assign(q=runs["q"].mask(near, 0.4))}))
+    hollow = [line for line in made.axes[2].lines if line.get_markerfacecolor() == "white"]
+    assert {(line.get_color(), *line.get_xdata()) for line in hollow} == {(color("tome"), 0.9), (color("topk"), 0.9)}
+    assert not any(line.get_markerfacecolor() == "white" for line in made.axes[1].lines)
+    assert "not told from un-reduced" in [text.get_text() for text in made.legends[0].texts]
 
 
 def test_ranks_are_averaged_and_methods_ordered_by_them(source: Source) -> None:

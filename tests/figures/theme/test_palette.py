@@ -7,9 +7,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from tokenlens.core.families import UNORDERED
+from tokenlens.figures.theme.looks import FAMILIES, Look, looks
 from tokenlens.figures.theme.palette import (
-    FAMILIES,
-    Look,
     among,
     by_size,
     color,
@@ -17,7 +16,6 @@ from tokenlens.figures.theme.palette import (
     in_order,
     label,
     linestyle,
-    looks,
     marker,
     metric_label,
     place,

@@ -4,8 +4,9 @@
 `tags` (attributes of the whole picture, multi-label) mirror ImageNet, NABirds, COCO and NUS-WIDE. The first three know
 which patches the objects lie on, and take a photographer's bias: `embedded:birds@bias=0.5` moves every object half of
 the way to the centre and changes nothing else in the picture. The very pictures of a set can be changed:
-`embedded:birds@noise=0.1` adds grain to them, `embedded:birds@mirror=1` shows them in a mirror. They keep their ids, so
-that `tokenlens compare --axis change` tells how far patterns hold.
+`embedded:birds@noise=0.1` adds grain to them, `embedded:birds@mirror=1` shows them in a mirror, and
+`embedded:birds@crop=0.25` cuts a quarter of each side away and enlarges the middle to the whole. They keep their ids,
+so that `tokenlens compare --axis change` tells how far patterns hold.
 
 A new set is a file with a function (split, index[, bias]) -> image, label, mask, and a line in `SETS`.
 """
@@ -70,15 +71,18 @@ class EmbeddedSet:
     """A set as an image set: names, ids and PIL images over what its source draws."""
 
     def __init__(
-        self, source: str, split: str, count: int, bias: float = 0.0, noise: float = 0.0, mirror: float = 0.0
-    ) -> None:
+        self, source: str, split: str, count: int, bias: float = 0.0, noise: float = 0.0, mirror: float = 0.0,
+        crop: float = 0.0,
+    ) -> None:  # fmt: skip
         """`count` pictures of a split, the first ones; `bias` from 0, objects anywhere, to 1, in the centre.
 
-        `noise` is the deviation of the grain that is added, as a share of all grey levels; `mirror` is 0 or 1.
+        `noise` is the deviation of the grain that is added, as a share of all grey levels; `mirror` is 0 or 1;
+        `crop` is the share of each side that is cut away, half of it at either end.
         """
         self.source, self.split, self.bias, self.noise, self.mirror = source, split, bias, noise, bool(mirror)
+        self.crop = crop
         self.classes, self.multi_label = SETS[source].classes, SETS[source].multi_label
-        given = {"bias": bias, "noise": noise, "mirror": mirror}
+        given = {"bias": bias, "noise": noise, "mirror": mirror, "crop": crop}
         self.name = f"embedded:{source}" + "".join(f"@{key}={value:.15g}" for key, value in given.items() if value)
         drawn_as = f"{source}@bias={bias:.15g}" if bias else source  # what is changed is still the same picture
         self.ids: Sequence[str] = [f"{drawn_as}/{split}/{index:06d}" for index in range(count)]
@@ -95,11 +99,22 @@ class EmbeddedSet:
             )
         return index % len(self)
 
+    def _middle(self, pixels: NDArray[Any], how: str) -> NDArray[Any]:
+        """What is left of a picture (..., ..., [3]) after the crop, in the size that it had."""
+        from PIL import Image
+
+        if not self.crop:
+            return pixels
+        (height, width), cut = pixels.shape[:2], self.crop / 2
+        box = (width * cut, height * cut, width * (1 - cut), height * (1 - cut))
+        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling[how], box))
+
     def image(self, index: int) -> Image.Image:
         """One picture, RGB, 112 x 112."""
         from PIL import Image
 
         pixels = drawn(self.source, self.split, self._at(index), self.bias)[0]
+        pixels = self._middle(pixels, "BICUBIC")
         if self.noise:
             grain = generator(f"noise {self.noise:.15g}", self.split, self._at(index)).normal(size=pixels.shape)
             pixels = np.clip(pixels + 255 * self.noise * grain, 0, 255).round().astype(np.uint8)
@@ -115,7 +130,10 @@ class EmbeddedSet:
     def mask(self, index: int) -> NDArray[np.bool_] | None:
         """(14, 14) bool: the patches that objects lie on; None where a set has no objects."""
         mask = drawn(self.source, self.split, self._at(index), self.bias)[2]
-        return mask[:, ::-1] if self.mirror and mask is not None else mask
+        if mask is None:
+            return None
+        mask = self._middle(mask, "NEAREST")
+        return mask[:, ::-1] if self.mirror else mask
 
     def instances(self, index: int) -> tuple[list[int], NDArray[np.bool_]] | None:
         """The objects of a picture: their classes, and (objects, 112, 112) bool where each is seen; None: not known.
@@ -129,6 +147,10 @@ class EmbeddedSet:
         if known is None:
             return None
         classes, masks = known(self.split, self._at(index), self.bias)
+        if self.crop:
+            masks = np.stack([self._middle(mask, "NEAREST") for mask in masks])
+            seen = np.flatnonzero(masks.any(axis=(1, 2)))  # others were cut away
+            classes, masks = [classes[i] for i in seen], masks[seen]
         return classes, masks[:, :, ::-1] if self.mirror else masks
 
 
@@ -151,7 +173,9 @@ SETTINGS = {  # what each goes from and to, and one of its values
     "bias": ("0 (objects anywhere) to 1 (in the centre)", 0.5),
     "noise": ("0 (none) to 1 (grain as strong as all grey levels)", 0.1),
     "mirror": ("0 (as drawn) to 1 (in a mirror)", 1),
+    "crop": ("0 (the whole picture) to 0.75 (its middle, a quarter of each side)", 0.25),
 }
+MOST = {"crop": 0.75}  # of those that do not go to 1
 
 
 def _setting(name: str, setting: str) -> dict[str, float]:
@@ -164,7 +188,7 @@ def _setting(name: str, setting: str) -> dict[str, float]:
         value = float(given)
     except ValueError:
         value = float("nan")
-    if not 0 <= value <= 1 or (key == "mirror" and value not in (0, 1)):
+    if not 0 <= value <= MOST.get(key, 1) or (key == "mirror" and value not in (0, 1)):
         ends, one = SETTINGS[key]
         raise BadInput(
             f"the {key} of embedded:{name} goes from {ends}, and {given!r} is not such a number; give, for instance, "
