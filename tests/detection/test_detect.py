@@ -186,6 +186,8 @@ def test_what_cannot_be_is_refused(adapter: ViTAdapter, tmp_path: Path) -> None:
         adapter(torch.zeros(1, 3, 60, 64))
     with pytest.raises(BadInput, match="does not know its objects apart"):
         open_detection("embedded:birds", limit=1)
+    with pytest.raises(BadInput, match="limit must be at least 1 image, not 0"):
+        open_detection("embedded:scenes", limit=0)
     with pytest.raises(BadInput, match="nor one of 2014"):
         open_detection(f"coco:{tmp_path}")
 
