@@ -28,7 +28,7 @@ sys.exit(main())
 
 @pytest.mark.long
 def test_two_ranks_of_which_one_was_killed_leave_what_one_process_ends(tmp_path: Path) -> None:
-    """As `torchrun --nproc-per-node 2 $(which tokenlens) detect ...`; what both had made before the launcher ended stays."""
+    """As `torchrun --nproc-per-node 2 $(which tokenlens) detect ...`; what was made before the end stays."""
     (tmp_path / "killed.py").write_text(KILLED)
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words += [str(tmp_path / "killed.py"), "detect", "--method", "tome", "--limit", "6", "--device", "cpu"]
