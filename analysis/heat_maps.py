@@ -121,7 +121,7 @@ def rows_of_pair(pair: Pair, a: HeatMap, b: HeatMap, metrics: Iterable[Metric], 
     chosen = [metric for metric in metrics if metric.of == "heatmap" and metric.takes(pair.axis)]
     rows = []
     for metric in chosen:
-        ceiling = np.nan if metric.interval is not None else (_again(metric, a) + _again(metric, b)) / 2
+        ceiling = (_again(metric, a) + _again(metric, b)) / 2
         noise = Noise(_moved(metric, a) + _moved(metric, b), min(_reliable(metric, a), _reliable(metric, b)))
         rows.append(_compared(pair, metric, a, (b.mean, b.drawn), min(a.n, b.n), noise, null) | {"ceiling": ceiling})
     return rows
@@ -213,7 +213,7 @@ def _moved(metric: Metric, one: HeatMap) -> float:
         return 0.0
     key = metric.name, "moved"
     if key not in one.known:
-        pairs = one.drawn[: FEW_SELF if metric.grid else SELF].astype(np.float64)
+        pairs = one.drawn[: SELF if metric.interval is None else FEW_SELF].astype(np.float64)
         there = np.broadcast_to(one.mean, pairs.shape)
         apart = metric.value(*metric.arguments(there, pairs, one.columns)) - metric.best
         one.known[key] = float(np.abs(apart).mean())
@@ -224,7 +224,7 @@ def _again(metric: Metric, one: HeatMap) -> float:
     """What a run beside itself on other images would give: the mean over pairs of its resampled maps; once a map."""
     key = metric.name, "again"
     if key not in one.known:
-        pairs = 0 if one.n < 2 else min(SELF, len(one.drawn) // 2)
+        pairs = 0 if one.n < 2 else min(SELF if metric.interval is None else FEW_SELF, len(one.drawn) // 2)
         first, second = one.drawn[:pairs], one.drawn[pairs : 2 * pairs]
         values = metric.value(*metric.arguments(first, second, one.columns)) if pairs else np.nan
         one.known[key] = float(np.mean(values))

@@ -33,7 +33,7 @@ from tokenlens.errors import BadInput, UnknownName
 from tokenlens.records.facts import facts_of
 from tokenlens.records.run import CAPACITIES
 
-from .metrics.base import CROSSED
+from .metrics.kinds import CROSSED
 
 SINGLE = ("method", "capacity", "keep_rate", "dataset", "seed")
 AXES = (*SINGLE, CROSSED, "change")

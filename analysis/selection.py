@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tokenlens.errors import BadInput, UnknownName
 
-from .metrics.base import METRICS, NULLS, Metric, as_metric
+from .metrics.base import METRICS, Metric, as_metric
+from .metrics.kinds import NULLS
 from .pairing import AXES, SINGLE, combined
 
 if TYPE_CHECKING:

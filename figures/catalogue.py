@@ -131,13 +131,14 @@ def figure(
         def styled(
             what: Any, *, figure: Into = None, preset: str = "iccv", strict: bool = False, **options: Any
         ) -> Canvas:
-            source = Source.of(what)
+            source, most = Source.of(what), options.pop("methods", FEW) if fades else None
             looks = entry.looks(source)
-            if entry.fades:
-                looks = fading(looks, options.pop("methods", FEW))
             with style.use(preset), style.among(looks):
                 try:
-                    canvas = draw(source, figure=figure, preset=preset, **options)
+                    if fades:
+                        looks = fading(looks, entry.numbers(source, **options)["method"], most)
+                    with style.among(looks):
+                        canvas = draw(source, figure=figure, preset=preset, **options)
                 except Missing as lack:
                     if strict:
                         raise
@@ -150,7 +151,7 @@ def figure(
         def ordered(what: Any, **options: Any) -> pd.DataFrame:
             source = Source.of(what)
             with style.among(entry.looks(source)):
-                return numbers(source, **options)
+                return source.once((name, *sorted(options.items())), lambda known: numbers(known, **options))
 
         said = caption or sys.modules[draw.__module__].__doc__ or ""
         entry = Entry(name, title, ordered, styled, cleandoc(said), tuple(needs), fades, layout, pages)

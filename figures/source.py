@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -60,6 +60,7 @@ class Source:
     allow_remote: bool = False
     """fetch images from where the runs say they are"""
     _read: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    _made: dict[Any, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, results: str | Path | None = None, runs: str | Path | None = None) -> Source:
@@ -83,7 +84,7 @@ class Source:
 
     def only(self, where: Sequence[str]) -> Source:
         """The same source with the runs alone, and rows of the `runs` table, that fit all of KEY=VALUE,..."""
-        return replace(self, where=tuple(where), _read={}) if where else self
+        return replace(self, where=tuple(where), _read={}, _made={}) if where else self
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of `tokenlens.records.tables`, with at least one row; Missing says which command makes it."""
@@ -94,6 +95,12 @@ class Source:
         if not len(self._read[name]):
             raise Missing(LACKING.get(name, f"the {name} table is empty; fill it as `tokenlens {_maker(name)}` does"))
         return self._read[name]
+
+    def once(self, key: Any, make: Callable[[Source], pd.DataFrame]) -> pd.DataFrame:
+        """What `make` makes of this source, made once for a key; whoever asks gets rows of his own."""
+        if key not in self._made:
+            self._made[key] = make(self)
+        return self._made[key].copy()
 
     @cached_property
     def runs(self) -> list[xr.Dataset]:

@@ -16,43 +16,8 @@ from numpy.typing import ArrayLike
 from tokenlens.core.registry import Registry
 from tokenlens.errors import BadInput
 
+from .kinds import AXES, CEILINGS, MEANS, MORE_AXES, NULLS, ONE_NULL, READS, TARGETS, TESTS, Of
 from .shapes import Values
-
-Of = Literal["kept", "group", "object", "segments", "layout", "attention", "depth", "heatmap", "feature"]
-IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed", "change")  # of runs over the same images
-PAIRED = ("method", "capacity", "keep_rate", "dataset", "seed")
-AXES: dict[Of, tuple[str, ...]] = {  # along which it is taken if not told
-    "kept": IMAGE_BY_IMAGE, "group": IMAGE_BY_IMAGE, "feature": IMAGE_BY_IMAGE, "object": ("object",),
-    "segments": ("object",), "layout": ("layout",), "attention": ("attention",),
-    "depth": ("radial",), "heatmap": PAIRED,
-}  # fmt: skip
-MEANS: tuple[Of, ...] = (
-    "kept",
-    "group",
-    "object",
-    "segments",
-    "layout",
-    "attention",
-    "depth",
-)  # taken image by image, and averaged
-NULLS: dict[Of, tuple[str, ...]] = {  # what it can be put beside, what it is if not told first; see analysis.nulls
-    **dict.fromkeys(("kept", "group", "object", "segments"), ("analytic", "other-image", "torus", "permutation")),
-    **dict.fromkeys(("depth", "layout", "attention"), ("analytic",)), "heatmap": ("torus", "permutation", "analytic"),
-    "feature": ("analytic", "permutation"),
-}  # fmt: skip
-TARGETS: dict[Of, str] = {  # what an estimate, and its interval, are of
-    **dict.fromkeys(MEANS, "the mean over all images of which these are some"),
-    "heatmap": "the value of the mean maps over all images of which these are some",
-    "feature": "the value of the covariances over all images of which these are some",
-}  # fmt: skip
-CROSSED = "capacity+keep_rate"  # what lower keep rates keep of higher ones', which few metrics can tell
-MORE_AXES: dict[Of, tuple[str, ...]] = {"kept": (CROSSED,), "group": (CROSSED,), "heatmap": (CROSSED, "radial")}
-
-
-READS: dict[Of, str] = {  # what a value that is nearer to the best is; empty: neither end is better
-    **dict.fromkeys(MEANS, "more alike"), "heatmap": "more alike", "feature": "more alike", "object": "better",
-    "segments": "better", "layout": "", "depth": "",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,6 +125,21 @@ class Metric:
     def null(self, asked: str = "") -> str:
         """The null that is asked for, where it knows it; else that of its kind, empty where it does not know that."""
         return next((null for null in (asked, NULLS[self.of][0]) if null in self.nulls), "")
+
+    @property
+    def few_nulls(self) -> str:
+        """Why it can be put beside the analytic level alone; empty where it can be beside more."""
+        return ONE_NULL.get(self.of, "")
+
+    @property
+    def test(self) -> str:
+        """What z and p are, and where there are none."""
+        return TESTS[self.of]
+
+    @property
+    def ceiling(self) -> str:
+        """What the most is that two runs could be alike by it."""
+        return CEILINGS[self.of]
 
     @property
     def title(self) -> str:

@@ -121,7 +121,7 @@ class Gram:
     def variates(self) -> tuple[Between, Between]:
         """From features, divided by their norm, to canonical variates: (..., F, K) and (..., G, K)."""
         rho, *sides = self.canonical
-        a, b = (_inverse(root) @ rows[..., : rho.shape[-1], :].mT for rows, root in sides)
+        a, b = (inverse(root) @ rows[..., : rho.shape[-1], :].mT for rows, root in sides)
         return a, b
 
     @cached_property
@@ -189,10 +189,11 @@ def whitening(symmetric: Square) -> tuple[Square, Root]:
     """Power -1/2 of a positive semi-definite matrix, and its power 1/2 as a root; no variance stays 0."""
     vectors, values = _spectrum(symmetric)
     root = vectors, values[..., None, :]
-    return _inverse(root), root
+    return inverse(root), root
 
 
-def _inverse(root: Root) -> Square:
+def inverse(root: Root) -> Square:
+    """Power -1/2 from the power 1/2; no variance stays 0."""
     vectors, values = root
     return (vectors * np.divide(1, values, out=np.zeros_like(values), where=values > 0)) @ vectors.mT
 

@@ -1,8 +1,8 @@
 """How much each image moves a similarity of features: its influence, from which follows the standard error.
 
 The measures are smooth functions of the sums over images, so the standard error is the root mean square of the images'
-influences over sqrt(n) (the infinitesimal jackknife; Efron & Tibshirani, 1993, 21). The weights of PWCCA are taken as
-fixed there. Shapes: m images of a chunk, F and G features of run a and b.
+influences over sqrt(n) (the infinitesimal jackknife; Efron & Tibshirani, 1993, 21). How the canonical directions turn,
+which moves the weights of PWCCA further, is left out. Shapes: m images of a chunk, F and G features of run a and b.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .gram import Gram
+from .gram import Gram, inverse
 from .shapes import Between, Features, Influence, Maps, Square
 
 
@@ -35,6 +35,22 @@ class Geometry:
         """From features to canonical variates, (F, K) and (G, K), and the correlations (K,)."""
         to_a, to_b = self.sums.variates()
         return to_a / np.sqrt(self.trace_a), to_b / np.sqrt(self.trace_b), self.sums.correlations()
+
+    @cached_property
+    def weighing(self) -> tuple[Square, Square]:
+        """The quadratic forms of the features of a, (F, F), and of b, (G, G), by which weights move PWCCA."""
+        return self._weighing(False), self._weighing(True)
+
+    def _weighing(self, reverse: bool) -> Square:
+        own, trace = (self.bb, self.trace_b) if reverse else (self.aa, self.trace_a)
+        rows, root = self.sums.canonical[1 + reverse]
+        to_variates = inverse(root) @ rows.mT / np.sqrt(trace)
+        shared = to_variates.T @ own  # of each variate with each feature
+        carried = np.abs(shared).sum(axis=1)
+        rho = np.zeros(len(carried))
+        rho[: len(self.canonical[2])] = self.canonical[2]
+        apart = (rho - carried @ rho / carried.sum()) / carried.sum()
+        return np.asarray(to_variates @ (apart[:, None] * (carried[:, None] / 2 * to_variates.T - np.sign(shared))))
 
     @cached_property
     def mixes(self) -> Between:
@@ -95,11 +111,11 @@ class Chunk:
 
     def pwcca(self) -> Influence:
         """Influence on the PWCCA distance."""
-        return self._mixed[:, 0]
+        return np.asarray(self._mixed[:, 0] + _quadratic(self.a.x, self.of.weighing[0], self.a.x))
 
     def pwcca_reverse(self) -> Influence:
         """Influence on the PWCCA distance weighted by the features of b."""
-        return self._mixed[:, 1]
+        return np.asarray(self._mixed[:, 1] + _quadratic(self.b.x, self.of.weighing[1], self.b.x))
 
     def mean_cca(self) -> Influence:
         """Influence on the mean canonical correlation."""

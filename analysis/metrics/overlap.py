@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tokenlens.errors import BadInput
 
-from .base import CROSSED, above_chance, metric
+from .base import above_chance, metric
+from .kinds import CROSSED
 from .shapes import Counts, Maps, Values, Words
 
 

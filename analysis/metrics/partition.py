@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from tokenlens.errors import BadInput
 
 from . import partition_kernels
-from .base import CROSSED, IMAGE_BY_IMAGE, metric
+from .base import metric
+from .kinds import CROSSED, IMAGE_BY_IMAGE
 from .shapes import Maps, Values
 
 MOST_CELLS = 4096  # patches up to which the table of all pairs of groups is held, in 32 MB
@@ -164,6 +165,8 @@ def canonical(labels: ArrayLike) -> NDArray[np.int16] | NDArray[np.int32]:
     int32 where there are more patches than int16 can number, each of which may be a group.
     """
     labels = np.ascontiguousarray(labels)
+    if labels.dtype.kind == "f" and not (labels == np.floor(labels)).all():
+        raise BadInput("groups are whole numbers, one a patch, -1 where it is dropped; of shares take the largest")
     wide = labels.shape[-1] > np.iinfo(np.int16).max
     out = np.empty((math.prod(labels.shape[:-1]), labels.shape[-1]), dtype=np.int32 if wide else np.int16)
     partition_kernels.canonical(labels.reshape(out.shape), out)

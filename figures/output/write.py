@@ -84,8 +84,10 @@ def draw_all(chosen: Sequence[Entry], source: Source, request: Request) -> Itera
 
 
 def _count(entry: Entry, source: Source) -> int:
-    """How many reduction methods a figure could show."""
-    return sum(look.family != "none" for look in entry.looks(source).values())
+    """How many reduction methods a figure shows, or could show."""
+    looks = entry.looks(source)
+    drawn = set(entry.numbers(source)["method"]) if entry.fades else set(looks)
+    return sum(look.family != "none" for method, look in looks.items() if method in drawn)
 
 
 def _settings(source: Source) -> int:

@@ -82,7 +82,7 @@ def draw(source: Source, *, figure: style.Into = None, preset: str = "iccv") -> 
         for j, metric in enumerate(metrics):
             _panel(canvas.add_subplot(row[j]), part[part["metric"] == metric], axis, metric)
     style.say_left_out(canvas, _left_out(frame))
-    style.legend_of(canvas, frame["method"])
+    style.legend_of(canvas, frame["method"], above=True)
     return canvas
 
 

@@ -34,7 +34,7 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
     """One row a method, schedule and keep rate: tokens left, accuracy in percent, distance from the un-reduced model.
 
     Raises:
-        Missing: there are no runs of a reduction method.
+        Missing: there are no runs of a reduction method, or it is known of none what they cost.
     """
     import pandas as pd
 
@@ -52,7 +52,13 @@ def numbers(source: Source, *, dataset: str | None = None, model: str | None = N
             "accuracy": _accuracy(run), "distance": 0.0 if unreduced else far.get(str(one.run), np.nan),
             "n": run.sizes["image"],
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    if not found.loc[found["family"] != "none", list(PANELS)].notna().any(axis=None):
+        raise Missing(
+            "no run of a method has an accuracy or a distance from the un-reduced model; extract labelled images, or "
+            "with --features the method none beside the others, more images than the model has channels"
+        )
+    return found
 
 
 def _accuracy(run: xr.Dataset) -> float:
@@ -83,7 +89,8 @@ def draw(
     made = style.canvas(figure, preset, "page", 2.7 + style.legend_room(rows["method"], preset, 1))
     said = {"accuracy": style.directed("accuracy (%)", style.HIGHER),
             "distance": style.directed(f"{METRICS[METRIC].title} distance", METRICS[METRIC].reading)}  # fmt: skip
-    for ax, value in zip(made.subplots(1, 2), PANELS, strict=True):
+    known = [value for value in PANELS if rows.loc[rows["family"] != "none", value].notna().any()]
+    for ax, value in zip(made.subplots(1, len(known), squeeze=False)[0], known, strict=True):
         shown = rows[rows[value] > 0] if value == "distance" else rows  # a logarithm has no 0
         for (method, schedule), line in shown.groupby(["method", "schedule"], sort=False):
             line, name = line.sort_values("tokens_left"), str(method)

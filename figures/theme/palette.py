@@ -24,15 +24,12 @@ _among: ContextVar[Mapping[str, Look]] = ContextVar("among", default={})  # noqa
 MEASURES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "mAP": "mAP", "given": "accuracy", "": "accuracy"}
 
 
-def fading(given: Mapping[str, Look], most: int | None) -> dict[str, Look]:
-    """The looks where so many reduction methods stand out, by `few`, and the others are faint; None: all stand out."""
-    reduced = [method for method, look in given.items() if look.family != "none"]
+def fading(given: Mapping[str, Look], drawn: Iterable[str], most: int | None) -> dict[str, Look]:
+    """The looks where of the reduction methods that are drawn so many stand out, by `few`; None: all of them."""
     with among(given):
-        shown = few(reduced, most)
-    return {
-        method: replace(look, color=FAINT, faint=True) if method in reduced and method not in shown else look
-        for method, look in given.items()
-    }
+        reduced = [method for method in in_order(drawn) if _look(method).family != "none"]
+        behind = set(reduced) - set(few(reduced, most))
+        return {**given, **{method: replace(_look(method), color=FAINT, faint=True) for method in behind}}
 
 
 @contextmanager

@@ -230,6 +230,7 @@ class Recorded:
 
     def __init__(self, weights: Tensor, keys: Tensor) -> None:
         self.weights, self.mean_keys = weights, keys
+        self.received = weights.sum((1, 2))[:, 1:]
 
     def rows(self, queries: slice) -> Tensor:
         return self.weights[:, :, queries]

@@ -14,9 +14,11 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from tokenlens.analysis.feature_sums import PARTS, Cross, Side
-from tokenlens.analysis.heat_maps import HeatMap, rows_of_pair
+from tokenlens.analysis.heat_maps import HeatMap, rows_of_pair, rows_of_run
+from tokenlens.analysis.image_means import distances
 from tokenlens.analysis.metrics import ranks
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.analysis.metrics.gram import Gram
@@ -60,9 +62,11 @@ def heat_map(rng: np.random.Generator, n: int, score: Array, seed: int) -> HeatM
 
 
 def heatmaps(worlds: int) -> Iterator[tuple[str, float]]:
-    """Heat maps of two sets of images, of one pattern, of two, and of hardly any."""
+    """Heat maps of two sets of images: of one pattern, of two, of hardly any; and beside the distance to the centre."""
     rng = np.random.default_rng(1)
     row, column = np.divmod(np.arange(49), 7)
+    grid = xr.Dataset(coords={"row": ("patch", row), "column": ("patch", column)})
+    radial = [metric for metric in METRICS.values() if metric.of == "heatmap" and "radial" in metric.axes]
     centre, other = -np.hypot(row - 3.1, column - 2.8), rng.normal(size=49)  # off it: no two patches are alike
     chosen = [metric for metric in METRICS.values() if metric.of == "heatmap" and "dataset" in metric.axes]
     kinds = {"same": (0.3 * centre, 0.3 * centre), "two": (0.3 * centre, 0.1 * centre + 0.3 * other),
@@ -70,12 +74,15 @@ def heatmaps(worlds: int) -> Iterator[tuple[str, float]]:
     for (kind, scores), n in product(kinds.items(), SIZES):
         true = [depths(rng, 60_000, score).mean(0) for score in scores]
         true[1] = true[0] if kind == "same" else true[1]
-        hit = dict.fromkeys((metric.name for metric in chosen), 0)
+        hit = dict.fromkeys((metric.name for metric in (*chosen, *radial)), 0)
         for i in range(worlds):
             maps = [heat_map(rng, n, score, 2 * i + side) for side, score in enumerate(scores)]
             for metric, row_ in zip(chosen, rows_of_pair(PAIR, *maps, chosen), strict=True):
                 truth = float(metric(*true, *([7] if metric.grid else [])))
                 hit[metric.name] += row_["low"] - 1e-9 <= truth <= row_["high"] + 1e-9
+            for row_ in rows_of_run("a", grid, maps[0], radial)[: len(radial)]:  # beside the first of the norms
+                truth = float(METRICS[row_["metric"]](true[0], distances(grid)[0]))
+                hit[row_["metric"]] += row_["low"] - 1e-9 <= truth <= row_["high"] + 1e-9
         for name, count in hit.items():
             yield f"heat map {name}, {kind}, n = {n}", count / worlds
 

@@ -35,7 +35,8 @@ def synthetic() -> View:
     queries, keys, values = torch.randn(3, IMAGES, 6, 1 + TOKENS, 64, generator=rng)
     attention = (queries @ keys.transpose(-2, -1) / 8).softmax(-1)
     attended = SimpleNamespace(keys=keys[:, :, 1:], mean_keys=keys[:, :, 1:].mean(1), values=values[:, :, 1:],
-                               rows=lambda which: attention[:, :, which])  # fmt: skip
+                               rows=lambda which: attention[:, :, which],
+                               received=attention.sum((1, 2))[:, 1:])  # fmt: skip
     patch = torch.arange(TOKENS).expand(IMAGES, -1)
     seeds = keys_of_draws(torch.arange(IMAGES), 0, 0)
     return View(tokens, patch, None, (14, 14), KEEP, TOKENS, 1, cast(Any, attended), lambda: seeds)

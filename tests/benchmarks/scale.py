@@ -2,13 +2,15 @@
 
 The patterns are simulated; time is the processor's, which other work on the machine does not change much. A table, and
 as the last line the ratios: files of chunks over packed files of the largest runs, seconds an image of each size over
-those of the smallest, and the peak memory of the largest.
+those of the smallest, and the peak memory of the largest. With `--dask` the same comparison is carried out by two
+processes of Dask on this machine too, beside two threads of one process: the wall clock of each, in turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,15 +23,18 @@ from tokenlens.records.run import Run
 from tokenlens.records.writer import CHUNK, RunWriter
 
 RATES = (0.5, 0.25, 0.125)
+ROUNDS = 3
 COMPARE = """
 import sys, time
 from pathlib import Path
 from tokenlens.analysis.compare_folder import compare_folder
-began = time.process_time()
-list(compare_folder(Path(sys.argv[1]), Path(sys.argv[1] + "-results"), metrics=("iou",), workers=2, resamples=1000))
-seconds = time.process_time() - began
+began, wall = time.process_time(), time.perf_counter()
+runs, dask = Path(sys.argv[1]), "".join(sys.argv[2:])
+results = Path(sys.argv[1] + "-results")
+list(compare_folder(runs, results, metrics=("iou",), workers=2, resamples=1000, dask=dask))
+wall, seconds = time.perf_counter() - wall, time.process_time() - began
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-print(seconds, int(peak.split()[1]) / 2**10)
+print(seconds, int(peak.split()[1]) / 2**10, wall)
 """
 
 
@@ -61,6 +66,14 @@ def write(out: Path, images: int, side: int, number: int) -> tuple[int, int, int
     return before, len(packed), sum(file.stat().st_size for file in packed)
 
 
+def compared(runs: Path, *dask: str) -> tuple[float, float, float]:
+    """Processor seconds and peak MB of the process that compares, and seconds of the wall clock."""
+    words = [sys.executable, "-c", COMPARE, str(runs), *dask]
+    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    seconds, peak, wall = map(float, said[-3:])
+    return seconds, peak, wall
+
+
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
@@ -69,28 +82,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--dask", action="store_true", help="beside two processes of Dask on this machine")
     parser.add_argument("--grid", type=int, default=14, help="patches along a side")
     arguments = parser.parse_args()
     print(f"{arguments.runs} runs, {arguments.grid} x {arguments.grid} patches, IoU of all pairs, two threads")
     print(f"{'images':>10}{'files':>8}{'packed':>8}{'bytes an image':>16}{'us an image':>13}{'peak MB':>9}")
-    rows = []
+    rows, slower = [], list[float]()
     for images in arguments.images:
         with tempfile.TemporaryDirectory() as place:
             out = Path(place) / "runs"
             chunks, packed, size = [write(out, images, arguments.grid, number) for number in range(arguments.runs)][-1]
-            words = [sys.executable, "-c", COMPARE, str(out)]
-            said = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-        seconds, peak = (float(word) for word in said[-2:])
+            seconds, peak, _ = compared(out)
+            if arguments.dask:
+                turns = [(compared(out, "local")[2], compared(out)[2]) for _ in range(ROUNDS)]
+                slower.append(statistics.median(there / here for there, here in turns))
         rows.append((chunks / packed, seconds / images, peak))
         print(
             f"{images:10,}{chunks:8}{packed:8}{size / images:16.1f}{1e6 * seconds / images:13.1f}{peak:9.0f}",
             flush=True,
         )
-    ratios = {
+    ratios: dict[str, list[float]] = {
         "files_of_chunks_over_packed": [row[0] for row in rows],
         "seconds_an_image_over_smallest": [row[1] / rows[0][1] for row in rows],
         "peak_megabytes": [row[2] for row in rows],
     }
+    if slower:
+        ratios["dask_over_one_process"] = slower
     print(json.dumps({"images": arguments.images, "runs": arguments.runs, **ratios}))
 
 

@@ -18,14 +18,32 @@ from tokenlens.records.store import open_run
 CPU = torch.device("cpu")
 
 
+def overwrite(old: Any, new: Any) -> None:
+    """Write the numbers of one result into the tensors of another, as the replay of a graph does."""
+    if isinstance(old, Tensor):
+        if not torch.equal(old, new):
+            old.copy_(new)
+    elif isinstance(old, list | tuple | dict):
+        for one, other in zip(*(part.values() if isinstance(part, dict) else part for part in (old, new)), strict=True):
+            overwrite(one, other)
+    elif hasattr(old, "__dict__") and not isinstance(old, nn.Module):
+        overwrite(vars(old), vars(new))
+
+
 @pytest.fixture
 def by_graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Go by graphs on the CPU too; returns what is captured."""
+    """Go by graphs on the CPU too, which give the same tensors each time; returns what is captured."""
     made: list[Any] = []
 
     def captured(run: Any, *_: Any) -> Any:
         made.append(run)
-        return run
+        found = run()
+
+        def replay() -> Any:
+            overwrite(found, run())
+            return (found[0].clone(), found[1]) if isinstance(found, tuple) else found  # to NumPy without a copy here
+
+        return replay
 
     monkeypatch.setattr(passes, "captured", captured)
     monkeypatch.setattr("tokenlens.extraction.jobs.graph_on", lambda *_: "yes")

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 from tokenlens.analysis.compare_folder import compare_folder
+from tokenlens.cli import tokenlens
 from tokenlens.errors import BadInput
 from tokenlens.extraction.feed import Feed
 from tokenlens.records import store, tables, writer
@@ -93,3 +95,21 @@ def test_many_chunks_become_few_objects(memory: str, monkeypatch: pytest.MonkeyP
     assert before >= 60 and sum("/kept/" in file for file in files) == 2
     (there,) = store.open_runs(memory, check=None)
     assert np.array_equal(there["kept"], kept) and len(store.content(there)) == 16
+
+
+@pytest.mark.parametrize("words", [
+    "segment --method topk --limit 1 --train-limit 8", "swap --method topk --limit 2", "detect --method none --limit 1",
+])  # fmt: skip
+def test_every_command_that_writes_runs_writes_them_there(words: str, memory: str, tmp_path: Path) -> None:
+    for out in (f"{memory}/there", str(tmp_path / "here")):
+        done = CliRunner().invoke(tokenlens, [*words.split(), "--out", out])
+        assert done.exit_code == 0 and f"-> {out}/" in done.output, done.output
+    assert_same_runs(tmp_path / "here", f"{memory}/there")
+
+
+def test_measured_speeds_lie_there_too(memory: str) -> None:
+    words = "bench --method topk --batch-size 1 --repeats 1 --warmup 1 --out".split()
+    for method in ("topk", "l2"):  # the second joins the first
+        words[2] = method
+        assert CliRunner().invoke(tokenlens, [*words, f"{memory}/results"]).exit_code == 0
+    assert {"topk", "l2"} <= set(tables.read(f"{memory}/results", "bench")["method"])

@@ -81,7 +81,7 @@ def made_run(method: str, rate: float | None = 0.5, stages: tuple[int, ...] = (3
         {"run": f"{method}-{rate}", "dataset": "embedded:shapes", "split": "test", "model": "nano", "method": method,
          **facts, "keep_rate": rate, "keep": asked, "grid": [7, 7], "input_size": [112, 112], "depth": 12,
          "classes": ["circle", "square"],
-         "metrics": {"box AP": 50.0, "box APs": 40.0, "intact": 60.0, "intact s": 30.0},
+         "metrics": {"top1": 50.0, "box AP": 50.0, "box APs": 40.0, "intact": 60.0, "intact s": 30.0},
          "crop_pct": 1.0, "written": len(ids), "complete": True, "seed": 0, **attrs},
     )  # fmt: skip
 

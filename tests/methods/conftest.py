@@ -34,7 +34,11 @@ def make_view() -> MakeView:
 
         keys_of_patches, values_of_patches = keys[:, :, prefix:], values[:, :, prefix:]
         attended = SimpleNamespace(
-            keys=keys_of_patches, mean_keys=keys_of_patches.mean(1), values=values_of_patches, rows=rows
+            keys=keys_of_patches,
+            mean_keys=keys_of_patches.mean(1),
+            values=values_of_patches,
+            rows=rows,
+            received=rows(slice(None)).sum((1, 2))[:, prefix:],
         )
         patch = torch.arange(count).expand(3, -1)
         seeds = keys_of_draws(torch.arange(3), seed, 0)

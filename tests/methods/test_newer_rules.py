@@ -85,7 +85,7 @@ def one(view: View) -> View:
     """The view of the first image alone."""
     seen, mass = view.attended, None if view.mass is None else view.mass[:1]
     assert seen is not None
-    first = {part: getattr(seen, part)[:1] for part in ("keys", "mean_keys", "values")}
+    first = {part: getattr(seen, part)[:1] for part in ("keys", "mean_keys", "values", "received")}
     attended: Any = SimpleNamespace(**first, rows=lambda which: seen.rows(which)[:1])
     return replace(view, x=view.x[:1], patch=view.patch[:1], mass=mass, attended=attended)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +12,7 @@ from click.core import ParameterSource
 
 from ..errors import BadInput
 from .listing import json_of, json_option
-from .options import examples, graph_option, list_option, model_options, numbers
+from .options import PLACE, examples, graph_option, list_option, model_options, numbers
 
 if TYPE_CHECKING:
     from ..benchmark.bench import Bench
@@ -65,7 +64,7 @@ EXAMPLES = examples(
 @click.option("--threads", type=click.IntRange(1, 1024), help="On the CPU.  [default: torch's]")
 @click.option("--repeats", type=ROUNDS, default=10, show_default=True, help="Rounds that count.")
 @click.option("--warmup", type=ROUNDS, default=3, show_default=True, help="Passes that do not.")
-@click.option("--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Folder of tables.")
+@click.option("--out", type=PLACE, default="results", show_default=True, help="Folder of tables.")
 @click.option("--csv", is_flag=True, help="Write the table as CSV instead of Parquet.")
 @json_option("The measured rows")
 @click.pass_context

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import DEVICE, SEED, blocks_of, examples, list_option, pairs_option, rate_of, shard_option
+from .options import DEVICE, PLACE, SEED, blocks_of, examples, list_option, pairs_option, rate_of, shard_option
 
 EXAMPLES = examples(
     "tokenlens detect --method atc-average --keep-rate 0.5 --limit 16",
@@ -32,7 +31,7 @@ EXAMPLES = examples(
 @click.option("--device", type=DEVICE, default="auto", show_default=True, help="Where to compute.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of whatever is drawn.")
 @shard_option
-@click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of runs.")
+@click.option("--out", type=PLACE, default="runs", show_default=True, help="Folder of runs, or s3://bucket/runs.")
 def detect(method: tuple[str, ...], keep_rate: tuple[str, ...], blocks: tuple[str, ...], **settings: Any) -> None:
     """Detect objects with fewer and fewer tokens, and say how well.
 

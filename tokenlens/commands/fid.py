@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import DEVICE, examples
+from .options import DEVICE, PLACE, examples
 
 EXAMPLES = examples(
     "tokenlens fid embedded:shapes images",
@@ -32,7 +32,7 @@ COUNT = click.IntRange(min=1)
 @click.option("--limit", type=COUNT, help="Only so many pictures of each.  [default: 1000 of a data set]")
 @click.option("--batch-size", type=COUNT, default=32, show_default=True, help="Pictures at a time.")
 @click.option("--device", type=DEVICE, default="auto", show_default=True, help="Where to compute.")
-@click.option("--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Folder of tables.")
+@click.option("--out", type=PLACE, default="results", show_default=True, help="Folder of tables.")
 @click.option("--csv", is_flag=True, help="Write the table as CSV instead of Parquet.")
 def fid(**settings: Any) -> None:
     """Compare DRAWN pictures with REAL ones: FID, precision and recall.

@@ -21,7 +21,8 @@ same of one. `python -m tokenlens.commands.metrics > docs/metrics.md` writes thi
 
 *Target* is what an estimate and its interval are of; the value is of the very images that were compared. *Nulls* are
 what it can be put beside with `tokenlens compare --null NAME`, its own first; *chance* is the level that the metric
-states itself, for these sizes and these maps. Shapes: `...` leading axes such as image and stage, P patches.
+states itself, for these sizes and these maps; *z and p* say how far from chance a value lies, *ceiling* how much alike
+two runs could be at most. Shapes: `...` leading axes such as image and stage, P patches.
 """
 
 
@@ -37,6 +38,8 @@ def rows() -> Iterator[Row]:
             "direction": metric.direction,
             "chance": metric.chance is not None,
             "nulls": list(metric.nulls),
+            "z and p": metric.test,
+            "ceiling": metric.ceiling,
             "target": metric.target,
             "estimate": metric.estimator,
             "swapped": metric.swap or name,
@@ -61,7 +64,10 @@ def page() -> str:
         if not kind:
             continue
         nulls = ", ".join(dict.fromkeys(null for metric in kind for null in metric.nulls))
-        said = f"Target: {kind[0].target}.\n\nNulls: {nulls}.\n\n{_sources(kind)}".rstrip()
+        only = f"; {kind[0].few_nulls}" if kind[0].few_nulls else ""
+        facts = (f"Target: {kind[0].target}.", f"Nulls: {nulls}{only}.", f"z and p: {kind[0].test}.",
+                 f"Ceiling: {kind[0].ceiling}.")  # fmt: skip
+        said = "\n\n".join((*facts, _sources(kind))).rstrip()
         head = "| name | what it is | range | alike is | chance | estimate | along |\n|---|---|---|---|---|---|---|"
         parts.append(f"## Of {what}\n\n{said}\n\n{head}{''.join(map(_line, kind))}\n")
     return "\n".join(parts)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import examples, model_options, shard_option
+from .options import PLACE, examples, model_options, shard_option
 
 EXAMPLES = examples(
     "tokenlens segment --method atc-average --keep-rate 0.5 --limit 100",
@@ -27,7 +26,7 @@ EXAMPLES = examples(
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=16, show_default=True, help="Images at a time.")
 @shard_option
-@click.option("--out", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of runs.")
+@click.option("--out", type=PLACE, default="runs", show_default=True, help="Folder of runs, or s3://bucket/runs.")
 def segment(models: dict[str, Any], **settings: Any) -> None:
     """Say what every pixel shows, with fewer and fewer tokens, and how well.
 

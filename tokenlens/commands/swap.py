@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import examples, list_option, model_options, remote_option, shard_option
+from .options import PLACE, examples, list_option, model_options, remote_option, shard_option
 
 EXAMPLES = examples(
     "tokenlens swap --method topk,random --curves  do these matter?",
@@ -27,7 +26,7 @@ EXAMPLES = examples(
 @remote_option
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images at a time.")
 @shard_option
-@click.option("--out", type=click.Path(path_type=Path), default="swapped", show_default=True, help="Folder of runs.")
+@click.option("--out", type=PLACE, default="swapped", show_default=True, help="Folder of runs.")
 def swap(models: dict[str, Any], **settings: Any) -> None:
     """Carry out the patterns of a model in the weights of others.
 

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..kernels.attention import first_row, fits, received
+
 
 class QKV(NamedTuple):
     """What an attention projects its tokens to, in the host's precision."""
@@ -73,16 +75,17 @@ class Attended:
     @property
     def keys(self) -> Tensor:
         """(B, H, N, D) of the patch tokens, to be compared."""
-        return widen(self._compared)
+        return widen(self.compared)
 
     @property
     def mean_keys(self) -> Tensor:
         """(B, N, D) of the patch tokens, the mean over heads; no head is copied to be widened."""
-        narrow = self._compared
+        narrow = self.compared
         return narrow.mean(1, dtype=torch.promote_types(narrow.dtype, torch.float32))
 
     @property
-    def _compared(self) -> Tensor:
+    def compared(self) -> Tensor:
+        """(B, H, N, D) of the patch tokens, to be compared, in the host's precision."""
         content = None if self.rotated else self.qkv.content
         return (self.qkv.keys if content is None else content)[:, :, self.prefix :]
 
@@ -93,12 +96,26 @@ class Attended:
 
     def rows(self, queries: slice) -> Tensor:
         """(B, H, queries, T): rows of the softmax attention."""
+        if queries == slice(0, 1) and self._narrow:
+            return first_row(self.qkv.queries, self.qkv.keys, self.mass, self.qkv.scale).unsqueeze(2)
         asked = widen(self.qkv.queries[:, :, queries]) * self.qkv.scale
         scores = asked @ widen(self.qkv.keys).transpose(-2, -1)
         if self.qkv.bias is not None:
             scores = scores + self.qkv.bias[..., queries, :]
         mask = key_bias(self.mass, self.prefix, scores.dtype)
         return (scores if mask is None else scores + mask).softmax(-1)
+
+    @property
+    def received(self) -> Tensor:
+        """(B, N): the attention that each patch token gets from all, summed over heads and queries."""
+        if self._narrow:
+            return received(self.qkv.queries, self.qkv.keys, self.mass, self.qkv.scale).sum(1)[:, self.prefix :]
+        return self.rows(slice(None)).sum((1, 2))[:, self.prefix :]
+
+    @property
+    def _narrow(self) -> bool:
+        """Whether a kernel reads the projections as they are."""
+        return self.qkv.bias is None and fits(self.qkv.queries, self.qkv.keys)
 
     def paid(self, by_class: bool) -> Tensor:
         """(B, N): what each patch token gets from the class token, or else from all tokens, the mean over heads."""
@@ -108,6 +125,9 @@ class Attended:
     @property
     def mean_received(self) -> Tensor:
         """(B, H, N): the attention that each patch token gets, the mean over all queries that are no padding."""
+        if self.mass is None and self._narrow:
+            whole = received(self.qkv.queries, self.qkv.keys, None, self.qkv.scale)
+            return whole[..., self.prefix :] / whole.shape[2]
         rows = self.rows(slice(None))[..., self.prefix :]
         if self.mass is None:
             return rows.mean(2)

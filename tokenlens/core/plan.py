@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from ..kernels.merge import merged
+from ..kernels.tally import tallied
 from .attention import strongest
 
 if TYPE_CHECKING:
@@ -190,17 +191,10 @@ def merge(
         >>> plan.kept, plan.carry(tokens).flatten(), plan.mass
         (tensor([[-1,  3]]), tensor([2., 4.]), tensor([[3., 1.]]))
     """
-    batch, old = group.shape
-    one = torch.ones(batch, old, device=group.device)
     known = view.mass if view.size is None else view.size
-    size = one if known is None else known
-    weight = (size if sizes else one) if weight is None else weight
-    total = weight.new_zeros(batch, count).scatter_add(1, group, weight)
-    share = weight / (total + eps).gather(1, group)
-    members = group.new_zeros(batch, count).scatter_add(1, group, torch.ones_like(group))
-    one_member = torch.zeros_like(members).scatter(1, group, positions(batch, old, group.device))
-    kept = one_member.masked_fill(members != 1, -1)
-    new = torch.zeros_like(total, dtype=size.dtype).scatter_add(1, group, size) if sizes else None
+    if sizes and known is None:
+        known = torch.ones(group.shape, device=group.device)
+    share, kept, new = tallied(group, count, weight, known if sizes else None, eps)
     return Plan(kept, group, share, new) if proportional else Plan(kept, group, share, size=new)
 
 

@@ -6,7 +6,7 @@ Shapes: B images, S stages, P patches, N tokens before a stage, K after it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,46 @@ class About:
     mean: tuple[float, ...]
     """of the images, by channel, before they were normalised"""
     std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _Left:
+    """How many tokens there are after a stage; counted when somebody asks."""
+
+    mass: Tensor | None
+    """(B, K): of these those above 0"""
+    count: int
+    """else so many"""
+    more: int = 0
+    """that waited, and came back"""
+
+    def counts(self, like: Tensor) -> Tensor:
+        """(B,), of as many images as `like` has."""
+        if self.mass is None:  # `len` would fix the batch in ONNX
+            return torch.full((like.shape[0],), self.count + self.more, device=like.device)
+        return (self.mass > 0).sum(1) + self.more
+
+
+@dataclass(frozen=True)
+class _Stage:
+    group: Tensor | None
+    """(B, N), as in a plan; None: nothing was done"""
+
+    def after(self, home: Tensor) -> Tensor:
+        """(B, P): the token that each patch's content is in; -1: dropped, -2: waiting."""
+        if self.group is None:
+            return home
+        return torch.where(home >= 0, gather(self.group, home.clamp(min=0)), -1)
+
+
+@dataclass(frozen=True)
+class _Return:
+    home: Tensor
+    """(B, P): where those that waited are"""
+
+    def after(self, home: Tensor) -> Tensor:
+        """As `_Stage.after`."""
+        return torch.where(home == -2, self.home, home)
 
 
 class Trace:
@@ -61,12 +101,14 @@ class Trace:
         self.attention: dict[int, Tensor] = {}
         """block -> (B, P): the attention paid to the token that a patch was in when the stage decided, where asked for;
         NaN for patches that were gone"""
-        self._home = self.patch  # (B, P) the token that each patch's content is in; -1: dropped, -2: waiting
+        self._start = self.patch
+        # what moved the patches' contents, in order: it is followed when somebody asks, and anew each time, since in a
+        # CUDA graph the numbers change and this stays
+        self._steps: list[_Stage | _Return] = []
         self._aside = self.patch[:, :0], self.patch  # what waits: its patches, and the home it has when it comes back
         self._patch: list[Tensor] = []
-        self._group: list[Tensor] = []
-        self._left: list[Tensor] = []
-        self._tokens = torch.full((batch,), patches, device=device)  # (B,) there now, without padding
+        self._left: list[_Left] = []
+        self._now = _Left(None, patches)
 
     def add(self, block: int, plan: Plan | None, keep_weights: bool = False) -> None:
         """Write a plan down; None is a stage that had nothing to do."""
@@ -74,41 +116,37 @@ class Trace:
             if plan.waiting is not None:
                 behind = plan.count + positions(plan.waiting.shape[0], plan.waiting.shape[1], self.patch.device)
                 place = torch.zeros_like(plan.group).scatter(1, plan.waiting, behind)
-                self._aside = gather(self.patch, plan.waiting), gather(place, self._home.clamp(min=0))
+                self._aside = gather(self.patch, plan.waiting), gather(place, self.home.clamp(min=0))
             inside = gather(self.patch, plan.kept.clamp(min=0))
             self.patch = torch.where(plan.kept >= 0, inside, -1)
-            self._home = torch.where(self._home >= 0, gather(plan.group, self._home.clamp(min=0)), -1)
             if plan.mass is not None:
                 self.mass[block] = plan.mass
             if plan.stays is not None:
                 self.stays[block] = plan.stays
             if keep_weights and plan.weights is not None:
                 self.soft[block] = plan.weights
-        batch = self._home.shape[0]  # `len` would fix the batch in ONNX
+            self._now = _Left(plan.mass, plan.count)
+        self._steps.append(_Stage(None if plan is None else plan.group))
         self._patch.append(self.patch)
-        self._group.append(self._home)
-        if plan is not None:
-            count = torch.full((batch,), plan.count, device=self.patch.device)
-            self._tokens = count if plan.mass is None else (plan.mass > 0).sum(1)
-        self._left.append(self._tokens)
+        self._left.append(self._now)
         self.blocks.append(block)
 
     def attend(self, block: int, paid: Tensor) -> None:
         """Write down the attention that was paid to each of the tokens (B, N) that a stage is about to decide of."""
-        there = self._home >= 0
-        self.attention[block] = gather(paid, self._home.clamp(min=0)).masked_fill(~there, torch.nan)
+        home = self.home
+        self.attention[block] = gather(paid, home.clamp(min=0)).masked_fill(home < 0, torch.nan)
 
     def rejoin(self) -> None:
         """Write down that those who waited came back."""
         patch, home = self._aside
-        self._tokens = self._tokens + patch.shape[1]
+        self._now = replace(self._now, more=self._now.more + patch.shape[1])
         self.patch = torch.cat([self.patch, patch], 1)
-        self._home = torch.where(self._home == -2, home, self._home)
+        self._steps.append(_Return(home))
 
     @property
     def kept(self) -> Tensor:
         """(B, S, P) bool: the patch still stands for itself after the stage; not while it waits."""
-        batch, patches = self._home.shape
+        batch, patches = self._start.shape
         stages = []
         for patch in self._patch:
             column = torch.where(patch >= 0, patch, patches)  # blends go to a column that is cut off
@@ -119,20 +157,29 @@ class Trace:
     @property
     def group(self) -> Tensor:
         """(B, S, P) int16: the token in the sequence that the patch is in after the stage; -1: dropped, -2: waiting."""
-        return torch.stack(self._group, 1).to(torch.int16)
+        return torch.stack(self._followed()[0], 1).to(torch.int16)
 
     @property
     def home(self) -> Tensor:
         """(B, P) int64: the token of the sequence that the patch is in now; negative: none."""
-        return self._home
+        return self._followed()[1]
+
+    def _followed(self) -> tuple[list[Tensor], Tensor]:
+        """(B, P) each: the token that a patch's content is in, after each stage and now."""
+        home, found = self._start, []
+        for step in self._steps:
+            home = step.after(home)
+            if isinstance(step, _Stage):
+                found.append(home)
+        return found, home
 
     @property
     def tokens_left(self) -> Tensor:
         """(B, S) int16: patch tokens after the stage; padding does not count."""
-        return torch.stack(self._left, 1).to(torch.int16)
+        return torch.stack([left.counts(self._start) for left in self._left], 1).to(torch.int16)
 
     def __repr__(self) -> str:
-        return in_a_line(self.about.method if self.about else "", len(self._home), self._counts()) + self._caution()
+        return in_a_line(self.about.method if self.about else "", len(self._start), self._counts()) + self._caution()
 
     def _repr_html_(self) -> str:
         counts = self._counts()
@@ -142,8 +189,8 @@ class Trace:
 
     def _counts(self) -> list[float]:
         """Tokens before the first stage and after each, means over images."""
-        means = [float(left.float().mean()) for left in self._left]
-        return [float(self._home.shape[1]), *means]
+        means = [float(left.counts(self._start).float().mean()) for left in self._left]
+        return [float(self._start.shape[1]), *means]
 
     def _caution(self) -> str:
         return " (in training mode, where patterns may change from call to call)" * bool(

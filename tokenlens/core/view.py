@@ -84,6 +84,11 @@ class View:
         return self._attended.keys
 
     @property
+    def compared(self) -> Tensor:
+        """(B, H, N, D): the keys in the host's precision, for what widens them as it reads them."""
+        return self._attended.compared
+
+    @property
     def mean_keys(self) -> Tensor:
         """(B, N, D): the mean over heads."""
         return self._attended.mean_keys
@@ -113,7 +118,7 @@ class View:
         """
         if self.attended is None:
             return torch.ones(self.patch.shape, device=self.x.device)
-        return self.attended.rows(slice(None)).sum((1, 2))[:, self.prefix :]
+        return self.attended.received
 
     @property
     def _attended(self) -> Attended:

@@ -112,6 +112,7 @@ class Walk:
         busy = {block: r for block, r in reducers.items() if self.keep[block] < self.patches or r.sparsity < 1}
         self.listened = listened(busy) | self.watchers.keys()
         self.trace = Trace(self.x.shape[0], self.patches, self.x.device)
+        self._masked: tuple[Tensor | None, torch.dtype, Tensor | None] | None = None
         self._contents: Tensor | None = None
         self._attended: Attended | None = None
 
@@ -146,7 +147,7 @@ class Walk:
     def _block(self, i: int, site: str | None) -> Attended | None:
         """Run a block, and ask the reducer that stands inside it; what was attended, where somebody listens."""
         host, x, ear = self.host, self.x, Ear() if i in self.listened else None
-        mask = key_bias(self.mass, host.prefix, x.dtype)
+        mask = self._mask(x.dtype)
         if ear is None:
             self.x = host.block(i, x, mask, self.positions)
             if site in ("before_attention", "after_attention"):  # a stage that has nothing to do
@@ -165,6 +166,12 @@ class Walk:
             if site == "before_attention":
                 self._decide(i, x, None)
         return attended
+
+    def _mask(self, dtype: torch.dtype) -> Tensor | None:
+        """The additive mask of the masses, made once for all blocks between two stages."""
+        if self._masked is None or self._masked[0] is not self.mass or self._masked[1] != dtype:
+            self._masked = self.mass, dtype, key_bias(self.mass, self.host.prefix, dtype)
+        return self._masked[2]
 
     def _asks(self, block: int, x: Tensor) -> bool:
         """Is there anything to decide?"""

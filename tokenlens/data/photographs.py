@@ -21,8 +21,17 @@ FILES = (
 )  # fmt: skip
 
 
+class Photographs(FileSet):
+    """They are the same everywhere, so runs call them by their name."""
+
+    @property
+    def dataset(self) -> str:  # type: ignore[override]
+        """What runs call the set."""
+        return self.name
+
+
 @register("photographs", f"photographs:{WHERE}", splits=("val",), ids="what is on them")
-def open_photographs(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> FileSet:
+def open_photographs(where: str, split: str = "val", limit: int | None = None, skip_bad: bool = False) -> Photographs:
     """Open them, or `limit` of them, evenly spaced.
 
     Raises:
@@ -34,7 +43,7 @@ def open_photographs(where: str, split: str = "val", limit: int | None = None, s
     if split != "val":
         raise UnknownName("split of the photographs", split, ["val"])
     folder = located("skimage", "photographs", f"photographs:{where}") / "data"
-    found = FileSet(
+    found = Photographs(
         f"photographs:{where}",
         split,
         (),

@@ -6,7 +6,8 @@ The published 1e-6 is added to the mean of the global features, not to its denom
 Departs: nothing.
 """
 
-import torch
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,9 +39,18 @@ class DynamicViT(Reducer):
     def predict(self, tokens: Tensor, mass: Tensor | None) -> Tensor:
         """(B, N, C) -> (B, N, 2): log-probabilities of staying and of leaving."""
         local, shared = self.in_conv(tokens).chunk(2, dim=-1)
-        stays = torch.ones_like(shared[..., :1]) if mass is None else mass.unsqueeze(-1)
-        mean = (shared * stays).sum(1, keepdim=True) / stays.sum(1, keepdim=True).clamp(min=1e-6) + 1e-6
-        return self.out_conv(torch.cat([local, mean.expand_as(local)], -1)).log_softmax(-1)
+        if mass is None:
+            mean = shared.mean(1, keepdim=True) + 1e-6
+        else:
+            stays = mass.unsqueeze(-1)
+            mean = (shared * stays).sum(1, keepdim=True) / stays.sum(1, keepdim=True).clamp(min=1e-6) + 1e-6
+        layers: list[Any] = [*self.out_conv]
+        first, *others = layers
+        own, common = first.weight.chunk(2, dim=1)  # the mean is the same for all tokens, so its product is made once
+        hidden = functional.linear(local, own) + functional.linear(mean, common, first.bias)
+        for layer in others:
+            hidden = layer(hidden)
+        return hidden.log_softmax(-1)
 
     def forward(self, view: View) -> Plan:
         scores = self.predict(view.tokens, view.mass)

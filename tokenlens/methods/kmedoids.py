@@ -42,8 +42,9 @@ class KMedoids(Reducer):
         else:
             weight = view.received
             medoids, cost = weight.topk(view.keep).indices, cost * weight
+        order = cost.argsort(dim=1, stable=True)  # costs are constants: they are ranked once
         for _ in range(self.iterations):
-            medoids = cheapest(cost, nearest(distance, medoids), view.keep)
+            medoids = cheapest(order, nearest(distance, medoids), view.keep)
         plan = select(view, medoids)
         plan.group = nearest(distance, medoids)
         return plan
@@ -74,10 +75,9 @@ def nearest(distance: Tensor, medoids: Tensor) -> Tensor:
     return rows.view(batch, -1, old).min(1).indices
 
 
-def cheapest(cost: Tensor, group: Tensor, count: int) -> Tensor:
-    """(B, K): the member of least cost of each group, the first on ties, token 0 for an empty one."""
-    batch, old = cost.shape
-    rank = cost.argsort(dim=1, stable=True)
-    place = torch.empty_like(rank).scatter(1, rank, positions(batch, old, cost.device))
-    best = torch.full((batch, count), old, device=cost.device).scatter_reduce(1, group, place, "amin")
-    return torch.where(best < old, rank.gather(1, best.clamp(max=old - 1)), 0)
+def cheapest(order: Tensor, group: Tensor, count: int) -> Tensor:
+    """(B, K): of each group the member that comes first in an order of the tokens (B, N), token 0 for an empty one."""
+    batch, old = order.shape
+    place = torch.empty_like(order).scatter(1, order, positions(batch, old, order.device))
+    best = torch.full((batch, count), old, device=order.device).scatter_reduce(1, group, place, "amin")
+    return torch.where(best < old, order.gather(1, best.clamp(max=old - 1)), 0)

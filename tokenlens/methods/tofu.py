@@ -12,6 +12,7 @@ import torch
 from ..core.plan import Plan, merge, positions, select
 from ..core.reducer import Look
 from ..core.view import View
+from ..kernels.match import matched
 from .registry import register
 from .tome import ToMe
 
@@ -27,9 +28,10 @@ class ToFu(ToMe):
     def forward(self, view: View) -> Plan:
         batch, count = view.patch.shape
         removed = min(count - view.keep, count // 2)
-        group, source = self.match(view, removed)
-        left = count - removed
-        place = torch.where(source, left, group)  # sources write into a column that is cut off again
+        group = matched(self.metric(view), view.prefix, removed)
+        left, even = count - removed, slice(view.prefix % 2, None, 2)
+        place = group.clone()  # those that went into another write into a column that is cut off
+        place[:, even] = torch.where(group[:, even] >= group[:, even].shape[1] - removed, left, group[:, even])
         index = torch.empty(batch, left + 1, dtype=torch.int64, device=group.device)
         index = index.scatter(1, place, positions(batch, count, group.device))[:, :-1]
         if self.stage.block <= self.stage.depth // 2:

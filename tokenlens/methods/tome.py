@@ -7,13 +7,12 @@ Without proportional attention sizes are forgotten after each block; off the she
 averages: `proportional=False, remember=True`.
 """
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ..core.plan import Plan, merge, positions
+from ..core.plan import Plan, merge
 from ..core.reducer import Look, Reducer, Stage
 from ..core.view import View
+from ..kernels.match import matched
 from .registry import register
 
 
@@ -33,30 +32,10 @@ class ToMe(Reducer):
         self.proportional, self.sizes = proportional, proportional or remember
 
     def forward(self, view: View) -> Plan:
-        removed = min(max(view.planned - view.keep, 0), view.patch.shape[1] // 2)  # a plan may rise again
-        group, _ = self.match(view, removed)
+        removed = min(max(view.planned - view.keep, 0), view.x.shape[1] // 2)  # a plan may rise again
+        group = matched(self.metric(view), view.prefix, removed)
         return merge(view, group, group.shape[1] - removed, sizes=self.sizes, proportional=self.proportional)
 
     def metric(self, view: View) -> Tensor:
-        """(B, N, D): what tokens are compared by."""
-        return view.mean_keys
-
-    def match(self, view: View, removed: int) -> tuple[Tensor, Tensor]:
-        """The new token (B, N) int64 that each old one goes into, and which (B, N) bool go into another one's."""
-        batch, count = view.patch.shape
-        keys = functional.normalize(self.metric(view), dim=-1)
-        # prefix tokens count in the alternation but are never merged
-        first = view.prefix % 2
-        even, odd = slice(first, None, 2), slice(1 - first, None, 2)
-        best, partner = (keys[:, even] @ keys[:, odd].transpose(1, 2)).max(-1)
-        order = best.argsort(descending=True)
-        stays = order[:, removed:]  # first those not merged, in their order where there is a prefix, then the partners
-        stays = stays.sort().values if view.prefix else stays
-        group = torch.empty(batch, count, dtype=torch.int64, device=keys.device)
-        group[:, odd] = stays.shape[1] + positions(batch, count - best.shape[1], keys.device)
-        into = stays.shape[1] + partner
-        into = into.scatter(1, stays, positions(batch, stays.shape[1], keys.device))
-        group[:, even] = into
-        source = torch.zeros(batch, count, dtype=torch.bool, device=keys.device)
-        source[:, even] = torch.zeros_like(best).scatter(1, order[:, :removed], 1.0) > 0
-        return group, source
+        """What tokens are compared by: (B, N, D), or (B, H, N, D) whose mean over heads it is."""
+        return view.compared if view.x.is_cuda else view.mean_keys

@@ -26,6 +26,11 @@ class LatentView(View):
         return self.tokens.unsqueeze(1)
 
     @property
+    def compared(self) -> Float[Tensor, "b 1 n c"]:
+        """The input, in the host's precision."""
+        return self.x.unsqueeze(1)
+
+    @property
     def mean_keys(self) -> Float[Tensor, "b n c"]:
         """The input."""
         return self.tokens

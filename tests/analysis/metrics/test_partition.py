@@ -147,3 +147,9 @@ def test_canonical_labels_count_from_the_first() -> None:
 def test_different_grids_are_refused() -> None:
     with pytest.raises(BadInput, match="10 and 12 patches"):
         partition.adjusted_rand(np.zeros(10, int), np.zeros(12, int))
+
+
+def test_shares_are_no_groups() -> None:
+    with pytest.raises(BadInput, match="whole numbers"):
+        partition.vmeasure(np.array([0.3, 0.5, 0.2]), np.array([0, 1, 1]))
+    assert partition.vmeasure(np.array([0.0, 1.0, 1.0]), np.array([0, 1, 1])) == 1
