@@ -54,19 +54,25 @@ import numpy as np, torch
 from tokenlens.clustering import agglomerative, device, triton_kernels
 from tokenlens.clustering.tree import cut
 rng = np.random.default_rng(0)
-for tokens in (1, 2, 9):
-    for ties in (False, True):
-        x = rng.integers(0, 4, (3, tokens, tokens)).astype(np.float32) if ties else rng.normal(size=(3, tokens, tokens))
-        x = torch.from_numpy(x)
-        counts = torch.tensor([1, tokens // 3, tokens // 2]).clamp(min=1)
-        for linkage in ("single", "complete", "average"):
-            tree = triton_kernels.tree(device.distances(x, linkage, True), linkage)
-            expected = agglomerative(x, counts, linkage, "precomputed")
-            assert torch.equal(cut(tree, tokens - counts), expected), (tokens, ties, linkage)
+for tokens, ties in ((1, False), (2, True), (8, False), (9, True), (35, True)):  # 35: tiles beside and below each other
+    x = rng.integers(0, 4, (2, tokens, tokens)).astype(np.float32) if ties else rng.normal(size=(2, tokens, tokens))
+    features = np.sign(rng.normal(size=(2, tokens, 4))) if ties else rng.normal(size=(2, tokens, 21))
+    x, features = torch.from_numpy(x), torch.from_numpy(features).float()
+    counts = torch.tensor([tokens // 3, 1]).clamp(min=1)
+    merges = tokens - counts
+    for linkage in ("single", "complete", "average") if tokens < 10 else ("single",):
+        expected = agglomerative(x, counts, linkage, "precomputed")
+        tree = triton_kernels.tree(device.distances(x, linkage, True), linkage)
+        assert torch.equal(cut(tree, merges), expected), (tokens, ties, linkage)
+        found = triton_kernels.labels(x, merges, linkage, True)
+        assert torch.equal(found, expected), (tokens, ties, linkage, "given, in one kernel")
+        found = triton_kernels.labels(features.mT.contiguous().mT, merges, linkage, False)
+        expected = agglomerative(features, counts, linkage)
+        assert torch.equal(found, expected), (tokens, ties, linkage, "features, in one kernel")
 print("all equal")
 """
 
 
-def test_the_kernel_in_tritons_interpreter_settles_ties_as_the_cpu_does(interpreted: Interpreted) -> None:
+def test_the_kernels_in_tritons_interpreter_settle_ties_as_the_cpu_does(interpreted: Interpreted) -> None:
     done = interpreted(KERNEL)
     assert done.stdout.strip() == "all equal", done.stderr

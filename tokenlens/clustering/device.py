@@ -1,8 +1,9 @@
-"""Agglomerative clustering on accelerators: distances and cut in torch, the merges in one kernel or in rounds.
+"""Agglomerative clustering on accelerators.
 
-On CUDA each image is one program of a Triton kernel (`triton_kernels`); nothing goes through the host. Where Triton
-is missing, for more tokens than the kernel takes, and on other devices (MPS) plain torch merges (`rounds`).
-The kernel is tested in Triton's interpreter and has run on an H100, the rounds are tested on the CPU.
+On CUDA each image is one program of a Triton kernel (`triton_kernels`); nothing goes through the host. Up to 256 tokens
+that is one kernel from features to labels, the same as what stands here in steps; for more, distances and cut are left
+to torch. Where Triton is missing, for more tokens than the kernel takes, and on other devices (MPS) plain torch merges
+(`rounds`). The kernels are tested in Triton's interpreter, the rounds on the CPU.
 
 Shapes: B images, N tokens, D channels.
 """
@@ -15,19 +16,19 @@ from ..kernels import TRITON
 from . import rounds
 from .tree import cut
 
-MOST_TOKENS = 4096  # of the Triton kernel, which holds a row of distances in registers
+MOST_TOKENS = 8192  # of the Triton kernel, which holds a row of distances in registers
+MOST_IN_ONE = 256  # with distances and cut in the same kernel
 
 
 def cluster(x: Tensor, merges: Tensor, linkage: str, precomputed: bool) -> Tensor:
     """Labels (B, N) of x (B, N, D) float32 or float64, finite, on their device; merges (B,) int64, from 0 to N - 1."""
-    dist = distances(x, linkage, precomputed)
-    if x.is_cuda and x.shape[1] <= MOST_TOKENS and TRITON:
-        from . import triton_kernels
+    if not x.is_cuda or x.shape[1] > MOST_TOKENS or not TRITON:
+        return cut(rounds.tree(distances(x, linkage, precomputed), linkage), merges)
+    from . import triton_kernels
 
-        tree = triton_kernels.tree(dist, linkage)
-    else:
-        tree = rounds.tree(dist, linkage)
-    return cut(tree, merges)
+    if x.shape[1] <= MOST_IN_ONE and (precomputed or x.dtype == torch.float32):
+        return triton_kernels.labels(x, merges, linkage, precomputed)
+    return cut(triton_kernels.tree(distances(x, linkage, precomputed), linkage), merges)
 
 
 def distances(x: Tensor, linkage: str, precomputed: bool) -> Tensor:
