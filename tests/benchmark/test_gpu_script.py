@@ -52,7 +52,7 @@ def test_a_method_that_fails_is_a_row_and_the_others_go_on(
     assert sum(line.startswith("topk") and "FAILED: RuntimeError: no such kernel" in line for line in said) == 3
     found = json.loads(said[-1])
     assert found["same fate"] == {"tome": 1.0} and set(found["batch 2, 0.5"]) == {"tome", "tome / published"}
-    assert {"match", "tally", "merge"} == set(found["kernels"]) and len(found["clustering, ms"]) == 9
+    assert {"match", "tally", "peaks", "merge"} == set(found["kernels"]) and len(found["clustering, ms"]) == 9
     monkeypatch.setattr(sys, "argv", [*words, "--seconds", "0"])
     with pytest.raises(SystemExit):
         gpu.main()

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 import tokenlens
 from tokenlens.clustering import agglomerative
 from tokenlens.core.graph import graphed
-from tokenlens.kernels import attention, match, merge, tally
+from tokenlens.kernels import attention, match, merge, peaks, tally
 from tokenlens.methods import method, methods
 
 HALF, FEWER = "0.5", "13 a block"
@@ -136,10 +136,17 @@ def kernels(report: Report) -> None:
         assert found[2] is not None and summed is not None
         return max(off(found[0], share), off(found[2], summed), 1 - same(found[1], kept))
 
+    def peaking() -> float:
+        distance, near, far = peaks.neighbourhoods(x[:, 1:].float(), 5)
+        twin = peaks.plain(x[:, 1:].float(), 5)
+        apart, wanted = peaks.separation(distance, -near, far), peaks.plain_separation(distance, -near, far)
+        return max(off(far, twin[2]), off(near, twin[1]), off(apart, wanted))
+
     near = 1e-4 if report.dtype == torch.float32 else 4e-3 if report.dtype == torch.float16 else 4e-2
     checks: dict[str, tuple[Callable[[], float], float]] = {
         "match": (lambda: 1 - same(match.matched(keys[:, :, 1:], 1, 98), group), 2e-3),  # near-ties
         "tally": (tallies, 1e-4),
+        "peaks": (peaking, 1e-3),
         "merge": (lambda: off(merge.merged(x, share, group, 98, 1), merge.plain(x, share, group, 98, 1)), 4 * near),
     }
     if report.dtype != torch.float32:  # which they leave alone

@@ -11,8 +11,10 @@ from timm.data import create_transform, resolve_model_data_config
 from timm.models.vision_transformer import Block
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import tokenlens
+from tokenlens.extraction.flops import gflops
 from tokenlens.methods import methods
 
 
@@ -104,13 +106,17 @@ def test_adapters_may_come_after_reducers(name: str, tiny_vit: nn.Module, images
 
 @pytest.mark.parametrize("name", methods())
 @torch.no_grad()
-def test_torch_jit_traces_it(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+def test_torch_jit_traces_it_and_its_products_are_counted(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
     torch.manual_seed(0)
     model = tokenlens.reduce(tiny_vit, name, blocks=(1, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of sizes, which a trace takes as they are
         traced = torch.jit.trace(model, images, check_trace=False)
     assert (traced(images) - model(images)).abs().max() < 1e-5
+    with FlopCounterMode(display=False) as counter:
+        model(images)
+    share = counter.get_total_flops() / (2e9 * len(images) * gflops(tiny_vit, {}))
+    assert 0.25 < share < (1.25 if model.follows_rate else 1.5), share
 
 
 @pytest.mark.parametrize("name", ["topk", "dpcknn"])

@@ -12,17 +12,15 @@ from torch import Tensor, nn
 from ..core.plan import Plan, merge, positions
 from ..core.reducer import Look, Reducer, Stage, demand
 from ..core.view import View
+from ..kernels.peaks import neighbourhoods, separation
 from .registry import register
 
 
-def density_peaks(distance: Tensor, count: int, neighbours: int, noise: Tensor) -> Tensor:
-    """(B, N, N) -> (B, K): tokens in descending order of density x distance to the nearest denser token."""
-    near = distance.topk(min(neighbours, distance.shape[-1]), largest=False).values
-    density = (-near.square().mean(-1)).exp() + 1e-6 * noise
-    denser = density.unsqueeze(1) > density.unsqueeze(2)  # [b, i, j]: j is denser than i
-    farthest = distance.flatten(1).amax(1)[:, None, None]
-    separation = torch.where(denser, distance, farthest).amin(-1)
-    return (separation * density).topk(count).indices
+def density_peaks(tokens: Tensor, count: int, neighbours: int, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, K), tokens in descending order of density x distance to the nearest denser token; and (B, N, N) distances."""
+    distance, near, far = neighbourhoods(tokens, neighbours)
+    density = (-near).exp() + 1e-6 * noise
+    return (separation(distance, density, far) * density).topk(count).indices, distance
 
 
 @register("dpcknn")
@@ -45,8 +43,7 @@ class DPCKNN(Reducer):
 
     def forward(self, view: View) -> Plan:
         tokens = view.tokens
-        distance = torch.cdist(tokens, tokens) / tokens.shape[-1] ** 0.5
-        centres = density_peaks(distance.detach(), view.keep, self.neighbours, view.draw())
+        centres, distance = density_peaks(tokens, view.keep, self.neighbours, view.draw())
         group = distance.gather(2, centres.unsqueeze(1).expand(-1, tokens.shape[1], -1)).argmin(-1)
         group = group.scatter(1, centres, positions(len(centres), view.keep, tokens.device))  # a centre is its own
         weight = torch.ones_like(tokens[..., 0])

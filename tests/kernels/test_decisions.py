@@ -1,4 +1,4 @@
-"""Matching, tallies, parts of attention: each kernel in Triton's interpreter beside its twin, twins beside loops."""
+"""What reducers decide by: each kernel in Triton's interpreter beside its twin, and the twins beside loops."""
 
 import subprocess
 from collections.abc import Callable
@@ -38,9 +38,10 @@ def test_a_tally_of_groups() -> None:
 
 KERNELS = """
 import torch
-from tokenlens.kernels import attention, match, tally, triton_attention, triton_match, triton_tally
+from tokenlens.kernels import attention, match, peaks, tally
+from tokenlens.kernels import triton_attention, triton_match, triton_peaks, triton_tally
 rng = torch.Generator().manual_seed(0)
-for tokens, prefix, removed in ((2, 0, 1), (3, 1, 0), (20, 2, 4), (35, 1, 17)):
+for tokens, prefix, removed in ((2, 0, 1), (11, 1, 5), (18, 2, 0)):
     projected = torch.randn(2, prefix + tokens, 3, 2, 8, generator=rng).half()  # as a linear layer gives them
     queries, keys, _ = projected.permute(2, 0, 3, 1, 4)
     given, count = keys[:, :, prefix:], tokens - removed
@@ -61,6 +62,14 @@ for tokens, prefix, removed in ((2, 0, 1), (3, 1, 0), (20, 2, 4), (35, 1, 17)):
                             (triton_attention.received, attention.plain_received)):
             torch.testing.assert_close(part(queries, keys, given, 0.35), whole(queries, keys, given, 0.35),
                                        atol=1e-5, rtol=1e-4)
+    x = torch.randn(2, tokens, 6, generator=rng)
+    x[:, 1] = x[:, 0]  # ties
+    (distance, near, far), twin = triton_peaks.neighbourhoods(x, min(5, tokens)), peaks.plain(x, min(5, tokens))
+    for found, wanted in zip((distance, near, far.amax(1)), twin):
+        torch.testing.assert_close(found, wanted, atol=2e-3, rtol=1e-4)  # 0 by a product is not quite 0
+    density = -near + torch.rand(2, tokens, generator=rng)
+    wanted = peaks.plain_separation(distance, density, far.amax(1))
+    assert torch.equal(triton_peaks.separation(distance, density, far.amax(1)), wanted)
 ties = torch.ones(1, 1, 8, 4)
 assert torch.equal(triton_match.matched(ties, 1, 2), match.plain(ties, 1, 2))
 print("all equal")
