@@ -186,6 +186,8 @@ def test_what_cannot_be_is_refused(adapter: ViTAdapter, tmp_path: Path) -> None:
         adapter(torch.zeros(1, 3, 60, 64))
     with pytest.raises(BadInput, match="does not know its objects apart"):
         open_detection("embedded:birds", limit=1)
+    with pytest.raises(BadInput, match="limit must be at least 1 image, not 0"):
+        open_detection("embedded:scenes", limit=0)
     with pytest.raises(BadInput, match="nor one of 2014"):
         open_detection(f"coco:{tmp_path}")
 
@@ -295,8 +297,8 @@ def test_weights_say_how_they_were_tuned(tuned: Path, folder: Path) -> None:
     assert list(found.options) == ["linkage=single"]
     other = Detection(("tome",), weights=str(tuned), tell=said.append).completed()
     assert (other.methods, other.keep_rates, list(other.options)) == (("tome",), [0.3], [])
-    assert said == [f"{tuned} was fine-tuned with atc at 0.3, and is reduced {how}"
-                    for how in ("so", "otherwise here, as was asked")]  # fmt: skip
+    here = ("so it is reduced here", "what is asked for here goes before that")
+    assert said == [f"{tuned} was fine-tuned with atc at 0.3; {what}" for what in here]
     plain = Detection(tell=said.append).completed()
     assert (plain.methods, plain.keep_rates, len(said)) == (["atc-average"], [0.5], 2)
     with pytest.raises(BadInput, match=r"blocks \[3\] are not all in this model"):

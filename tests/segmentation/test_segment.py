@@ -114,3 +114,6 @@ def test_ade20k_and_pascal_voc_are_read_as_they_lie(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadInput, match=words):
             open_segmentation(spec)
+    for spec in (f"ade20k:{tmp_path / 'ade'}", "embedded:scenes"):
+        with pytest.raises(BadInput, match="limit must be at least 1 image, not 0"):
+            open_segmentation(spec, limit=0)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tokenlens.detection.checkpoints import load_detector
+from tokenlens.detection.checkpoints import load_detector, tuned_for
 from tokenlens.detection.interaction import AdapterConfig
 from tokenlens.detection.mask_rcnn import DetectorConfig, MaskRCNN, Objects
 from tokenlens.errors import BadInput
@@ -75,6 +75,8 @@ def test_killed_and_gone_on_is_the_same_to_the_last_bit(
     assert any("mask_head" in name for name in changed) and any("backbone.blocks" in name for name in changed)
     assert not any("running_mean" in name for name in changed)
     assert whole.measure == "box_AP" and load_detector(str(whole.checkpoint)).config == TINY
+    asked = tuned_for(str(whole.checkpoint))  # so `detect` reduces as was learned
+    assert asked is not None and asked["method"] == "tome" and asked["keep_rate"] == recipe.reduction.keep_rate
 
 
 @pytest.mark.long

@@ -63,12 +63,11 @@ class Detection(Reductions):
     def completed(self) -> Self:
         """Without gaps; says how the weights were fine-tuned, where they say it."""
         tuned = tuned_for(self.weights)
-        found = self.filled(tuned or UNTUNED)
         if tuned is not None:
-            as_tuned = (list(found.methods or ()), [*found.keep_rates]) == ([tuned["method"]], [tuned["keep_rate"]])
-            here = "and is reduced so" if as_tuned else "and is reduced otherwise here, as was asked"
-            self.tell(f"{self.weights} was fine-tuned with {tuned['method']} at {tuned['keep_rate']}, {here}")
-        return found
+            asked = self.methods or self.keep_rates or self.blocks or self.options
+            here = "what is asked for here goes before that" if asked else "so it is reduced here"
+            self.tell(f"{self.weights} was fine-tuned with {tuned['method']} at {tuned['keep_rate']}; {here}")
+        return self.filled(tuned or UNTUNED)
 
     def _run(self) -> Iterator[str]:
         check_out(self.out)
