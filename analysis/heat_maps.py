@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from tokenlens.records.columns import ALL_STAGES
 
@@ -30,7 +29,7 @@ from .metrics import radial
 from .metrics.base import Metric
 from .pairing import Pair
 from .ragged import grid_of_maps, places_of_maps
-from .statistics.bootstrap import LEVEL, percentiles
+from .statistics.bootstrap import noisier, percentiles, widening
 from .streaming import Chunk, Options, Row, Source, row, stream
 
 Array = NDArray[Any]
@@ -180,14 +179,12 @@ def _without_noise(
         return np.nan, (np.nan, np.nan)
     if noise.reliable < LEAST_RELIABLE:
         return np.nan, metric.range
-    few = n / (n - 1)  # images drawn vary by less than images do
-    noisier = value + few * (float(drawn.mean()) - value)
-    wide = np.sqrt(few) * stdtrit(n - 1, (1 + LEVEL) / 2) / stdtrit(np.inf, (1 + LEVEL) / 2)
+    again, wide = noisier(value, drawn, n), widening(n)
     apart = wide * np.array(percentiles(drawn - drawn.mean()))
-    estimate, furthest = 2 * value - noisier, value - (1 + np.sqrt(2)) * (noisier - value)
+    estimate, furthest = 2 * value - again, value - (1 + np.sqrt(2)) * (again - value)
     ends = [value, *(estimate + apart), *(furthest + apart)]
     if metric.noise == "shrinks":
-        shrunk, most = (_stretch(value, noisier, power) for power in (1, 2))
+        shrunk, most = (_stretch(value, again, power) for power in (1, 2))
         estimate, (low, high) = value * shrunk, value + apart
         ends = [value, low, high, most * low, most * high]
         if np.isnan(most) or (most > np.sqrt(2) and low < 0 < high):  # not even its sign is known
@@ -198,12 +195,12 @@ def _without_noise(
     return float(np.clip(estimate, *metric.range)), (low, high)
 
 
-def _stretch(value: float, noisier: float, power: int) -> float:
-    """By how much a correlation is shrunk, from it and that with twice the noise; NaN where noise hides it.
+def _stretch(value: float, again: float, power: int) -> float:
+    """By how much a correlation is shrunk, from it and that with the noise again; NaN where noise hides it.
 
     Noise in both maps adds to 1 / correlation, in one of them to 1 / correlation ** 2.
     """
-    left = 2 - abs(value / noisier) ** power if value * noisier > 0 else 0.0
+    left = 2 - abs(value / again) ** power if value * again > 0 else 0.0
     return max(left ** (-1 / power), 1.0) if left > 0 else np.nan
 
 

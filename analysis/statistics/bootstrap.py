@@ -153,6 +153,19 @@ def _weighted_poisson(mean: Values, variance: Values, step: Values) -> tuple[Val
     return np.where(mean > 0, low, 0), high
 
 
+def widening(n: int) -> float:
+    """By how much percentiles over resamples of n images, at least 2, are too narrow; source: Hesterberg, as above."""
+    return float(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + LEVEL) / 2) / ndtri((1 + LEVEL) / 2))
+
+
+def noisier(value: float, drawn: Values, n: int) -> float:
+    """What a value of n images, at least 2, would be with their noise once more, from resampled values (R,).
+
+    Resamples add that noise, but for n / (n - 1) of its variance.
+    """
+    return value + n / (n - 1) * (float(drawn.mean()) - value)
+
+
 def interval(values: ArrayLike, resamples: int = 1000, seed: int = 0, chunk: int = 2048) -> tuple[Values, Values]:
     """Interval of the mean over images of values (n,) or (n, c): low and high, (c,) float64, at 95 %."""
     values = np.asarray(values, dtype=np.float64)

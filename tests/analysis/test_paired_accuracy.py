@@ -68,6 +68,8 @@ def test_several_labels_have_their_mean_average_precision(make_run: MakeRun) -> 
                                     score=(("image", "class"), rng.normal(size=(40, 3)) + signal * label))
             for method, signal in (("evit", 3.0), ("topk", 0.0))]  # fmt: skip
     row = paired_accuracy(runs).iloc[0]
+    one = paired_accuracy([run.isel(image=[0]) for run in runs]).iloc[0]
+    assert one["n"] == 1 and one[["low", "high", "p", "q"]].isna().all()
     each = [mean_average_precision(run["score"].values, label) for run in runs]
     assert [row["accuracy_a"], row["accuracy_b"]] == pytest.approx(each)
     assert 0 < row["low"] < row["difference"] < row["high"] and row["p"] < 0.05 and row["measure"] == "mAP"

@@ -1,9 +1,9 @@
 """How often intervals hold what they say they hold, in worlds where that is known; and how often a claim is false.
 
-Means over images (skewed, bounded, with hardly an image that differs), heat maps, class-token features, rank
-correlations, means over crossed factors. 95 % are promised; `false` is how often an interval that holds nothing but
-chance lies wholly above it, where 2.5 % are due.
-Usage: python tests/benchmarks/coverage.py [--worlds 200] [--parts images heatmaps features ranks factors]
+Means over images (skewed, bounded, with hardly an image that differs), differences of accuracies, heat maps, class-
+token features, rank correlations, means over crossed factors. 95 % are promised; `false` is how often an interval that
+holds nothing but chance lies wholly above it, where 2.5 % are due.
+Usage: python tests/benchmarks/coverage.py [--worlds 200] [--parts images accuracies heatmaps features ranks factors]
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from tokenlens.analysis.metrics import ranks
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.analysis.metrics.gram import Gram
 from tokenlens.analysis.metrics.influence import Centred
+from tokenlens.analysis.paired_accuracy import paired_accuracy
 from tokenlens.analysis.pairing import Pair
 from tokenlens.analysis.statistics.bootstrap import Means, Resampler
 from tokenlens.analysis.statistics.crossed import estimate
+from tokenlens.records.accuracy import mean_average_precision
 
 Array = np.ndarray
 SIZES = (10, 50, 400)
@@ -110,6 +112,31 @@ def features(worlds: int) -> Iterator[tuple[str, float]]:
             yield f"{name}, {width} channels, {'one signal' if related else 'two'}, n = {n}", count / worlds
 
 
+def judged(method: str, label: Array, score: Array) -> xr.Dataset:
+    """A run of images with several labels, as `paired_accuracy` takes it."""
+    ids = [f"{i:06d}" for i in range(len(label))]
+    variables = {"label": (("image", "class"), label), "score": (("image", "class"), score)}
+    return xr.Dataset(variables, {"image": ids}, {"run": method, "method": method, "family": "pruning"})
+
+
+def accuracies(worlds: int) -> Iterator[tuple[str, float]]:
+    """Differences of mean average precisions over eight classes, of two runs as good and of two that are not."""
+    rng = np.random.default_rng(5)
+    for gains, n in product(((1.5, 1.5), (2.0, 1.0)), SIZES):
+
+        def pair(images: int, gains: tuple[float, ...] = gains) -> list[xr.Dataset]:
+            label, shared = rng.random((images, 8)) < 0.3, rng.normal(size=(images, 8))
+            scores = [gain * label + 0.7 * shared + 0.7 * rng.normal(size=label.shape) for gain in gains]
+            return [judged(name, label, score) for name, score in zip("ab", scores, strict=True)]
+
+        large = [mean_average_precision(run["score"].values, run["label"].values) for run in pair(100_000)]
+        truth, hit = large[0] - large[1] if gains[0] != gains[1] else 0.0, 0
+        for _ in range(worlds):
+            row = paired_accuracy(pair(n)).iloc[0]
+            hit += row["low"] <= truth <= row["high"]
+        yield f"difference of mAP, {'as good' if gains[0] == gains[1] else 'apart'}, n = {n}", hit / worlds
+
+
 def correlations(worlds: int) -> Iterator[tuple[str, float]]:
     """Spearman's of n pairs of normal values that correlate by 0.6."""
     rng = np.random.default_rng(3)
@@ -139,7 +166,10 @@ def factors(worlds: int) -> Iterator[tuple[str, float]]:
         yield f"{name}: power at 2", found / worlds
 
 
-PARTS_OF = {"images": images, "heatmaps": heatmaps, "features": features, "ranks": correlations, "factors": factors}
+PARTS_OF = {
+    "images": images, "accuracies": accuracies, "heatmaps": heatmaps, "features": features, "ranks": correlations,
+    "factors": factors,
+}  # fmt: skip
 
 
 def main() -> None:
