@@ -4,9 +4,12 @@ All sides run in this process, image by image or call by call in turns, so that 
 Agglomerative, features to labels: one matrix product for the batch and one fit an image (scikit-learn, as published;
 fastcluster). Given: distances to labels. Kernel: the merges and the cut alone, without the copy of what is given.
 K-Medoids and the other methods: plain versions written from the published rules.
+Many: one image of so many tokens, each linkage in a process of its own, the first call beside the later ones.
+fastcluster gets the distances condensed, and is asked for the tree alone.
 
 Usage: python tests/benchmarks/clustering.py [--threads 1] [--tokens 196 576 1024] [--rounds 7] [--methods] [--cpu]
-The last line is JSON: their time over ours.
+       python tests/benchmarks/clustering.py --tokens --many 4096 [--rounds 7] [--cpu]
+The last line is JSON: their time over ours; of many tokens also the first call's over the later ones'.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from typing import get_args
 
 import fastcluster
@@ -31,6 +35,7 @@ from tokenlens.clustering.host import cut
 from tokenlens.clustering.linkage import chain, prim
 
 CHANNELS = 64
+MANY_CHANNELS = 320  # of a Stable Diffusion block with 4,096 tokens
 Side = Callable[[], object]
 
 
@@ -125,12 +130,48 @@ def agglomerative_ratios(
     return ratios
 
 
+def many(tokens: int, linkage: Linkage, rounds: int, cpu: bool) -> dict[str, tuple[float, float]]:
+    """Milliseconds of one image of MANY_CHANNELS channels, by side: the first call, and the least of the later ones."""
+    torch.set_num_threads(1)
+    clock = time.process_time if cpu else time.perf_counter
+    features = np.random.default_rng(0).normal(size=(1, tokens, MANY_CHANNELS)).astype(np.float32)
+    distances, clusters = product(features), tokens // 2
+    condensed = distances[0][np.triu_indices(tokens, 1)]
+    for x, metric in ((features[:, :80], "cosine"), (distances[:, :80, :80], "precomputed")):
+        agglomerative(x, 40, linkage, metric)  # compiled or read from the cache before the clock starts
+    sides: dict[str, Side] = {
+        "given": lambda: agglomerative(distances, clusters, linkage, "precomputed"),
+        "features": lambda: agglomerative(features, clusters, linkage),
+        "fastcluster": lambda: fastcluster.linkage(condensed, linkage),
+    }
+    first = seconds(sides, 1, clock)
+    later = seconds(sides, rounds, clock)
+    return {name: (1e3 * first[name], 1e3 * later[name]) for name in sides}
+
+
+def many_ratios(tokens: int, rounds: int, cpu: bool) -> dict[str, float]:
+    """Print a line a linkage, each of a fresh process: what it has not used yet, it has to be given first."""
+    print(f"\n{tokens} tokens, {MANY_CHANNELS} channels, milliseconds, first and later calls; / fastcluster")
+    print(f"{'linkage':>9} {'given':>16} {'features':>16} {'fastcluster':>16} {'given':>6} {'features':>8}")
+    found: dict[str, float] = {}
+    for linkage in get_args(Linkage):
+        with get_context("spawn").Pool(1) as fresh:
+            took = fresh.apply(many, (tokens, linkage, rounds, cpu))
+        ratios = {side: took["fastcluster"][1] / took[side][1] for side in ("given", "features")}
+        columns = " ".join(f"{first:>9.0f}{later:>7.0f}" for first, later in took.values())
+        print(f"{linkage:>9} {columns} {ratios['given']:>6.2f} {ratios['features']:>8.2f}", flush=True)
+        found |= {f"{tokens} {linkage} {side} / fastcluster": round(ratio, 2) for side, ratio in ratios.items()}
+        found[f"{tokens} {linkage} first / later"] = round(took["given"][0] / took["given"][1], 2)
+    return found
+
+
 def main() -> None:
     """Measure, print a table, and the ratios as the last line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, nargs="*", default=[196, 576, 1024])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--many", type=int, nargs="*", default=[], help="one image of so many tokens, first and later")
     parser.add_argument("--methods", action="store_true", help="the other methods too")
     parser.add_argument("--cpu", action="store_true", help="the processor's time: one thread on a busy machine")
     args = parser.parse_args()
@@ -150,6 +191,8 @@ def main() -> None:
             for linkage in get_args(Linkage):
                 ratios = agglomerative_ratios(tokens, clusters, linkage, batch, args.rounds, clock)
                 found |= {f"{tokens}/{clusters} {linkage} {side}": round(r, 2) for side, r in ratios.items()}
+    for tokens in args.many:
+        found |= many_ratios(tokens, args.rounds, args.cpu)
     if args.methods:
         found |= method_ratios(args.rounds, clock)
     print(json.dumps(found))

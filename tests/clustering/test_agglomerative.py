@@ -135,6 +135,19 @@ def test_neither_batch_nor_threads_nor_scale_change_a_partition(
     np.testing.assert_array_equal(agglomerative(4 * features, 9, linkage), alone)
 
 
+def test_memory_serves_call_after_call_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = draw("random", 1, 20), draw("random", 1, 90)
+    expected = agglomerative(small, 5)
+    monkeypatch.setattr("tokenlens.clustering.host._spare", spare := [])
+    agglomerative(large, 5)
+    (used,) = spare
+    np.testing.assert_array_equal(agglomerative(small, 5), expected)
+    assert len(spare) == 1 and spare[0] is used
+    monkeypatch.setattr("tokenlens.clustering.host.KEPT", used.nbytes - 1)
+    agglomerative(small, 5)
+    assert not spare
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @each_linkage
 def test_there_are_always_exactly_as_many_clusters_as_asked(linkage: Linkage, kind: str) -> None:

@@ -152,7 +152,7 @@ def given(x: Array, dist: Array) -> bool:
     """Fill dist (`matrix_shape`) with what stands above the diagonal of x (N, N); False if a value is not finite."""
     tokens, finite = x.shape[0], True
     for i in range(tokens):
-        _copy(x[i], dist[i])
+        _copy(x[i][i:], dist[i][i:])
         if i + 1 < tokens:
             finite &= _finite(x[i][i + 1 :])
     for p in range(dist.shape[0] // LANES):

@@ -3,8 +3,10 @@
 Shapes: B images, N tokens, D channels (N of them if distances are given).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,9 @@ from .linkage import chain, prim
 Array = NDArray[Any]
 
 SHARES = 4  # pieces of work per thread: enough that a slow core does not hold up the rest
+KEPT = 2**28  # bytes for a worker, which the next call finds again; more is given back
+
+_spare: list[Array] = []
 
 
 def cluster(x: Array, merges: NDArray[np.int64], linkage: str, precomputed: bool) -> tuple[NDArray[np.int64], bool]:
@@ -31,12 +36,12 @@ def cluster(x: Array, merges: NDArray[np.int64], linkage: str, precomputed: bool
 
     def work(pieces: Iterator[slice]) -> None:
         # Means of distances are kept in float64, as in SciPy; the other linkages only ever pass distances on.
-        dist = np.empty(matrix_shape(tokens), np.float64 if linkage == "average" else x.dtype)
-        integer = np.int64 if dist.itemsize == 8 else np.int32
-        bits, top = dist.view(integer), integer(np.iinfo(integer).max)
-        for piece in pieces:
-            of_piece = (x[piece], merges[piece], labels[piece], finite[piece])
-            _images(*of_piece, dist, bits, top, linkage == "single", linkage == "average", precomputed)
+        with _matrix(tokens, np.float64 if linkage == "average" else x.dtype) as dist:
+            integer = np.int64 if dist.itemsize == 8 else np.int32
+            bits, top = dist.view(integer), integer(np.iinfo(integer).max)
+            for piece in pieces:
+                of_piece = (x[piece], merges[piece], labels[piece], finite[piece])
+                _images(*of_piece, dist, bits, top, linkage == "single", linkage == "average", precomputed)
 
     _share(work, images)
     return labels, bool(finite.all())
@@ -47,12 +52,28 @@ def distances(x: Array) -> Array:
     out = np.empty((x.shape[0], x.shape[1], x.shape[1]), x.dtype)
 
     def work(pieces: Iterator[slice]) -> None:
-        products = np.empty(matrix_shape(x.shape[1]), x.dtype)
-        for piece in pieces:
-            _distances(x[piece], products, out[piece])
+        with _matrix(x.shape[1], x.dtype) as products:
+            for piece in pieces:
+                _distances(x[piece], products, out[piece])
 
     _share(work, x.shape[0])
     return out
+
+
+@contextmanager
+def _matrix(tokens: int, kind: Any) -> Iterator[Array]:
+    """A worker's matrix (`matrix_shape`) in the memory of an earlier call: fresh pages cost much of Prim's time."""
+    shape = matrix_shape(tokens)
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    try:
+        memory = _spare.pop()
+    except IndexError:
+        memory = np.empty(0, np.uint8)
+    if memory.size < size:
+        memory = np.empty(size, np.uint8)
+    yield memory[:size].view(kind).reshape(shape)
+    if memory.size <= KEPT:
+        _spare.append(memory)
 
 
 def _share(work: Callable[[Iterator[slice]], None], images: int) -> None:
