@@ -41,8 +41,8 @@ def captured(run: Callable[[], T], device: torch.device, pool: Any = None) -> Ca
             run()
     here.wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    try:
-        with torch.cuda.graph(graph, pool=pool):
+    try:  # threads that read images may take pinned memory meanwhile
+        with torch.cuda.graph(graph, pool=pool, stream=aside, capture_error_mode="thread_local"):
             found = run()
     except RuntimeError:
         torch.cuda.set_stream(here)  # which torch leaves alone where a capture fails

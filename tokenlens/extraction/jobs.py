@@ -115,6 +115,8 @@ class Job(Models):
         assert self.data is not None
         shard = Shard.parse(self.shard)
         device = shard.device(device_of(self.device))
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # where a process launches what names no device
         precision, graph = precision_on(device, self.precision), graph_on(device, self.graph)
         check_out(self.out)
         limit = EMBEDDED_LIMIT if self.limit is None and self.data.startswith("embedded:") else self.limit

@@ -55,7 +55,8 @@ def first_row(queries: Tensor, keys: Tensor, mass: Tensor | None, scale: float) 
     """
     from . import triton_attention
 
-    return triton_attention.first_row(queries, keys, mass, scale)
+    with torch.cuda.device_of(keys):
+        return triton_attention.first_row(queries, keys, mass, scale)
 
 
 @torch.library.custom_op("tokenlens::received", mutates_args=())
@@ -63,7 +64,8 @@ def received(queries: Tensor, keys: Tensor, mass: Tensor | None, scale: float) -
     """(B, H, T) float32: the attention that each token gets, summed over all queries; as `first_row`."""
     from . import triton_attention
 
-    return triton_attention.received(queries, keys, mass, scale)
+    with torch.cuda.device_of(keys):
+        return triton_attention.received(queries, keys, mass, scale)
 
 
 @first_row.register_fake

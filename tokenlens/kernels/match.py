@@ -59,7 +59,8 @@ def plain(keys: Tensor, prefix: int, removed: int) -> Tensor:
 def _on_cuda(keys: Tensor, prefix: int, removed: int) -> Tensor:
     from . import triton_match
 
-    return triton_match.matched(keys, prefix, removed)
+    with torch.cuda.device_of(keys):
+        return triton_match.matched(keys, prefix, removed)
 
 
 @_on_cuda.register_fake

@@ -41,7 +41,8 @@ def plain(x: Tensor, share: Tensor, group: Tensor, count: int, prefix: int = 0) 
 def _on_cuda(x: Tensor, share: Tensor, group: Tensor, count: int, prefix: int) -> Tensor:
     from . import triton_merge
 
-    return triton_merge.merged(x, share, group, count, prefix)
+    with torch.cuda.device_of(x):
+        return triton_merge.merged(x, share, group, count, prefix)
 
 
 @_on_cuda.register_fake

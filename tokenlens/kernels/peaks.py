@@ -61,7 +61,8 @@ def _fits(x: Tensor) -> bool:
 def _neighbourhoods(tokens: Tensor, neighbours: int) -> tuple[Tensor, Tensor, Tensor]:
     from . import triton_peaks
 
-    return triton_peaks.neighbourhoods(tokens, neighbours)
+    with torch.cuda.device_of(tokens):
+        return triton_peaks.neighbourhoods(tokens, neighbours)
 
 
 @_neighbourhoods.register_fake
@@ -80,7 +81,8 @@ def _(tokens: tuple[int, int, int], *_: Any, **__: Any) -> int:
 def _separation(distance: Tensor, density: Tensor, far: Tensor) -> Tensor:
     from . import triton_peaks
 
-    return triton_peaks.separation(distance, density, far)
+    with torch.cuda.device_of(distance):
+        return triton_peaks.separation(distance, density, far)
 
 
 @_separation.register_fake

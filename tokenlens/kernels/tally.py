@@ -61,7 +61,8 @@ def _on_cuda(
 ) -> tuple[Tensor, Tensor, Tensor]:
     from . import triton_tally
 
-    return triton_tally.tallied(group, count, weight, size, eps)
+    with torch.cuda.device_of(group):
+        return triton_tally.tallied(group, count, weight, size, eps)
 
 
 @_on_cuda.register_fake
