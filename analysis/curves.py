@@ -50,8 +50,9 @@ def curves(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: int = 0) 
             other = values[one.b]
             apart = {key: own[at_a] - other[key][at_b] for key, own in values[one.a].items() if key in other}
             rows += _rows(one.a, one.b, apart, (-1, 1), resamples, seed)
+    shown = {name: _shown(run) for name, run in holding.items()}
     for row in rows:
-        row["shown"] = np.nan if row["run_b"] else _shown(holding[row["run_a"]])[row["curve"], row["stage"]]
+        row["shown"] = np.nan if row["run_b"] else shown[row["run_a"]][row["curve"], row["stage"]]
     return table.conform(pd.DataFrame(rows), "curves")
 
 

@@ -34,16 +34,18 @@ def labels(x: Tensor, merges: Tensor, linkage: str, precomputed: bool) -> Tensor
     x = x if x.stride(2) == 1 else x.contiguous()
     images, tokens, channels = x.shape
     out = torch.empty(images, tokens, dtype=torch.int64, device=x.device)
-    if out.numel() == 0:
-        return out
+    if tokens < 2 or images == 0:
+        return out.zero_()
     kind = torch.float64 if linkage == "average" else x.dtype
-    dist, height = (torch.empty(images, *shape, dtype=kind, device=x.device) for shape in ((tokens, tokens), (tokens,)))
+    dist = torch.empty(images, tokens, tokens, dtype=kind, device=x.device)
+    height = torch.empty(images, tokens, dtype=kind, device=x.device)
+    scale = torch.empty(images, tokens, dtype=torch.float32, device=x.device)
     scratch = torch.empty(images, 4, tokens, dtype=torch.int32, device=x.device)
     block = max(16, triton.next_power_of_2(tokens))
     _labels[(images,)](
-        x, merges, out, dist, height, scratch, torch.empty_like(height, dtype=torch.float32), x.stride(0), x.stride(1),
-        tokens, channels, BLOCK=block, TILE=min(TILE, block), CHUNK=CHUNK, JUMPS=block.bit_length() - 1,
-        GIVEN=precomputed, SINGLE=linkage == "single", AVERAGE=linkage == "average", num_warps=4, **EXACT,
+        x, merges, out, dist, height, scratch, scale, x.stride(0), x.stride(1), tokens, channels,
+        BLOCK=block, TILE=min(TILE, block), CHUNK=CHUNK, JUMPS=block.bit_length() - 1, GIVEN=precomputed,
+        SINGLE=linkage == "single", AVERAGE=linkage == "average", num_warps=4, **EXACT,
     )  # fmt: skip
     return out
 
@@ -80,7 +82,7 @@ def _tree(dist, into, height, found, path, tokens, BLOCK: tl.constexpr, SINGLE: 
 def _labels(x, merges, out, dist, height, scratch, scale, image_stride, token_stride, tokens, channels,  # type: ignore[no-untyped-def]
             BLOCK: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr, JUMPS: tl.constexpr, GIVEN: tl.constexpr,
             SINGLE: tl.constexpr, AVERAGE: tl.constexpr):  # fmt: skip
-    """One image. scratch (4, N): the tree's two columns of integers, the chain, and what is looked up in the cut."""
+    """One image. scratch (4, N): the tree's two columns of integers, the chain, and what the cut looks up."""
     image = tl.program_id(0).to(tl.int64)
     x += image * image_stride
     dist += image * tokens * tokens

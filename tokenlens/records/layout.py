@@ -33,7 +33,8 @@ def codecs(values: np.ndarray, chunk: int) -> dict[str, Any]:
     """
     yes_or_no = values.dtype == bool
     block = min(values.dtype.itemsize * chunk * values.shape[-1], 1 << 24) if 1 < values.ndim < 4 else 0
-    packed = BloscCodec(cname="zstd", clevel=9, shuffle="bitshuffle" if yes_or_no else "shuffle", blocksize=block)
+    # level 9 is zstd's 22: a twentieth smaller, of pruners' groups a fifth, in ten times the time
+    packed = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle" if yes_or_no else "shuffle", blocksize=block)
     order = [TransposeCodec(order=(1, 2, 0) if yes_or_no else (1, 0, 2))] if values.ndim == 3 else []
     return {"compressors": [packed, Crc32cCodec()], "filters": order}
 

@@ -147,7 +147,7 @@ class EmbeddedSet:
         if known is None:
             return None
         classes, masks = known(self.split, self._at(index), self.bias)
-        if self.crop:
+        if self.crop and len(masks):
             masks = np.stack([self._middle(mask, "NEAREST") for mask in masks])
             seen = np.flatnonzero(masks.any(axis=(1, 2)))  # others were cut away
             classes, masks = [classes[i] for i in seen], masks[seen]
