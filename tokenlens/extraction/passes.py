@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from ..errors import BadInput, UnknownName
 
 GRAPHS = ("auto", "yes", "no")
 Traced = tuple[Tensor, Trace]
+T = TypeVar("T")
 
 
 def graph_on(device: torch.device, name: str) -> str:
@@ -78,39 +79,38 @@ class Captured:
 
     def trace(self, model: ReducedViT, precision: str, features: bool, soft: bool, attention: bool) -> Traced:
         """As `Batch.trace`; the tensors are good until the next batch."""
-        if self.begin is None:
-            self._again = captured(lambda: self._begun(model, precision), self.images.device, self._pool)
-            self.begin = self._again()
-        how = features, soft, attention
-        key = id(model), precision, *how
-        if key not in self._passes:
-            self._passes[key] = self._capture(model, precision, how)
-        return self._passes[key]()
+        # autocast keeps weights that it has cast until its context ends: that has to be inside of a graph
 
-    def _begun(self, model: ReducedViT, precision: str) -> Beginning:
-        with autocast(self.images.device, precision):
-            begin = Beginning(model.host, self.images)
-            begin.before(self.depth)
-        return begin
-
-    def _capture(self, model: ReducedViT, precision: str, how: tuple[bool, bool, bool]) -> Callable[[], Traced]:
-        features, soft, attention = how
+        def begun() -> Beginning:
+            with autocast(self.images.device, precision):
+                begin = Beginning(model.host, self.images)
+                begin.before(self.depth)
+            return begin
 
         def walk() -> Traced:
             assert self.begin is not None
-            # autocast keeps weights that it has cast until its context ends: that has to be inside of the graph
             with autocast(self.images.device, precision):
                 return model.trace(self.images, features, soft, self.begin.fork(), attention)
 
+        if self.begin is None:
+            self._again = self._captured(begun, model.host.name)
+            self.begin = self._again()
+        key = id(model), precision, features, soft, attention
+        if key not in self._passes:
+            self._passes[key] = self._captured(walk, model.method or model.host.name)
+        return self._passes[key]()
+
+    def _captured(self, run: Callable[[], T], name: str) -> Callable[[], T]:
+        """A graph of it; where that cannot be, it itself."""
         try:
-            return captured(walk, self.images.device, self._pool)
+            return captured(run, self.images.device, self._pool)
         except RuntimeError as error:
-            name, reason = model.method or model.host.name, str(error).split("\n")[0]
+            reason = str(error).split("\n")[0]
             what = f"{name} cannot be captured as a CUDA graph ({reason})"
             if self.must:
                 raise BadInput(f"{what}; run it with --graph no") from error
             warnings.warn(f"{what}, so it runs without one", stacklevel=2)
-            return walk
+            return run
 
 
 class Passes:
