@@ -8,6 +8,7 @@ import pytest
 
 from tokenlens.detection.detect import Detection
 from tokenlens.records.store import open_run
+from tokenlens.records.writer import AHEAD
 
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
 
@@ -34,8 +35,10 @@ def test_two_ranks_of_which_one_was_killed_leave_what_one_process_ends(tmp_path:
     words += [str(tmp_path / "killed.py"), "detect", "--method", "tome", "--limit", "6", "--device", "cpu"]
     done = subprocess.run([*words, "--out", str(tmp_path / "two")], capture_output=True, text=True, timeout=300)
     assert done.returncode != 0 and "SIGKILL" in done.stderr, done.stderr
-    written = open_run(next((tmp_path / "two").glob("scenes*")), check=None).attrs["written"]
+    begun = open_run(next((tmp_path / "two").glob("scenes*")), check=None).attrs
+    # a slow first rank may have nothing yet, and the chunk of the second then lies ahead of it
+    there = begun["written"] or begun.get(AHEAD)
     for out in ("two", "one"):
         list(Detection(("tome",), limit=6, device="cpu", out=tmp_path / out, progress=False).run())
     one, two = (open_run(next((tmp_path / out).glob("scenes*"))).load() for out in ("one", "two"))
-    assert written > 0 and two.equals(one) and two.attrs["metrics"] == one.attrs["metrics"]
+    assert there and two.equals(one) and two.attrs["metrics"] == one.attrs["metrics"]
