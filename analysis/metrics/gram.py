@@ -17,6 +17,7 @@ from tokenlens.errors import BadInput
 
 from .shapes import Between, Maps, Spectrum, Square, Values
 
+AT_ONCE = 2048  # images that are multiplied at a time: a copy of all would be memory that nobody has used yet
 Root = tuple[Square, Maps]  # eigenvectors V (..., F, F) and roots r (..., 1, F) of a matrix whose power 1/2 is V r V'
 
 
@@ -32,15 +33,21 @@ def gram(a: ArrayLike, b: ArrayLike) -> Gram:
             f"features of shape {x.shape} and {y.shape} are not of the same images; "
             "pass (feature, image) arrays with the same images in the same order"
         )
-    leading, features = np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2]
-    both = np.empty((*leading, features + y.shape[-2], x.shape[-1]))
-    for part, v in ((both[..., :features, :], x), (both[..., features:, :], y)):
-        np.subtract(v, v.mean(axis=-1, keepdims=True, dtype=np.float64), out=part)
-    sums = both @ both.mT  # one symmetric product: half the work of three
-    squares = [np.einsum("...fn,...fn->...n", part, part) for part in np.split(both, [features], axis=-2)]
-    norms = np.stack([(squares[i] * squares[j]).sum(axis=-1) for i, j in ((0, 0), (1, 1), (0, 1))])
+    leading, features, images = np.broadcast_shapes(x.shape[:-2], y.shape[:-2]), x.shape[-2], x.shape[-1]
+    rows = features + y.shape[-2]
+    means = [v.mean(axis=-1, keepdims=True, dtype=np.float64) for v in (x, y)]
+    sums, made, norms = np.zeros((*leading, rows, rows)), np.empty((*leading, rows, rows)), np.zeros((3, *leading))
+    near = np.empty((*leading, rows, min(images, AT_ONCE)))
+    for start in range(0, images, AT_ONCE):
+        both = near[..., : min(AT_ONCE, images - start)]
+        parts = both[..., :features, :], both[..., features:, :]
+        for part, v, mean in zip(parts, (x, y), means, strict=True):
+            np.subtract(v[..., start : start + AT_ONCE], mean, out=part)
+        sums += np.matmul(both, both.mT, out=made)  # one symmetric product: half the work of three
+        squares = [np.einsum("...fn,...fn->...n", part, part) for part in parts]
+        norms += np.stack([(squares[i] * squares[j]).sum(axis=-1) for i, j in ((0, 0), (1, 1), (0, 1))])
     return Gram(sums[..., :features, :features], sums[..., features:, features:], sums[..., :features, features:],
-                x.shape[-1], norms)  # fmt: skip
+                images, norms)  # fmt: skip
 
 
 @dataclass(frozen=True)

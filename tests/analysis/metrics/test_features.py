@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenlens.analysis.metrics import features, heatmap
+from tokenlens.analysis.metrics import features, gram, heatmap
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.errors import BadInput
 
@@ -52,6 +52,18 @@ def test_a_linear_map_is_seen_by_procrustes_and_not_by_cca() -> None:
     assert features.pwcca(a, stretched) == pytest.approx(0, abs=1e-9)
     assert features.procrustes(a, stretched) > 0.05
     assert features.mean_cca(stretched, b) == pytest.approx(features.mean_cca(a, b))
+
+
+def test_sums_are_those_of_all_images_however_many_are_multiplied_at_a_time() -> None:
+    """Of float32 in float64: products of float32 are wrong by 1e-7, which whitening would take for a direction."""
+    images = 2 * gram.AT_ONCE + 7
+    a, b = np.random.default_rng(0).normal(2, size=(2, 3, 4, images)).astype(np.float32)
+    sums = gram.gram(a, b[:1])
+    x, y = (v - v.mean(axis=-1, keepdims=True) for v in (a.astype(np.float64), b[:1].astype(np.float64)))
+    assert sums.aa == pytest.approx(x @ x.mT, rel=1e-12, abs=1e-9)
+    assert sums.ab == pytest.approx(x @ y.mT, rel=1e-12, abs=1e-9)
+    assert sums.norms is not None
+    assert sums.norms[2] == pytest.approx(((x**2).sum(axis=-2) * (y**2).sum(axis=-2)).sum(axis=-1))
 
 
 def test_images_may_be_permuted_together_but_not_alone() -> None:
