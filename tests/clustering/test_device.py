@@ -129,7 +129,7 @@ rng, walk, seen = np.random.default_rng(1), triton_rounds.walk, []
 def watched(dist, linkage, state, **rest):
     seen.append(((state.mate >= 0).sum(1) if rest else state.doubt).tolist())
     walk(dist, linkage, state, **rest)
-triton_rounds.walk, triton_rounds.PART, triton_rounds.PROGRAMS = watched, max(8, tokens // 3), 6
+triton_rounds.walk, triton_rounds.PART, triton_rounds.PROGRAMS = watched, 2 ** (tokens.bit_length() - 1), 6
 drawn = rng.normal(size=(tokens, 9))
 images = [drawn, np.round(drawn[:, :3])]  # the other one is full of ties
 dist = 1 - np.stack([np.dot(x, x.T) / np.outer(*[np.linalg.norm(x, axis=1).clip(1e-9)] * 2) for x in images])

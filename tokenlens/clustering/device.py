@@ -27,9 +27,12 @@ def cluster(x: Tensor, merges: Tensor, linkage: str, precomputed: bool) -> Tenso
         return cut(rounds.tree(distances(x, linkage, precomputed), linkage), merges)
     from . import triton_kernels, triton_rounds
 
-    if x.shape[1] <= MOST_IN_ONE and (precomputed or x.dtype == torch.float32):
+    few = x.shape[1] <= MOST_IN_ONE
+    if not few or not (precomputed or x.dtype == torch.float32):
+        x, precomputed = distances(x, linkage, precomputed), True
+    if few:
         return triton_kernels.labels(x, merges, linkage, precomputed)
-    return cut(triton_rounds.tree(distances(x, linkage, precomputed).contiguous(), merges, linkage), merges)
+    return cut(triton_rounds.tree(x.contiguous(), merges, linkage), merges)
 
 
 def distances(x: Tensor, linkage: str, precomputed: bool) -> Tensor:
