@@ -91,10 +91,11 @@ def _pairs(cards: Mapping[str, Card], names: Iterable[str]) -> Iterator[Pair]:
         yield from pair(own, axis)
     whole = sorted((one for one in own if one.method == UNREDUCED), key=lambda one: one.seed)
     for one in own:  # seeds that were trained without an un-reduced model of their own are beside the first
-        beside = {each.seed: pair([replace(one, seed=each.seed), each], "method") for each in whole
-                  if each.grid == one.grid}  # fmt: skip
-        if not beside.get(one.seed):
-            yield from next(filter(None, beside.values()), [])
+        beside = [(each.seed, pair([replace(one, seed=each.seed), each], "method")) for each in whole
+                  if each.grid == one.grid]  # fmt: skip
+        found = [(seed, pairs) for seed, pairs in beside if pairs]
+        if found and one.seed not in dict(found):
+            yield from found[0][1]
 
 
 def _single(
