@@ -25,7 +25,6 @@ from ..core.positions import Rotary
 from ..errors import BadInput
 
 
-
 class Remembering(RotaryEmbeddingDinoV3):
     """timm's, which makes the table of a grid on the CPU at each call: here a GPU is sent that of one grid once."""
 
@@ -55,7 +54,7 @@ KINDS = (RotaryEmbeddingCat, RotaryEmbeddingDinoV3, Remembering, RotaryEmbedding
 
 def send_once(rope: Any, grid: tuple[int, int]) -> None:
     """Let the rotations of a model's own grid be made now and not in a walk."""
-    if isinstance(rope, RotaryEmbeddingDinoV3):
+    if issubclass(type(rope), RotaryEmbeddingDinoV3):
         rope.__class__ = Remembering
         rope.remember(grid)
 
