@@ -138,9 +138,10 @@ class RunWriter:
         """Write a whole chunk, which begins with image `first`, of batches that follow on each other."""
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         end = first + len(whole["kept"])
-        with self._changing(), disk_errors(self.folder):
-            if self._layout is None:
-                self._create(whole)
+        if self._layout is None:
+            with self._changing(), disk_errors(self.folder):
+                if self._layout is None:  # which another has not made meanwhile
+                    self._create(whole)
         with self._in_place(), zarr.config.set({"array.write_empty_chunks": True}):
             group = zarr.open_group(store_of(self.folder), mode="r+")
             for name, values in whole.items():
