@@ -90,6 +90,13 @@ def test_extracted_compared_and_drawn_there(server: Server, call: Any, local: Pa
     both = ("s3://bucket/runs", "--results", "s3://bucket/results")
     drawn = call("figures", "tokens_left", *both, "--out", "s3://bucket/figures", "--format", "png")
     assert drawn.out.split() == ["s3://bucket/figures/tokens_left.png", "s3://bucket/figures/tokens_left.txt"]
+    here = (local, "--results", tmp_path / "results")
+    for asked, where in ((both, "s3://bucket"), (here, tmp_path)):
+        for words, page in ((["--out"], "report.html"), (["--split", "--out"], "report/index.html")):
+            said = call("report", *asked, *words, f"{where}/{page.removesuffix('/index.html')}")
+            assert said.out.startswith(f"{where}/{page} (")
+    for name in ("report.html", "report/index.html"):
+        assert (tmp_path / name).read_bytes() == place(f"s3://bucket/{name}").read_bytes()
     assert not [path for path in place("s3://bucket").rglob("*lock*")]
 
 
