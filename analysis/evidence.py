@@ -3,9 +3,9 @@
 The claims stand in `claims.yaml`. The number is a mean over crossed factors (`statistics.crossed`); p-values of all
 claims of a table are corrected together, by Holm. Supported for these data: the number lies on the claim's side of the
 reference, and its corrected p is at most 0.05. Contradicted: likewise on the other side. Undecided: neither. Not enough
-runs: there are fewer than three cells, or they do not differ. Here too are the rows that several claims rest on; all
-are taken of runs with one keep rate. A set with a photographer's bias is the set without, its objects moved, and a
-changed set its very pictures; neither is a data set of its own.
+runs: there are fewer than three cells, or they do not differ and nothing bounds how far others might. Here too are the
+rows that several claims rest on; all are taken of runs with one keep rate. A set with a photographer's bias is the set
+without, its objects moved, and a changed set its very pictures; neither is a data set of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from .metrics import base, ranks
 from .metrics.base import METRICS
 from .pairing import CHANGED
-from .statistics.crossed import FEWEST, Estimate, estimate
+from .statistics.crossed import EVERYTHING, FEWEST, Estimate, estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SUPPORTED, CONTRADICTED = "supported for these data", "contradicted"
 UNDECIDED, OPEN = "undecided", "not enough runs"
 LEVEL = 0.05
+NORMAL = 1.96  # standard errors from a mean to the end of its 95 % interval
 PROXIES = ("procrustes", "vmeasure", "iou")
 BIASED = r"(embedded:\w+)@bias=(.+)"  # a set, and how far its objects are moved to the centre
 SETTING = ["dataset", "split", "model", "capacity", "blocks", "content"]  # what runs must share to be compared
@@ -47,12 +48,13 @@ class Claim(NamedTuple):
     factors: Sequence[str]
     pool: Sequence[str]
     needs: str
+    range: tuple[float, float] = EVERYTHING
 
 
 @dataclass
 class Evidence:
-    """What a statistic gives: rows of `value` and factors, what else there is to say, and a standard error that all
-    rows share beyond the factors.
+    """What a statistic gives: rows of `value` and factors (and `error`, see `crossed.estimate`), what else there is to
+    say, and a standard error that all rows share beyond the factors.
     """
 
     rows: pd.DataFrame
@@ -79,7 +81,9 @@ def judge(table: str, statistics: Mapping[str, Callable[[Sequence[str]], Evidenc
 
     claims = declared(table)
     evidence = [statistics[one.statistic](one.pool) for one in claims]
-    found = [estimate(each.rows, one.factors, each.shared) for one, each in zip(claims, evidence, strict=True)]
+    found = [
+        estimate(each.rows, one.factors, each.shared, one.range) for one, each in zip(claims, evidence, strict=True)
+    ]
     corrected = ranks.holm([each.pvalue(one.reference) for one, each in zip(claims, found, strict=True)])
     rows = [
         _row(one, each, float(p), what.detail, _sensitivity(one, statistics[one.statistic]))
@@ -88,13 +92,17 @@ def judge(table: str, statistics: Mapping[str, Callable[[Sequence[str]], Evidenc
     return tables.conform(pd.DataFrame(rows), table)
 
 
+def _estimated(claim: Claim, evidence: Evidence) -> Estimate:
+    return estimate(evidence.rows, claim.factors, evidence.shared, claim.range)
+
+
 def _sensitivity(claim: Claim, statistic: Callable[[Sequence[str]], Evidence]) -> str:
     """The statistic without one family at a time."""
     if len(claim.pool) < 2:
         return ""
     said = []
     for family in claim.pool:
-        rest = estimate(statistic([other for other in claim.pool if other != family]).rows, claim.factors)
+        rest = _estimated(claim, statistic([other for other in claim.pool if other != family]))
         if rest.n:
             said.append(f"without {family} {_shown(rest)}")
     return "; ".join(said)
@@ -158,11 +166,15 @@ def lines(judged: pd.DataFrame) -> list[str]:
 
 
 def above_chance(pairs: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
-    """The rows of these metrics with a column `above`: how far above chance they are."""
-    part = pairs[pairs["metric"].isin(metrics)].assign(above=np.nan)
+    """The rows of these metrics with `above`, how far above chance they are, and its standard error, `error`."""
+    part = pairs[pairs["metric"].isin(metrics)].assign(above=np.nan, error=np.nan)
     for name in metrics:
         rows = part["metric"] == name
-        part.loc[rows, "above"] = base.above_chance(part.loc[rows, "value"], part.loc[rows, "chance"], name)
+        value, low, high, chance = (part.loc[rows, column] for column in ("value", "low", "high", "chance"))
+        part.loc[rows, "above"] = base.above_chance(value, chance, name)
+        furthest = np.maximum(value - low, high - value)  # at the end of a range one of them is 0
+        room = np.abs(base.as_metric(name).best - chance)
+        part.loc[rows, "error"] = (furthest / NORMAL / room).where(room > 1e-12, 0.0).fillna(0.0)
     return part
 
 

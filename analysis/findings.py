@@ -144,7 +144,7 @@ def overlap_with_radial(
         by_norm = ", ".join(f"{name} {value:.2f}" for name, value in central.items())
         detail = f"Their mean depths correlate with the distance from the centre by {by_norm} (Spearman)."
     named = pairs.assign(dataset=pairs["dataset_a"], capacity=pairs["capacity_a"], value=pairs["above"])
-    return Evidence(named[["dataset", "capacity", "method", "value"]], detail)
+    return Evidence(named[["dataset", "capacity", "method", "value", "error"]], detail)
 
 
 def correlated_across_datasets(merged: pd.DataFrame, pool: Sequence[str]) -> Evidence:

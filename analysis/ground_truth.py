@@ -66,7 +66,7 @@ def on_the_object(comparison: pd.DataFrame, runs: pd.DataFrame, pool: Sequence[s
     family = part["family_a"].where(~part["merges_a"].astype(bool), CENTRES)
     part = part.assign(dataset=part["dataset_a"], capacity=part["capacity_a"], method=part["method_a"], family=family)
     unit = ["dataset", "capacity", "method", "family"]
-    each = part.groupby(unit)[["value", "chance", "above"]].mean().reset_index()
+    each = part.groupby(unit)[["value", "chance", "above", "error"]].mean().reset_index()
     own = each[each["family"].isin(pool)]
     detail = ""
     if len(own):

@@ -1,15 +1,17 @@
 """Is one run more accurate than another? Both saw the same images, so it is told image by image.
 
 The `accuracy` table: for each pair of runs along method, capacity, keep rate, seed and change, the difference in points
-with the interval of a bootstrap over their common images, which draws the same images of both runs. Of single labels,
-p is McNemar's, exact: of the images that one run alone has right, by chance half are either's. Of several labels, where
-accuracy is a mean average precision, p is the bootstrap's.
+with the interval of a bootstrap over their common images, which draws the same images of both runs. A run whose seed no
+un-reduced model was trained with is also beside that of the lowest seed. Of single labels, p is McNemar's, exact: of
+the images that one run alone has right, by chance half are either's. Of several labels, where accuracy is a mean
+average precision, p is the bootstrap's.
 Sources: McNemar, Psychometrika 1947; Dietterich, Neural Computation 1998; Efron & Tibshirani, 1993.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +89,13 @@ def _pairs(cards: Mapping[str, Card], names: Iterable[str]) -> Iterator[Pair]:
     own = [cards[name] for name in sorted(names)]
     for axis in AXES:
         yield from pair(own, axis)
+    whole = sorted((one for one in own if one.method == UNREDUCED), key=lambda one: one.seed)
+    for one in own:  # seeds that were trained without an un-reduced model of their own are beside the first
+        beside = [(each.seed, pair([replace(one, seed=each.seed), each], "method")) for each in whole
+                  if each.grid == one.grid]  # fmt: skip
+        found = [(seed, pairs) for seed, pairs in beside if pairs]
+        if found and one.seed not in dict(found):
+            yield from found[0][1]
 
 
 def _single(
@@ -125,21 +134,29 @@ def _several(
     drawn = {name: _precisions(runs[name], images[name], seed) for name in {n for one in here for n in (one.a, one.b)}}
     for one in here:
         a, b = drawn[one.a], drawn[one.b]
-        low, high, p = _of_resamples(float(a[0] - b[0]), a[1:] - b[1:], len(images[one.a]))
+        counted = _of_a_class(runs[one.a])
+        low, high, p = _of_resamples(float(a[0] - b[0]), a[1:] - b[1:], len(images[one.a]), counted)
         yield _row(one, "mAP", (a[0], b[0]), (low, high), p, len(images[one.a]), (-1, -1))
 
 
-def _of_resamples(value: float, drawn: Array, n: int) -> tuple[float, float, float]:
+def _of_a_class(run: xr.Dataset) -> float:
+    """How many images are of a class, on average, taken as 2 at least."""
+    label = stored(run["label"], 0, run.sizes["image"], str(run.attrs["run"]))
+    return float(np.maximum(np.asarray(label, bool).sum(axis=0), 2).mean())
+
+
+def _of_resamples(value: float, drawn: Array, n: int, counted: float) -> tuple[float, float, float]:
     """Interval and p-value of a difference of average precisions; NaN of one image.
 
     Few images rank well by luck, which brings both runs together; as of heat maps, the interval goes from the value
-    over that without this bias to the most that it may be.
+    over that without this bias to the most that it may be. An average precision is a mean over the `counted` images of
+    its class, and it is by these that resamples of n images fall short of its noise.
     """
     if n < 2:
         return np.nan, np.nan, np.nan
-    apart = value + widening(n) * (drawn - drawn.mean())
+    apart = value + widening(n, counted) * (drawn - drawn.mean())
     p = 2 * (1 + min((apart <= 0).sum(), (apart >= 0).sum())) / (1 + len(apart))
-    most = (1 + np.sqrt(2)) * (value - noisier(value, drawn, n))
+    most = (1 + np.sqrt(2)) * (value - noisier(value, drawn, counted))
     low, high = (float(np.squeeze(end)) for end in percentiles(apart[:, None]))
     return max(low + min(most, 0), -1.0), min(high + max(most, 0), 1.0), min(float(p), 1.0)
 

@@ -153,12 +153,16 @@ def _weighted_poisson(mean: Values, variance: Values, step: Values) -> tuple[Val
     return np.where(mean > 0, low, 0), high
 
 
-def widening(n: int) -> float:
-    """By how much percentiles over resamples of n images, at least 2, are too narrow; source: Hesterberg, as above."""
-    return float(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + LEVEL) / 2) / ndtri((1 + LEVEL) / 2))
+def widening(n: int, counted: float = 0) -> float:
+    """By how much percentiles over resamples of n images, at least 2, are too narrow; source: Hesterberg, as above.
+
+    `counted` are the images that the statistic is a mean over, where it is not over all n.
+    """
+    counted = counted or n
+    return float(np.sqrt(counted / (counted - 1)) * stdtrit(n - 1, (1 + LEVEL) / 2) / ndtri((1 + LEVEL) / 2))
 
 
-def noisier(value: float, drawn: Values, n: int) -> float:
+def noisier(value: float, drawn: Values, n: float) -> float:
     """What a value of n images, at least 2, would be with their noise once more, from resampled values (R,).
 
     Resamples add that noise, but for n / (n - 1) of its variance.

@@ -10,6 +10,7 @@ import pytest
 
 from tokenlens.analysis import evidence as judging
 from tokenlens.analysis import findings as study
+from tokenlens.analysis.statistics.crossed import estimate
 from tokenlens.records import tables as table
 
 METHODS = {"topk": "pruning", "evit": "pruning", "ats": "pruning", "dynamicvit": "pruning", "tome": "merging",
@@ -40,7 +41,7 @@ def world(above: dict[str, float], topk: float = 57.0, noise: float = 0.01) -> T
             apart = abs(a["accuracy"] - b["accuracy"]) * above.get("proxy", 1) + 5 * rng.random()
             rows.append((a["run"], b["run"], axis, "procrustes", apart))
     frame = pd.DataFrame(rows, columns=["run_a", "run_b", "axis", "metric", "value"])
-    frame = frame.assign(stage=3, std=0.0, n=9, chance=0.0, low=0.0, high=0.0)
+    frame = frame.assign(stage=3, std=0.0, n=9, chance=0.0, low=frame["value"], high=frame["value"])
     return table.conform(frame, "comparison"), table.conform(pd.DataFrame(runs), "runs")
 
 
@@ -139,13 +140,34 @@ def test_runs_of_other_images_or_blocks_are_another_setting(supported: Tables) -
     assert "differ in blocks" in study.share_beaten(twice, ["pruning", "merging", "soft"]).detail
 
 
-def test_cells_that_all_say_the_same_decide_nothing() -> None:
-    judged = study.findings(*world(FOR, topk=80.0, noise=0)).set_index("finding")
+def test_cells_that_all_say_the_same_decide_what_the_range_bounds() -> None:
+    comparison, runs = world(FOR, topk=80.0, noise=0)
+    judged = study.findings(comparison, runs).set_index("finding")
     assert judged["value"][1] == 1
-    for number in (1, 2, 3, 4):
+    for number in (2, 3):
         assert judged["verdict"][number] == judging.OPEN
         assert np.isnan(judged["low"][number])
         assert judged["missing"][number].startswith("a spread: all")
+    for number in (1, 4):  # three sets that all agree say little of others
+        assert judged["verdict"][number] == judging.UNDECIDED
+        assert judged["low"][number] < judged["reference"][number] < judged["high"][number] <= 1
+
+
+def test_a_measured_overlap_differs_by_no_less_than_its_interval() -> None:
+    comparison, runs = world(FOR, noise=0)
+    measured = comparison.assign(low=comparison["value"] - 0.05, high=comparison["value"] + 0.01)
+    rows = study.overlap_with_radial(judging.with_attributes(measured, runs), measured, runs, ["pruning"]).rows
+    assert rows["error"].to_numpy() == pytest.approx(0.05 / 1.96)
+    found = estimate(rows, ["dataset", "capacity", "method"])
+    assert 0.1 < found.low < 0.19 and 0.21 < found.high < 0.3 and found.pvalue(0.5) < 0.05
+
+
+def test_the_interval_of_a_share_is_a_share(supported: Tables) -> None:
+    runs, claim = supported[1], judging.declared("findings")[0]
+    beaten = (runs["method"] == "topk") & (runs["dataset"] == "z") & (runs["capacity"] == "base")
+    rows = study.share_beaten(runs.assign(accuracy=runs["accuracy"].mask(beaten, 0.0)), claim.pool).rows
+    free, held = estimate(rows, claim.factors), estimate(rows, claim.factors, span=claim.range)
+    assert free.high > 1 == held.high > held.value > held.low == free.low
 
 
 def test_an_interval_that_contains_the_reference_decides_nothing() -> None:

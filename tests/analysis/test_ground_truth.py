@@ -52,7 +52,7 @@ def world(hit: float = 0.3, moved: float = 0.2, apart: float = 1.0, seed: int = 
         rows.append((a["run"], b["run"], "method", 3, "corrected_iou", 0.1 + moved * bias + 0.01 * rng.normal(), 0.0))
         rows.append((a["run"], b["run"], "method", 11, "procrustes", distance, 2.0))
     frame = pd.DataFrame(rows, columns=["run_a", "run_b", "axis", "stage", "metric", "value", "chance"])
-    frame = frame.assign(std=0.0, n=9, low=0.0, high=0.0)
+    frame = frame.assign(std=0.0, n=9, low=frame["value"], high=frame["value"])
     return table.conform(frame, "comparison"), table.conform(pd.DataFrame(runs), "runs")
 
 

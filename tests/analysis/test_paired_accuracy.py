@@ -47,6 +47,22 @@ def test_the_runs_say_how_far_they_are_below_the_unreduced_model(make_run: MakeR
     assert given[["below", "q"]].isna().all(axis=None)
 
 
+def test_seeds_without_an_unreduced_model_are_below_the_first_one(make_run: MakeRun) -> None:
+    """And those that have one are below their own; nothing is beside it twice."""
+    image = np.arange(100)
+
+    def run(method: str, seed: int, right: int) -> xr.Dataset:
+        rate = None if method == "none" else 0.5
+        return judged(make_run(method, rate=rate, images=100, seed=seed, run=f"{method}{seed}"), image < right)
+
+    runs = [run("none", 0, 80), run("none", 2, 60), *(run("topk", seed, 50) for seed in range(3))]
+    runs.append(judged(make_run("none", rate=None, images=100, dataset="other", run="other"), image < 90))
+    accuracy = paired_accuracy(runs)
+    below = with_unreduced(describe(runs), accuracy).set_index("run")["below"].dropna().to_dict()
+    assert below == pytest.approx({"topk0": 30, "topk1": 30, "topk2": 10})
+    assert not accuracy.duplicated(["axis", "run_a", "run_b"]).any() and (accuracy["axis"] == "method").sum() == 3
+
+
 def test_images_are_met_by_their_ids(make_run: MakeRun) -> None:
     a = judged(make_run("topk"), np.arange(40) % 3 == 0)
     b = a.isel(image=np.random.default_rng(0).permutation(40)).assign_attrs(make_run("evit").attrs)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenlens.analysis.metrics import features, heatmap
+from tokenlens.analysis.metrics import features, gram, heatmap
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.errors import BadInput
 
@@ -52,6 +52,35 @@ def test_a_linear_map_is_seen_by_procrustes_and_not_by_cca() -> None:
     assert features.pwcca(a, stretched) == pytest.approx(0, abs=1e-9)
     assert features.procrustes(a, stretched) > 0.05
     assert features.mean_cca(stretched, b) == pytest.approx(features.mean_cca(a, b))
+
+
+def centred(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float64)
+    return x - x.mean(axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_sums_are_those_of_all_images_however_many_are_multiplied_at_a_time(kind: Any) -> None:
+    images = 2 * gram.AT_ONCE + 7
+    a, b = np.random.default_rng(0).normal(2, size=(2, 3, 4, images)).astype(kind)
+    sums, x, y = gram.gram(a, b[:1]), centred(a), centred(b[:1])
+    off = 1e-6 if kind == np.float32 else 1e-13
+    assert sums.aa == pytest.approx(x @ x.mT, abs=off * images) and sums.ab == pytest.approx(x @ y.mT, abs=off * images)
+    assert sums.norms is not None
+    assert sums.norms[2] == pytest.approx(((x**2).sum(axis=-2) * (y**2).sum(axis=-2)).sum(axis=-1))
+
+
+@pytest.mark.parametrize("least", [1.0, 1e-3, 0.0])
+def test_the_rounding_of_single_precision_is_no_direction(least: float) -> None:
+    """Where it would be seen, float32 features are multiplied in float64: sums are then exact but for its rounding."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 6, 4000)).astype(np.float32)
+    a[5] = a[4] + np.float32(least) * a[5]
+    sums, x = gram.gram(a, b), centred(a)
+    exact = np.allclose(sums.aa, x @ x.T, rtol=1e-12, atol=1e-9)
+    assert exact == (least < 1)
+    assert sums.mean_cca() == pytest.approx(gram.gram(a.astype(np.float64), b).mean_cca(), abs=1e-7)
+    assert int(sums.ranks[0]) == (5 if least == 0 else 6)
 
 
 def test_images_may_be_permuted_together_but_not_alone() -> None:

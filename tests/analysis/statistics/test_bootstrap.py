@@ -65,3 +65,9 @@ def test_nothing_known_is_nan() -> None:
     means = bootstrap.Means(1, 10)
     means.add(np.full((3, 1), np.nan), np.ones((10, 3)))
     assert np.isnan([means.mean(), means.std(), *means.interval()]).all()
+
+
+def test_a_mean_over_fewer_than_all_images_falls_short_by_their_number() -> None:
+    """An average precision is a mean over the images of its class; percentiles are as far out as n images allow."""
+    assert bootstrap.widening(10, 3) / bootstrap.widening(10) == pytest.approx(np.sqrt((3 / 2) / (10 / 9)))
+    assert bootstrap.widening(10, 10) == bootstrap.widening(10)

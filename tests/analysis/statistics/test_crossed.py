@@ -44,6 +44,44 @@ def test_what_says_nothing_of_others_has_no_interval(values: np.ndarray) -> None
     assert np.isnan([found.low, found.high, found.error, found.pvalue(0)]).all()
 
 
+def test_an_interval_ends_where_the_statistic_does() -> None:
+    rows = cells(np.array([0.9, 1.0, 0.2]))
+    free, held = estimate(rows, "a"), estimate(rows, "a", span=(0, 1))
+    assert free.low < 0 < 1 < free.high and (held.low, held.high) == (0, 1)
+    assert held.pvalue(0.5) == free.pvalue(0.5)
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 9, 1), (30,)])
+def test_levels_that_are_all_alike_bound_how_many_others_are_not(shape: tuple[int, ...]) -> None:
+    """The bound is the binomial's: of a share that is just as large none is seen in one of forty worlds."""
+    found = estimate(cells(np.ones(shape)), "abc"[: len(shape)], span=(0, 1))
+    assert found.high == 1 and stats.binom.pmf(0, shape[0], 1 - found.low) == pytest.approx(0.025)
+    assert found.pvalue(found.low) == pytest.approx(0.05)
+    assert found.pvalue(1) == 1 and found.pvalue(2) == found.pvalue(-0.5) == 0
+    assert found.pvalue(0.5) == pytest.approx(2 * 0.5 ** shape[0])
+
+
+def test_cells_that_are_measured_do_not_differ_by_less_than_their_errors() -> None:
+    """Three sets that all give 1, each to 0.02: surely not 0.5, and not surely 1."""
+    found = estimate(cells(np.ones(3)).assign(error=0.02), "a", span=(-np.inf, 1))
+    assert 0.9 < found.low < 0.99 and found.high == 1 and found.df == 2
+    assert found.pvalue(0.5) < 0.01
+    apart = cells(np.array([0.2, 0.5, 0.9]))
+    assert estimate(apart.assign(error=0.02), "a") == estimate(apart, "a")
+
+
+@pytest.mark.parametrize("moves", [0, 2])
+def test_votes_that_hang_together_are_hardly_ever_supported(moves: int) -> None:
+    """Each vote is 0 or 1, half of them; all of a level agree. Two levels agree in half of the worlds, by chance."""
+    rng, false, worlds, shape = np.random.default_rng(2), 0, 400, (2, 2, 4)
+    for _ in range(worlds):
+        votes = rng.random(shape[moves]) < 0.5
+        values = np.broadcast_to(np.expand_dims(votes, [i for i in range(3) if i != moves]), shape).astype(float)
+        found = estimate(cells(values), "abc", span=(0, 1))
+        false += found.value > 0.5 and found.pvalue(0.5) <= 0.05
+    assert false / worlds <= 0.05
+
+
 def test_what_all_share_widens() -> None:
     rows = cells(np.random.default_rng(2).normal(size=(3, 4)))
     alone, more = estimate(rows, ["a", "b"]), estimate(rows, ["a", "b"], shared=0.5)
