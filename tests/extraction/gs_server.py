@@ -33,6 +33,9 @@ class Server(ThreadingHTTPServer):
         self.changing, self.generations = Lock(), count(1)
         Thread(target=self.serve_forever, daemon=True).start()
 
+    def handle_error(self, *_: Any) -> None:
+        """Nothing: the client asks in two ways at once, and hangs up on the slower answer."""
+
     @property
     def url(self) -> str:
         """Where it is."""
