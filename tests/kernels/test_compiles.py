@@ -9,8 +9,11 @@ COMPILE = """
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 import triton
+from tokenlens.clustering import triton_rounds, triton_walk
 from tokenlens.kernels import triton_attention, triton_match, triton_peaks, triton_tally
 half, full, i32, f32 = "*fp16", "*fp32", "i32", "fp32"
+double, ints, longs = "*fp64", "*i32", "*i64"
+tree = [longs, double, longs, ints, full]
 attended = [half, half, full, full, *[i32] * 10, f32]
 for kernel, given, constants, warps in (
     (triton_match._match, [half, "*i64", *[i32] * 9], {"SORTED": True, "SIDE": 128, "PART": 32}, 8),
@@ -19,6 +22,10 @@ for kernel, given, constants, warps in (
     (triton_attention._first, attended, {"WEIGHED": True, "TOKENS": 256, "DIMS": 64}, 8),
     (triton_attention._received, attended, {"WEIGHED": True, "TOKENS": 256, "DIMS": 64, "ROWS": 32}, 8),
     (triton_peaks._neighbourhood, [*[full] * 4, i32, i32, f32], {"TOKENS": 256}, 1),
+    (triton_rounds._carry, [double, ints, full, double, ints, ints, double, i32], {"AVERAGE": True, "PART": 512}, 4),
+    (triton_rounds._pair, [double, ints, *tree[:3], ints, full, ints, i32, i32], {"BLOCK": 4096}, 16),
+    (triton_walk._walk, [double, *tree, double, ints, ints, i32],
+     {"BLOCK": 4096, "SINGLE": False, "AVERAGE": True, "REST": True}, 16),
     (triton_peaks._separate, [*[full] * 4, i32], {"TOKENS": 256}, 1),
 ):
     types = iter(given)

@@ -38,7 +38,7 @@ def agglomerative(
     threads changes the result.
 
     Ties fall as in SciPy (scipy.cluster.hierarchy.linkage), and so as in scikit-learn, on the CPU and in the Triton
-    kernel. The torch fallback settles them in its own way under complete and average linkage, the same at each call.
+    kernels. The torch fallback may cut elsewhere between merges of equal height under complete and average linkage.
 
     Args:
         x: (B, N, D) features, or (B, N, N) distances, of which those above the diagonal are read. A numpy array or a

@@ -1,9 +1,10 @@
 """Agglomerative clustering on accelerators.
 
-On CUDA each image is one program of a Triton kernel (`triton_kernels`); nothing goes through the host. Up to 256 tokens
-that is one kernel from features to labels, the same as what stands here in steps; for more, distances and cut are left
-to torch. Where Triton is missing, for more tokens than the kernel takes, and on other devices (MPS) plain torch merges
-(`rounds`). The kernels are tested in Triton's interpreter, the rounds on the CPU.
+On CUDA nothing goes through the host. Up to 256 tokens each image is one program of a Triton kernel from features to
+labels (`triton_kernels`), the same as what stands here in steps; for more, distances and cut are left to torch, and all
+processors merge (`triton_rounds`), under single linkage one program an image. Where Triton is missing, for more tokens
+than the kernels take, and on other devices (MPS) plain torch merges (`rounds`). The kernels are tested in Triton's
+interpreter, the rounds on the CPU.
 
 Shapes: B images, N tokens, D channels.
 """
@@ -16,7 +17,7 @@ from ..kernels import TRITON
 from . import rounds
 from .tree import cut
 
-MOST_TOKENS = 8192  # of the Triton kernel, which holds a row of distances in registers
+MOST_TOKENS = 8192  # of the Triton kernels, which hold a row of distances in registers
 MOST_IN_ONE = 256  # with distances and cut in the same kernel
 
 
@@ -24,11 +25,14 @@ def cluster(x: Tensor, merges: Tensor, linkage: str, precomputed: bool) -> Tenso
     """Labels (B, N) of x (B, N, D) float32 or float64, finite, on their device; merges (B,) int64, from 0 to N - 1."""
     if not x.is_cuda or x.shape[1] > MOST_TOKENS or not TRITON:
         return cut(rounds.tree(distances(x, linkage, precomputed), linkage), merges)
-    from . import triton_kernels
+    from . import triton_kernels, triton_rounds
 
-    if x.shape[1] <= MOST_IN_ONE and (precomputed or x.dtype == torch.float32):
+    few = x.shape[1] <= MOST_IN_ONE
+    if not few or not (precomputed or x.dtype == torch.float32):
+        x, precomputed = distances(x, linkage, precomputed), True
+    if few:
         return triton_kernels.labels(x, merges, linkage, precomputed)
-    return cut(triton_kernels.tree(distances(x, linkage, precomputed), linkage), merges)
+    return cut(triton_rounds.tree(x.contiguous(), merges, linkage), merges)
 
 
 def distances(x: Tensor, linkage: str, precomputed: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 Prim for single linkage, the nearest-neighbour chain for complete and average, as in `linkage`. A program walks alone
 through its image; the images of a batch run side by side. Up to 256 tokens it does all, from features to labels, and
-nothing else is launched (`labels`); of more tokens it merges only (`tree`).
+nothing else is launched (`labels`); of more tokens it merges only (`triton_walk`).
 
 Memory: the distances lie in global memory, N² entries an image (154 kB for 196 tokens in float32, twice that for means,
 which are float64), and are overwritten. A batch of 256 such images is 39 MB, within the second-level cache of a Hopper.
@@ -19,8 +19,6 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-
-from .tree import Tree
 
 TILE = 32
 """rows and columns of distances that are computed at once: in registers, without spilling"""
@@ -50,34 +48,6 @@ def labels(x: Tensor, merges: Tensor, linkage: str, precomputed: bool) -> Tensor
     return out
 
 
-def tree(dist: Tensor, linkage: str) -> Tree:
-    """The merges of dist (B, N, N) contiguous, symmetric and infinite on the diagonal; it is overwritten."""
-    images, tokens, _ = dist.shape
-    dist = dist.contiguous()
-    into = torch.arange(tokens, device=dist.device).repeat(images, 1)
-    height, found = torch.full_like(dist[:, 0], torch.inf), torch.full_like(into, tokens)
-    if tokens < 2 or images == 0:
-        return Tree(into, height, found)
-    block = triton.next_power_of_2(tokens)
-    path = torch.empty(images, tokens, dtype=torch.int32, device=dist.device)
-    _tree[(images,)](
-        dist, into, height, found, path, tokens, BLOCK=block, SINGLE=linkage == "single",
-        AVERAGE=linkage == "average", num_warps=max(1, min(16, block // 256)), **EXACT,
-    )  # fmt: skip
-    return Tree(into, height, found)
-
-
-@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _tree(dist, into, height, found, path, tokens, BLOCK: tl.constexpr, SINGLE: tl.constexpr, AVERAGE: tl.constexpr):  # type: ignore[no-untyped-def]
-    image = tl.program_id(0).to(tl.int64)
-    dist += image * tokens * tokens
-    into, height, found = into + image * tokens, height + image * tokens, found + image * tokens
-    if SINGLE:
-        _prim(dist, into, height, found, tokens, BLOCK)
-    else:
-        _chain(dist, into, height, found, path + image * tokens, tokens, BLOCK, AVERAGE)
-
-
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _labels(x, merges, out, dist, height, scratch, scale, image_stride, token_stride, tokens, channels,  # type: ignore[no-untyped-def]
             BLOCK: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr, JUMPS: tl.constexpr, GIVEN: tl.constexpr,
@@ -102,7 +72,8 @@ def _labels(x, merges, out, dist, height, scratch, scale, image_stride, token_st
     if SINGLE:
         _prim(dist, into, height, found, tokens, BLOCK)
     else:
-        _chain(dist, into, height, found, path, tokens, BLOCK, AVERAGE)
+        members = tl.where(real, 1.0, 0.0).to(dist.dtype.element_ty)
+        _chain(dist, real, members, into, height, found, path, 0.0, found, tokens, BLOCK, AVERAGE, False)
     tl.debug_barrier()
     _cut(into, height, found, root, out, tl.load(merges + image), tokens, BLOCK, JUMPS)
 
@@ -166,21 +137,29 @@ def _prim(dist, into, height, found, tokens, BLOCK: tl.constexpr):  # type: igno
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _chain(dist, into, height, found, path, tokens, BLOCK: tl.constexpr, AVERAGE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The chain ends with x, at the distance `back` from the one before it; infinite if there is none."""
+def _chain(dist, alive, size, into, height, found, path, slack, doubt, tokens,  # type: ignore[no-untyped-def]
+           BLOCK: tl.constexpr, AVERAGE: tl.constexpr, CHECK: tl.constexpr):  # fmt: skip
+    """Of the clusters alive. The chain ends with x, at the distance `back` from the one before it; infinite if none.
+
+    With CHECK it ends in doubt if means, which may have been rounded in another order, are no more than slack apart.
+    """
     token = tl.arange(0, BLOCK)
     far = float("inf")
-    alive = token < tokens
-    size = tl.where(alive, 1.0, 0.0).to(dist.dtype.element_ty)
-    x = 0
-    before = 0
-    back = tl.load(dist)  # of the first token to itself
+    step = tokens - tl.sum(alive.to(tl.int32), axis=0)
+    x = tl.min(tl.where(alive, token, BLOCK), axis=0)
+    before = x
+    back = tl.load(dist + x * tokens + x)  # to itself
     length = 1
-    step = 0
-    tl.store(path, 0)
+    tl.store(path, x)
     while step < tokens - 1:
         row = tl.load(dist + x * tokens + token, mask=alive, other=far)
         least, y = tl.min(row, axis=0, return_indices=True)  # of equal ones the first
+        if CHECK:
+            close = row <= least + slack
+            largest = tl.max(tl.where(close | (token == x), size, 0.0), axis=0)
+            if (tl.sum(close.to(tl.int32), axis=0) > 1) & (largest > 1):
+                tl.store(doubt, 1)
+                step = tokens
         if least == back:  # the one that it came from wins a tie
             both = tl.load(dist + before * tokens + token, mask=alive, other=far)
             low = tl.minimum(x, before)
