@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import tokenlens
+from tokenlens.core.beginning import Beginning
 from tokenlens.core.host import HOSTS, Host, host, host_of
-from tokenlens.core.walk import Beginning
 from tokenlens.errors import BadInput
 from tokenlens.extraction.flops import gflops
 
