@@ -184,9 +184,12 @@ def _without_noise(
     estimate, furthest = 2 * value - again, value - (1 + np.sqrt(2)) * (again - value)
     ends = [value, *(estimate + apart), *(furthest + apart)]
     if metric.noise == "shrinks":
-        shrunk, most = (_stretch(value, again, power) for power in (1, 2))
-        estimate, (low, high) = value * shrunk, value + apart
-        ends = [value, low, high, most * low, most * high]
+        low, high = np.clip(value + apart, -1, 1)
+        linear = [metric.as_correlation(one) for one in (value, again, low, high)]
+        shrunk, most = (_stretch(linear[0], linear[1], power) for power in (1, 2))
+        estimate, *stretched = (metric.of_correlation(float(np.clip(one, -1, 1)))
+                                for one in (shrunk * linear[0], most * linear[2], most * linear[3]))  # fmt: skip
+        ends = [value, low, high, *stretched]
         if np.isnan(most) or (most > np.sqrt(2) and low < 0 < high):  # not even its sign is known
             ends = [-1, 1]
     elif metric.noise == "detours":

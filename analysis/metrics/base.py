@@ -59,6 +59,8 @@ class Metric:
     """whether noise moves its value in no direction, so that it is the estimate of what all images would give"""
     as_correlation: Callable[[float], float] = float
     """the linear correlation that a value amounts to, where noise shrinks it"""
+    of_correlation: Callable[[float], float] = float
+    """and the other way round: the value that amounts to a linear correlation"""
     grid: bool = False
     """`shared` takes a third argument, the number of columns of the grid of patches"""
     interval: Callable[..., Any] | None = None

@@ -53,6 +53,11 @@ def _linear(tau: float) -> float:
     return math.sin(math.pi / 2 * tau)
 
 
+def _tau(linear: float) -> float:
+    """The tau of normal values with this correlation."""
+    return math.asin(linear) * 2 / math.pi
+
+
 CORRELATION: dict[str, Any] = {"range": (-1.0, 1.0), "chance": 0.0}
 OF_MAP: dict[str, Any] = {"of": "heatmap", "axes": ("radial",), "noise": "shrinks", **CORRELATION}
 
@@ -75,7 +80,7 @@ def heatmap_spearman(heat: ArrayLike, away: ArrayLike) -> Values:
     return spearman(heat, away)
 
 
-@metric("heatmap_kendall", label="τ of heat map and radius", as_correlation=_linear, **OF_MAP)
+@metric("heatmap_kendall", label="τ of heat map and radius", as_correlation=_linear, of_correlation=_tau, **OF_MAP)
 def heatmap_kendall(heat: ArrayLike, away: ArrayLike) -> Values:
     """`kendall` of the mean depths over images."""
     return kendall(heat, away)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from tokenlens.analysis.heat_maps import HeatMap, rows_of_pair
+from tokenlens.analysis.heat_maps import HeatMap, rows_of_pair, rows_of_run
 from tokenlens.analysis.metrics.base import METRICS
 from tokenlens.analysis.nulls import elsewhere
 from tokenlens.analysis.pairing import Pair
@@ -31,6 +32,18 @@ def test_two_sets_of_one_pattern_may_be_the_same(images: int) -> None:
             hit[found["metric"]] += found["low"] - 1e-9 <= best <= found["high"] + 1e-9
             assert found["low"] <= found["value"] <= found["high"]
     assert min(hit.values()) >= 10, hit
+
+
+def test_a_rank_correlation_is_stretched_as_the_linear_one_that_it_amounts_to() -> None:
+    """Noise shrinks Kendall's tau by less than Pearson's correlation where it is near 1: by its sine."""
+    rng, row = np.random.default_rng(0), np.arange(36)
+    grid = xr.Dataset(coords={"row": ("patch", row // 6), "column": ("patch", row % 6)})
+    away, tau = np.hypot(row // 6 - 2.5, row % 6 - 2.5), METRICS["heatmap_kendall"]
+    truth = float(tau(heat_map(rng, 8000, -0.5 * away, 0).mean, away))
+    found = [rows_of_run("a", grid, heat_map(rng, 60, -0.5 * away, seed), [tau])[1] for seed in range(12)]  # l2
+    assert sum(row["low"] <= truth <= row["high"] for row in found) >= 11
+    assert all(abs(row["estimate"]) > abs(row["value"]) for row in found)
+    assert tau.of_correlation(tau.as_correlation(-0.7)) == pytest.approx(-0.7)
 
 
 def test_one_image_says_nothing_of_others() -> None:

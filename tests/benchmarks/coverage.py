@@ -3,7 +3,7 @@
 Means over images (skewed, bounded, with hardly an image that differs), differences of accuracies, heat maps, class-
 token features, rank correlations, means over crossed factors. 95 % are promised; `false` is how often an interval that
 holds nothing but chance lies wholly above it, where 2.5 % are due.
-Usage: python tests/benchmarks/coverage.py [--worlds 200] [--parts images accuracies heatmaps features ranks factors]
+Usage: python tests/benchmarks/coverage.py [--worlds 200] [--parts images accuracies heatmaps radial ...]
 """
 
 from __future__ import annotations
@@ -63,30 +63,47 @@ def heat_map(rng: np.random.Generator, n: int, score: Array, seed: int) -> HeatM
     return HeatMap(depth.mean(0), (Resampler(n, 200, seed).counts(n) @ depth / n).astype(np.float32), n, 7)
 
 
+ROW, COLUMN = np.divmod(np.arange(49), 7)
+CENTRE = -np.hypot(ROW - 3.1, COLUMN - 2.8)  # off the middle of the grid: no two patches are alike
+
+
 def heatmaps(worlds: int) -> Iterator[tuple[str, float]]:
-    """Heat maps of two sets of images: of one pattern, of two, of hardly any; and beside the distance to the centre."""
+    """Heat maps of two sets of images: of one pattern, of two, of hardly any."""
     rng = np.random.default_rng(1)
-    row, column = np.divmod(np.arange(49), 7)
-    grid = xr.Dataset(coords={"row": ("patch", row), "column": ("patch", column)})
-    radial = [metric for metric in METRICS.values() if metric.of == "heatmap" and "radial" in metric.axes]
-    centre, other = -np.hypot(row - 3.1, column - 2.8), rng.normal(size=49)  # off it: no two patches are alike
+    other = rng.normal(size=49)
     chosen = [metric for metric in METRICS.values() if metric.of == "heatmap" and "dataset" in metric.axes]
-    kinds = {"same": (0.3 * centre, 0.3 * centre), "two": (0.3 * centre, 0.1 * centre + 0.3 * other),
-             "hardly any": (0.05 * centre + 0.05 * other, 0.05 * centre - 0.03 * other)}  # fmt: skip
+    kinds = {"same": (0.3 * CENTRE, 0.3 * CENTRE), "two": (0.3 * CENTRE, 0.1 * CENTRE + 0.3 * other),
+             "hardly any": (0.05 * CENTRE + 0.05 * other, 0.05 * CENTRE - 0.03 * other)}  # fmt: skip
     for (kind, scores), n in product(kinds.items(), SIZES):
         true = [depths(rng, 60_000, score).mean(0) for score in scores]
         true[1] = true[0] if kind == "same" else true[1]
-        hit = dict.fromkeys((metric.name for metric in (*chosen, *radial)), 0)
+        hit = dict.fromkeys((metric.name for metric in chosen), 0)
         for i in range(worlds):
             maps = [heat_map(rng, n, score, 2 * i + side) for side, score in enumerate(scores)]
-            for metric, row_ in zip(chosen, rows_of_pair(PAIR, *maps, chosen), strict=True):
+            for metric, row in zip(chosen, rows_of_pair(PAIR, *maps, chosen), strict=True):
                 truth = float(metric(*true, *([7] if metric.grid else [])))
-                hit[metric.name] += row_["low"] - 1e-9 <= truth <= row_["high"] + 1e-9
-            for row_ in rows_of_run("a", grid, maps[0], radial)[: len(radial)]:  # beside the first of the norms
-                truth = float(METRICS[row_["metric"]](true[0], distances(grid)[0]))
-                hit[row_["metric"]] += row_["low"] - 1e-9 <= truth <= row_["high"] + 1e-9
+                hit[metric.name] += row["low"] - 1e-9 <= truth <= row["high"] + 1e-9
         for name, count in hit.items():
             yield f"heat map {name}, {kind}, n = {n}", count / worlds
+
+
+def radial(worlds: int) -> Iterator[tuple[str, float]]:
+    """Heat maps beside the distance from the centre: of a central pattern, of one that is partly so, of hardly any."""
+    rng = np.random.default_rng(6)
+    grid = xr.Dataset(coords={"row": ("patch", ROW), "column": ("patch", COLUMN)})
+    chosen = [metric for metric in METRICS.values() if metric.of == "heatmap" and "radial" in metric.axes]
+    other = rng.normal(size=49)
+    kinds = {"central": 0.3 * CENTRE, "partly": 0.1 * CENTRE + 0.3 * other, "hardly any": 0.05 * CENTRE + 0.05 * other}
+    for (kind, score), n in product(kinds.items(), SIZES):
+        true = depths(rng, 60_000, score).mean(0)
+        hit = dict.fromkeys((metric.name for metric in chosen), 0)
+        for i in range(worlds):
+            rows = rows_of_run("a", grid, heat_map(rng, n, score, i), chosen)
+            for metric, row in zip(chosen, rows[: len(chosen)], strict=True):  # beside the first of the norms
+                truth = float(metric(true, distances(grid)[0]))
+                hit[metric.name] += row["low"] - 1e-9 <= truth <= row["high"] + 1e-9
+        for name, count in hit.items():
+            yield f"{name}, {kind}, n = {n}", count / worlds
 
 
 def features(worlds: int) -> Iterator[tuple[str, float]]:
@@ -167,8 +184,8 @@ def factors(worlds: int) -> Iterator[tuple[str, float]]:
 
 
 PARTS_OF = {
-    "images": images, "accuracies": accuracies, "heatmaps": heatmaps, "features": features, "ranks": correlations,
-    "factors": factors,
+    "images": images, "accuracies": accuracies, "heatmaps": heatmaps, "radial": radial, "features": features,
+    "ranks": correlations, "factors": factors,
 }  # fmt: skip
 
 

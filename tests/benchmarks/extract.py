@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tokenlens.core.walk import Beginning
+from tokenlens.core.beginning import Beginning
 from tokenlens.data import open_data
 from tokenlens.data.loading import Loading, batches
 from tokenlens.extraction.jobs import Job

@@ -1,8 +1,8 @@
-"""Runs of very many images: files on disk, and time and peak memory of a comparison of all pairs, size by size.
+"""Many runs of very many images: files on disk, and time and peak memory of a comparison of all pairs, size by size.
 
 The patterns are simulated; time is the processor's, which other work on the machine does not change much. A table, and
-as the last line the ratios: files of chunks over packed files of the largest runs, seconds an image of each size over
-those of the smallest, and the peak memory of the largest. With `--dask` the same comparison is carried out by two
+as the last line the ratios: files of chunks over packed files, seconds an image and seconds a pair and image of each
+line over those of the first, and the peak memory. With `--dask` the same comparison is carried out by two
 processes of Dask on this machine too, beside two threads of one process: the wall clock of each, in turns.
 """
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -81,30 +82,33 @@ def _files(folder: Path) -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--runs", type=int, nargs="+", default=[4])
     parser.add_argument("--dask", action="store_true", help="beside two processes of Dask on this machine")
     parser.add_argument("--grid", type=int, default=14, help="patches along a side")
     arguments = parser.parse_args()
-    print(f"{arguments.runs} runs, {arguments.grid} x {arguments.grid} patches, IoU of all pairs, two threads")
-    print(f"{'images':>10}{'files':>8}{'packed':>8}{'bytes an image':>16}{'us an image':>13}{'peak MB':>9}")
+    print(f"{arguments.grid} x {arguments.grid} patches, IoU of all pairs, two threads; times an image")
+    print(f"{'images':>10}{'runs':>6}{'files':>8}{'packed':>8}{'bytes':>8}{'us':>8}{'ns a pair':>11}{'peak MB':>9}")
     rows, slower = [], list[float]()
-    for images in arguments.images:
+    for images, runs in product(arguments.images, arguments.runs):
         with tempfile.TemporaryDirectory() as place:
             out = Path(place) / "runs"
-            chunks, packed, size = [write(out, images, arguments.grid, number) for number in range(arguments.runs)][-1]
+            chunks, packed, size = [write(out, images, arguments.grid, number) for number in range(runs)][-1]
             seconds, peak, _ = compared(out)
             if arguments.dask:
                 turns = [(compared(out, "local")[2], compared(out)[2]) for _ in range(ROUNDS)]
                 slower.append(statistics.median(there / here for there, here in turns))
-        rows.append((chunks / packed, seconds / images, peak))
+        each, pairs = seconds / images, runs * (runs - 1) / 2
+        rows.append((chunks / packed, each, each / pairs, peak))
         print(
-            f"{images:10,}{chunks:8}{packed:8}{size / images:16.1f}{1e6 * seconds / images:13.1f}{peak:9.0f}",
+            f"{images:10,}{runs:6}{chunks:8}{packed:8}{size / images:8.1f}{1e6 * each:8.1f}{1e9 * each / pairs:11.1f}"
+            f"{peak:9.0f}",
             flush=True,
         )
     ratios: dict[str, list[float]] = {
         "files_of_chunks_over_packed": [row[0] for row in rows],
-        "seconds_an_image_over_smallest": [row[1] / rows[0][1] for row in rows],
-        "peak_megabytes": [row[2] for row in rows],
+        "seconds_an_image_over_first": [row[1] / rows[0][1] for row in rows],
+        "seconds_a_pair_and_image_over_first": [row[2] / rows[0][2] for row in rows],
+        "peak_megabytes": [row[3] for row in rows],
     }
     if slower:
         ratios["dask_over_one_process"] = slower

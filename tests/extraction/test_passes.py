@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import tokenlens
-from tokenlens.core.walk import Beginning
+from tokenlens.core.beginning import Beginning
 from tokenlens.errors import BadInput
 from tokenlens.extraction import passes
 from tokenlens.extraction.jobs import Job

@@ -90,6 +90,11 @@ def test_extracted_compared_and_drawn_there(server: Server, call: Any, local: Pa
     both = ("s3://bucket/runs", "--results", "s3://bucket/results")
     drawn = call("figures", "tokens_left", *both, "--out", "s3://bucket/figures", "--format", "png")
     assert drawn.out.split() == ["s3://bucket/figures/tokens_left.png", "s3://bucket/figures/tokens_left.txt"]
+    said = call("report", *both, "--split", "--out", "s3://bucket/report")  # which draws every figure: once is enough
+    assert said.out.startswith("s3://bucket/report/index.html (")
+    folder = place("s3://bucket/report")
+    (data,) = [path for path in folder.iterdir() if path.is_dir()]
+    assert data.name in (folder / "index.html").read_text() and (data / "index.js").is_file()
     assert not [path for path in place("s3://bucket").rglob("*lock*")]
 
 

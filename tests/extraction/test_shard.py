@@ -43,6 +43,12 @@ def test_each_begins_with_its_share_and_looks_at_all(chunks: int, of: int) -> No
     assert own == list(range(chunks))
 
 
+def test_chunks_let_equal_processes_end_together() -> None:
+    assert Shard().chunk(2000, 1024, 32) == Shard(1, 64).chunk(10**6, 1024, 32) == 1024
+    assert Shard(1, 2).chunk(2000, 1024, 32) == 256  # 8 chunks, 4 each; 9 of 224 would leave one process idle
+    assert Shard(1, 2).chunk(18, 1024, 2) == Shard(1, 8).chunk(3, 1024, 2) == 2
+
+
 def test_what_another_has_is_left_to_it_and_the_last_one_finishes(
     run_job: Any, same_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

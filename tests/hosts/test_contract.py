@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import tokenlens
+from tokenlens.core.beginning import Beginning
 from tokenlens.core.host import HOSTS, Host, host, host_of
 from tokenlens.errors import BadInput
 from tokenlens.extraction.flops import gflops
@@ -45,6 +46,18 @@ def test_without_a_reducer_it_is_the_library(model: nn.Module) -> None:
     logits, trace = tokenlens.reduce(model, "none", blocks=(0, found.blocks - 1)).trace(images)
     expected = model(images)
     assert torch.equal(logits, getattr(expected, "logits", expected)) and trace.kept.all()
+
+
+@torch.no_grad()
+def test_models_of_the_same_weights_share_what_comes_before_they_decide(model: nn.Module) -> None:
+    images = images_of(host_of(model))
+    asked = (("tome", 0.5), ("tome", 0.8), ("l2", 0.5), ("kmedoids", 0.5), ("kmedoids", 0.8))
+    models = [tokenlens.reduce(model, method, rate, blocks=(1, 2)) for method, rate in asked]
+    begin = Beginning(models[0].host, images)
+    for reduced in models:
+        (alone, here), (shared, there) = reduced.trace(images), reduced.trace(images, begin=begin)
+        assert torch.equal(alone, shared) and torch.equal(here.group, there.group)
+    assert len(begin.after) == 2 and [*begin.inside] == [1]  # block 0, and of block 1 the attention
 
 
 @torch.no_grad()

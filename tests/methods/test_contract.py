@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import tokenlens
+from tokenlens.core.beginning import Beginning
 from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.core.trace import Trace
-from tokenlens.core.walk import Beginning
 from tokenlens.methods import methods
 
 METHODS = list(methods())

@@ -12,7 +12,7 @@ import xarray as xr
 import zarr
 
 from tokenlens.errors import BadInput
-from tokenlens.records import packing
+from tokenlens.records import atomic, packing
 from tokenlens.records import writer as writing
 from tokenlens.records.layout import contents
 from tokenlens.records.run import Run
@@ -123,7 +123,7 @@ def test_the_digest_of_a_run_changes_with_it(writer: RunWriter) -> None:
 def test_what_is_removed_while_it_is_written_is_said_and_nothing_stays(
     early: bool, writer: RunWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = writing.sync
+    sync = atomic.sync
 
     def late(path: Path) -> None:
         shutil.rmtree(writer.folder.parent, ignore_errors=True)
@@ -133,11 +133,11 @@ def test_what_is_removed_while_it_is_written_is_said_and_nothing_stays(
     if early:
         shutil.rmtree(writer.folder.parent)
     else:
-        monkeypatch.setattr(writing, "sync", late)
+        monkeypatch.setattr(atomic, "sync", late)
     with pytest.raises(BadInput, match=r"was removed while it was being written; give the same command again"):
         writer.add(batch(4))
     assert not writer.folder.exists()
-    monkeypatch.setattr(writing, "sync", sync)
+    monkeypatch.setattr(atomic, "sync", sync)
     again = RunWriter(tmp_path / "runs", run_of(), {"grid": [2, 2]}, list("abcdefgh"), 4)
     again.add(batch(0))
     again.add(batch(4))

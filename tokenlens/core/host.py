@@ -108,6 +108,9 @@ class Host(Protocol):
         are made of what they have become.
         """
 
+    def second(self, i: int, x: Tensor) -> Tensor:
+        """The half of block i that follows its attention, of tokens (B, T, C); the block is one of those prepared."""
+
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
         """What block i's attention makes of its input x (B, T, C): as the ear heard it, else made anew."""
 

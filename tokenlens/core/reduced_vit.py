@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from ..errors import BadInput
 from ..words import as_html, in_a_line
+from .beginning import Beginning
 from .graph import graphed
 from .host import host_of
 from .reducer import Reducer
 from .schedule import Schedule
 from .trace import About, Trace
-from .walk import Beginning, Walk, listened
+from .walk import Walk, listened
 
 USUAL = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD  # of images, where the model does not say
 
@@ -110,7 +111,7 @@ class ReducedViT(nn.Module):
             images: (B, 3, H, W) float.
             features: record the class token after every stage's block and after the last.
             soft: record the soft maps of a soft merger.
-            begin: of the same images, by a model of the same weights; see `tokenlens.core.walk.Beginning`.
+            begin: of the same images, by a model of the same weights; see `tokenlens.core.beginning.Beginning`.
             attention: record what the class token (or else all tokens) pays to the patches that a stage decides of.
         """
         host = self.host

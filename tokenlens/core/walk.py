@@ -7,7 +7,6 @@ Shapes: B images, T tokens with the prefix, N patch tokens, C channels.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
@@ -16,7 +15,8 @@ import torch
 from torch import Tensor
 
 from .attention import QKV, Attended, key_bias
-from .host import Ear, Host, Tokens
+from .beginning import Beginning, mass_of
+from .host import Ear, Host
 from .plan import Plan, gather, positions
 from .random import content_hashes, keys
 from .reducer import Reducer
@@ -40,39 +40,6 @@ def watched(reducers: Mapping[int, Reducer]) -> dict[int, Reducer]:
     """Block -> the reducer of the next stage, which is shown its attention."""
     stages = pairwise(sorted(reducers))
     return {i: reducers[then] for first, then in stages if reducers[then].watches for i in range(first, then)}
-
-
-class Beginning:
-    """What comes before the first reducer: for models that share a host's weights, the same; so it is computed once.
-
-    Examples:
-        begin = Beginning(one.host, images)
-        a, b = one.trace(images, begin=begin), other.trace(images, begin=begin)
-    """
-
-    def __init__(self, host: Host, images: Tensor) -> None:
-        """Embed the images."""
-        self.host, self.tokens = host, host.embed(images)
-        self.after = [self.tokens.x]
-        """the tokens before block 0, 1, ..., as far as somebody has asked"""
-
-    def before(self, block: int) -> Tensor:
-        """(B, T, C): the tokens that block `block` is given."""
-        while len(self.after) <= block:
-            x = self.after[-1]
-            mask = key_bias(_mass(self.tokens), self.host.prefix, x.dtype)
-            self.after.append(self.host.block(len(self.after) - 1, x, mask, self.tokens.positions))
-        return self.after[block]
-
-    def fork(self) -> Beginning:
-        """One that knows what this one does, and keeps to itself what it is asked beyond."""
-        twin = copy.copy(self)
-        twin.after = [*self.after]
-        return twin
-
-
-def _mass(tokens: Tokens) -> Tensor | None:
-    return None if tokens.valid is None else tokens.valid.to(torch.float32)
 
 
 class Walk:
@@ -99,7 +66,7 @@ class Walk:
         tokens = host.embed(images) if begin is None else begin.tokens
         self.host, self.reducers, self.images, self.seed = host, reducers, images, seed
         self.x, self.grid, self.positions = tokens.x, tokens.grid, tokens.positions
-        self.mass = _mass(tokens)
+        self.mass = mass_of(tokens)
         self.start = self.x[:, host.prefix :]
         self.size: Tensor | None = None
         self.memory: Tensor | None = None
@@ -115,14 +82,17 @@ class Walk:
         self._masked: tuple[Tensor | None, torch.dtype, Tensor | None] | None = None
         self._contents: Tensor | None = None
         self._attended: Attended | None = None
+        self._first = -1
+        """the block before which `begin` ends, if there is one"""
 
     def run(self) -> Tensor:
         """(B, T, C): the features after the last block."""
-        first = 0
         if self.begin is not None:
-            first = min({self.host.blocks, *self.reducers, *self.listened, *self.watchers, *self.layers})
-            self.x = self.begin.before(first)
-        for i in range(first, self.host.blocks):
+            self._first = min({self.host.blocks, *self.reducers, *self.watchers, *self.layers})
+            if self._first - 1 in self.listened:
+                self._attended = self.begin.attended(self._first - 1)
+            self.x = self.begin.before(self._first)
+        for i in range(max(0, self._first), self.host.blocks):
             self.step(i)
         self._rejoin()
         return self.host.finish(self.x, self.mass if self.size is None else self.size)
@@ -158,13 +128,29 @@ class Walk:
         if site == "before_attention" and self._asks(i, x):
             self.x = host.block(i, x, mask, self.positions, decide=lambda x, qkv, _: self._decided(i, x, qkv))
         elif site == "after_attention":
-            share = self.reducers[i].sparsity
-            sparse = None if share == 1 else (lambda x, *_: self._sparse(x, share))
-            self.x = host.block(i, x, mask, self.positions, ear, lambda x: self._reduced(i, x, attended), sparse)
+            attended = self._between_halves(i, x, mask, ear, attended)
         else:
             self.x = host.block(i, x, mask, self.positions, ear)
             if site == "before_attention":
                 self._decide(i, x, None)
+        return attended
+
+    def _between_halves(self, i: int, x: Tensor, mask: Tensor | None, ear: Ear, attended: Attended) -> Attended:
+        """Run a block with its reducer inside; its attention is the same for all, where nothing was decided before."""
+        share = self.reducers[i].sparsity
+        begin = self.begin if i == self._first and share == 1 else None
+        if begin is not None and i in begin.inside:
+            x, attended = begin.inside[i]
+            self.x = self.host.second(i, self._reduced(i, x, attended))
+            return attended
+
+        def between(x: Tensor) -> Tensor:
+            if begin is not None:
+                begin.inside[i] = x, attended
+            return self._reduced(i, x, attended)
+
+        sparse = None if share == 1 else (lambda x, *_: self._sparse(x, share))
+        self.x = self.host.block(i, x, mask, self.positions, ear, between, sparse)
         return attended
 
     def _mask(self, dtype: torch.dtype) -> Tensor | None:
@@ -260,5 +246,5 @@ class Walk:
     def _seeds(self, block: int) -> Tensor:
         """(B,) int64: from the model's seed, the block and the image's content, which is read once in a walk."""
         if self._contents is None:
-            self._contents = content_hashes(self.images)
+            self._contents = content_hashes(self.images) if self.begin is None else self.begin.contents
         return keys(self._contents, self.seed, block)

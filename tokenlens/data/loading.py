@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -171,4 +173,22 @@ def batches_of(data: ImageSet, loading: Loading, spans: Iterable[tuple[int, int]
     """Batches of one span (first image, last + 1) after the other, which are asked for as they are needed."""
     size = loading.batch_size
     rows = (range(at, min(at + size, end)) for first, end in spans for at in range(first, end, size))
-    return iter(Loader(pictures(data, loading), collate, batch_sampler=rows, num_workers=loading.workers))
+    if loading.workers or torch.cuda.is_available():
+        return iter(Loader(pictures(data, loading), collate, batch_sampler=rows, num_workers=loading.workers))
+    return _ahead(pictures(data, loading), rows)
+
+
+def _ahead(data: Pictures, rows: Iterable[range]) -> Iterator[Loaded]:
+    """Batches of these rows, of which a thread reads the next one while the last one is looked at."""
+
+    def read(some: range) -> Loaded:
+        return collate([data[row] for row in some])
+
+    with ThreadPoolExecutor(1) as reader:
+        waiting: deque[Future[Loaded]] = deque()
+        for some in rows:
+            waiting.append(reader.submit(read, some))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

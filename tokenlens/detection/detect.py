@@ -124,7 +124,8 @@ class Detection(Reductions):
                 yield arrays | {"object": np.stack([owners(data, row, model.config, grid) >= 0 for row in rows])}
 
         attributes = {**self._attributes(data, model, run, stages), "place": data.name}
-        writer = SharedWriter(self.out, run, attributes, data.ids, self.batch_size, shard.chunk(len(data), CHUNK))
+        chunk = shard.chunk(len(data), CHUNK, self.batch_size)
+        writer = SharedWriter(self.out, run, attributes, data.ids, self.batch_size, chunk)
         settings = {name: getattr(self, name) for name in SHARED}
         return Filling(writer, make, lambda there: metrics(data, there, model), shard, settings, self.progress)
 

@@ -31,9 +31,9 @@ def canonical(group: Tensor) -> Tensor:
     here = torch.arange(patches, device=flat.device).expand_as(flat)
     column = torch.where(flat >= 0, flat, patches)
     first = torch.full((len(flat), patches + 1), patches, device=flat.device)
-    first = first.scatter_reduce(1, column, here, "amin")[:, :patches]
-    number = torch.empty_like(first).scatter(1, first.argsort(dim=1, stable=True), here)
-    return torch.where(flat >= 0, number.gather(1, flat.clamp(min=0)), flat).view(group.shape).to(torch.int16)
+    first = first.scatter_reduce(1, column, here, "amin").gather(1, column)  # of the patches in the same group
+    number = (first == here).masked_fill(flat < 0, False).cumsum(1) - 1  # of groups that have begun before a patch
+    return torch.where(flat >= 0, number.gather(1, first), flat).view(group.shape).to(torch.int16)
 
 
 @torch.inference_mode()

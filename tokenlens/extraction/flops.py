@@ -5,15 +5,15 @@ In the field's GFLOPs, which are billions of multiply-adds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ..core.host import Host, host_of
 
@@ -62,28 +62,38 @@ def _walk(model: ReducedViT, tokens_left: NDArray[Any]) -> Any:
     return gflops(model.host, dict(zip(model.blocks, left, strict=True)), str(site))
 
 
-def _distances(a: tuple[int, ...], *_: Any, out_shape: tuple[int, ...], **__: Any) -> int:
+def _distances(a: Tensor, *_: Any, out_val: Tensor, **__: Any) -> int:
     """Torch's counter leaves `cdist` out, which is a matrix product at heart."""
-    return int(2 * np.prod(out_shape) * a[-1])
+    return 2 * out_val.numel() * a.shape[-1]
 
 
-def _multihead(query: tuple[int, int, int], *_: Any, **__: Any) -> int:
+def _multihead(query: Tensor, *_: Any, **__: Any) -> int:
     """Torch's counter leaves out the one kernel of an `nn.MultiheadAttention` too: projections and two products."""
-    batch, tokens, width = query
+    batch, tokens, width = query.shape
     return 2 * batch * (4 * tokens * width**2 + 2 * tokens**2 * width)
 
 
-@contextmanager
-def _resting(model: ReducedViT) -> Iterator[None]:
-    """Without gradients: torch's counter hooks on to what needs one, which fails where that is no graph's result."""
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        for parameter in learning:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
+class _Counter(TorchDispatchMode):
+    """Counts what `FlopCounterMode` does, not module by module and so several times faster."""
+
+    formulas: ClassVar[dict[Any, Callable[..., int]]] = {
+        **flop_registry,
+        torch.ops.aten._euclidean_dist: _distances,
+        torch.ops.aten._cdist_forward: _distances,
+        torch.ops.aten._native_multi_head_attention: _multihead,
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        out = func(*args, **named)
+        formula = self.formulas.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **named, out_val=out)
+        return out
 
 
 @torch.no_grad()
@@ -91,12 +101,8 @@ def _reducers(model: ReducedViT) -> float:
     """What torch counts on one image, less what the ViT itself costs at the tokens that were left."""
     like = next(model.vit.parameters())
     image = torch.zeros(1, *model.host.image, device=like.device, dtype=like.dtype)
-    left_out: dict[Any, Any] = dict.fromkeys(
-        (torch.ops.aten._euclidean_dist, torch.ops.aten._cdist_forward), _distances
-    )
-    left_out[torch.ops.aten._native_multi_head_attention] = _multihead
-    with _resting(model), FlopCounterMode(display=False, custom_mapping=left_out) as counter:
+    with _Counter() as counter:
         trace = model.trace(image)[1]
     walked = float(_walk(model, trace.tokens_left.cpu().numpy())[0])
     # below 0 only where the attention ran in a kernel that torch's counter does not know
-    return max(counter.get_total_flops() / 2e9 - walked, 0.0)
+    return max(counter.total / 2e9 - walked, 0.0)

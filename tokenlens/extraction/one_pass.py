@@ -92,7 +92,7 @@ class Extraction:
             BadInput: images that cannot be read; another part of the job has other settings; or, once all others have
                 ended, what was wrong with a run: a disk that is full, a folder that holds another run, NaN logits.
         """
-        chunk = self.shard.chunk(len(self.data), records.CHUNK)
+        chunk = self.shard.chunk(len(self.data), records.CHUNK, self.loading.batch_size)
         feeds = [Feed.of(run, model, self.data, self.out, self.loading, chunk) for run, model in self.asked]
         for together in _fitting(feeds):
             if any(feed.waits for feed in together):

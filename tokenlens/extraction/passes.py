@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..core.beginning import Beginning
 from ..core.graph import captured
 from ..core.reduced_vit import ReducedViT
 from ..core.trace import Trace
-from ..core.walk import Beginning
 from ..errors import BadInput, UnknownName
 
 GRAPHS = ("auto", "yes", "no")

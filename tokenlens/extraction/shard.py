@@ -59,9 +59,18 @@ class Shard:
         for other in range(1, self.of):
             yield from reversed(shares[(mine + other) % self.of])
 
-    def chunk(self, images: int, most: int) -> int:
-        """Images in a chunk, at most so many; few enough that a faster process can do more of them."""
-        return most if self.of == 1 else min(most, -(-images // (TURNS * self.of)))
+    def chunk(self, images: int, most: int, batch: int) -> int:
+        """Images in a chunk, at most so many; few enough that faster processes do more, and equal ones end together."""
+        batches, largest = -(-images // batch), most // batch
+        even = -(-batches // (TURNS * self.of))
+        if self.of == 1 or even >= largest:
+            return most
+
+        def longest(size: int) -> int:
+            """Batches of the process that does most of them, where each does as many chunks as it can."""
+            return size * -(-batches // (size * self.of))
+
+        return batch * min(range(even, max(0, even // 2 - 1), -1), key=longest)
 
     def device(self, device: torch.device) -> torch.device:
         """The GPU of this process, where one launcher has begun several on this machine."""

@@ -129,7 +129,7 @@ class Swap(Job):
         run = self._swapped_run(opened, model, carrier)
         attributes = {**attributes_of(model), **opened.loading.attributes(), "capacity": capacity_of(run.model),
                       "place": data.name}  # fmt: skip
-        chunk = opened.shard.chunk(len(data), CHUNK)
+        chunk = opened.shard.chunk(len(data), CHUNK, opened.loading.batch_size)
         writer = SharedWriter(self.out, run, attributes, data.ids, opened.loading.batch_size, chunk)
         loading = opened.loading.with_batch_size(writer.batch_size)
 

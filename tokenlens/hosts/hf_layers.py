@@ -93,9 +93,13 @@ class SplitLayer(nn.Module):
                 attention = overheard(attention, ear, named.get("position_embeddings"))
             heard = attention(hidden_states=y, attention_mask=attention_mask, **named)[0]
         x = x + self._through(names.after[0], heard)
-        if between is not None:
-            x = between(x)
-        return x + self._through(names.after[1], self.mlp(getattr(self, names.norms[1])(x)))  # type: ignore[operator]
+        return self.second(x if between is None else between(x))
+
+    def second(self: Any, x: Tensor) -> Tensor:
+        """Tokens (B, T, C) after attention -> those that leave the layer."""
+        names: Names = self._names
+        out: Tensor = x + self._through(names.after[1], self.mlp(getattr(self, names.norms[1])(x)))
+        return out
 
     @property
     def gradient_checkpointing(self) -> bool:

@@ -165,6 +165,11 @@ class HfVision:
         out: Tensor = self.layers[i](x, attention_mask=mask, **given)
         return out
 
+    def second(self, i: int, x: Tensor) -> Tensor:
+        """What layer i does after its attention."""
+        out: Tensor = self.layers[i].second(x)  # type: ignore[operator]
+        return out
+
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
         """Queries, keys and values of layer i, turned where the model turns them."""
         layer, heard = self.layers[i], ear.heard

@@ -64,9 +64,12 @@ class SplitBlock(nn.Module):
                 ear.given = ear.heard = y
             heard = attend(attention, y, mask)
         x = x + self._through(self.after[0], heard)
-        if between is not None:
-            x = between(x)
-        return x + self._through(self.after[1], block.mlp(block.ln_2(x)))
+        return self.second(x if between is None else between(x))
+
+    def second(self: Any, x: Tensor) -> Tensor:
+        """Tokens (B, T, C) after attention -> those that leave the block."""
+        out: Tensor = x + self._through(self.after[1], self.mlp(self.ln_2(x)))
+        return out
 
     def _through(self, name: str | None, x: Tensor) -> Tensor:
         return x if name is None else getattr(self, name)(x)
@@ -130,6 +133,11 @@ class MultiheadViT:
     def _recomputes(self) -> bool:
         """Whether gradient checkpointing is on."""
         return False
+
+    def second(self, i: int, x: Tensor) -> Tensor:
+        """What block i does after its attention."""
+        out: Tensor = self.layers[i].second(x)
+        return out
 
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
         """Queries, keys and values of block i."""

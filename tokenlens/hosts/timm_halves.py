@@ -15,8 +15,10 @@ class Halves:
     def joined(self: Any, x: Tensor, y: Tensor, between: Between | None) -> Tensor:
         """Tokens x (B, T, C) and what attention gives for them -> those that leave the block, maybe fewer."""
         x = x + self.drop_path1(self.after_attention(y))
-        if between is not None:
-            x = between(x)
+        return self.second(x if between is None else between(x))
+
+    def second(self: Any, x: Tensor) -> Tensor:
+        """Tokens (B, T, C) after attention -> those that leave the block."""
         return x + self.drop_path2(self.changed(x))
 
 

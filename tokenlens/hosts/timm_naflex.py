@@ -21,10 +21,10 @@ import torch
 from timm.models.naflexvit import NaFlexEmbeds, NaFlexVit
 from torch import Tensor, nn
 
+from ..core.beginning import Beginning
 from ..core.host import Tokens, host
 from ..core.reduced_vit import ReducedViT
 from ..core.trace import Part, RaggedTrace
-from ..core.walk import Beginning
 from ..errors import BadInput
 from .timm_vit import TimmVisionTransformer
 

@@ -163,6 +163,11 @@ class TimmVisionTransformer:
         out: Tensor = block(x, attn_mask=mask, **given)
         return out
 
+    def second(self, i: int, x: Tensor) -> Tensor:
+        """What block i does after its attention."""
+        out: Tensor = self.model.blocks[i].second(x)
+        return out
+
     def qkv(self, i: int, x: Tensor, ear: Ear) -> QKV:
         """Queries, keys and values of block i, normalised where the model does so."""
         block: Any = self.model.blocks[i]

@@ -16,7 +16,8 @@ import stat
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -140,6 +141,12 @@ def sync(path: Path) -> None:
     else:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """Wait until files and folders are on disk, all at once, which a disk answers together."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(sync, paths))
 
 
 @contextmanager

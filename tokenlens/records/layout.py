@@ -191,7 +191,9 @@ def create(
         attributes: of the run.
         chunk: images in a chunk.
     """
-    group, images = zarr.create_group(folder, zarr_format=3), len(coordinates["image"][1])
+    listed = {"coordinates": "row column", "arrays": sorted({*variables, *coordinates})}
+    group = zarr.create_group(folder, zarr_format=3, attributes={**attributes, **listed})
+    images = len(coordinates["image"][1])
     for name, values in variables.items():
         group.create_array(
             name,
@@ -204,5 +206,4 @@ def create(
     with zarr.config.set({"array.write_empty_chunks": True}):  # the only step, or stage, may be 0
         for name, (dim, values) in coordinates.items():
             group.create_array(name, data=values, dimension_names=(dim,), compressors=[ZstdCodec(), Crc32cCodec()])
-    group.attrs.update({**attributes, "coordinates": "row column", "arrays": sorted(group.array_keys())})
     Layout.read(folder).write()

@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 
 from ..errors import BadInput, disk_errors
-from .atomic import lock, scratch, sync
+from .atomic import lock, scratch, sync, sync_all
 from .layout import ROOT, Layout, create
 from .place import Unreachable, move, remove_tree
 from .run import Run
@@ -138,16 +138,16 @@ class RunWriter:
         """Write a whole chunk, which begins with image `first`, of batches that follow on each other."""
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         end = first + len(whole["kept"])
-        with self._changing(), disk_errors(self.folder):
-            if self._layout is None:
-                self._create(whole)
+        if self._layout is None:
+            with self._changing(), disk_errors(self.folder):
+                if self._layout is None:  # which another has not made meanwhile
+                    self._create(whole)
         with self._in_place(), zarr.config.set({"array.write_empty_chunks": True}):
             group = zarr.open_group(store_of(self.folder), mode="r+")
             for name, values in whole.items():
                 group[name][first:end] = values  # type: ignore[index]
             assert self._layout is not None
-            for name in whole:
-                sync(self.folder / self._layout.file(name, first))
+            sync_all(self.folder / self._layout.file(name, first) for name in whole)
         with self._changing():
             self._count(first)
 
@@ -169,8 +169,7 @@ class RunWriter:
             fixed = coordinates(self.run.blocks, self.attributes["grid"], layers, *walks) | {"image": ("image", ids)}
             started = {"batch_size": self.batch_size, "written": 0, "complete": False}
             create(making, first, fixed, {**self.attributes, **started}, min(self.chunk, len(self.ids)))
-            for file in making.rglob("*"):
-                sync(file)
+            sync_all(making.rglob("*"))
             move(making, self.folder)
         sync(self.folder.parent)
         self._layout = Layout.read(self.folder)

@@ -70,7 +70,7 @@ class Segmentation(Models):
             seen_runs.add(run.name)
             attributes = {**attributes_of(model), "capacity": capacity_of(run.model), "place": data.name,
                           "classes": list(data.classes)}  # fmt: skip
-            chunk = shard.chunk(len(data), CHUNK)
+            chunk = shard.chunk(len(data), CHUNK, self.batch_size)
             writer = SharedWriter(self.out, run, attributes, data.ids, self.batch_size, chunk)
             if head is None and not writer.complete:
                 head = learned(whole, train, self.seed)
