@@ -3,17 +3,21 @@
 DeiT-S with random weights. Un-reduced is the method none, so that patches are a matrix product on both sides; ratios
 are x its speed, both as one CUDA graph, and beside them both as they run. Keep rate 0.5 at blocks 3, 6, 9 and, off the
 shelf, 13 tokens fewer at every block; a batch of 256 and one image. Sides take turns; least of some rounds, each of a
-few passes. In this order:
+few passes, by the GPU's own clock. In this order:
 
 1. kernels beside their twins in plain torch, on the device and in the precision;
-2. in float32, 16 images: patterns and logits beside the CPU's, and logits of a graph beside those of the walk;
-3. speed, with the bar of each value; ToMe beside its published form (eager, fused attention);
-4. clustering, features to labels: milliseconds, and whether labels are the CPU's.
+2. speed of a batch, with the bar of each value; ToMe beside its published form (eager, fused attention);
+3. clustering, features to labels as a walk asks for it: milliseconds, whether labels are the CPU's, and whether they
+   are of the same distances, which rounding does not touch;
+4. in float32, 16 images: patterns and logits beside the CPU's, and logits of a graph beside those of the walk;
+5. speed of one image.
 
-Usage: python tests/benchmarks/gpu.py [--precision float16] [--batch 256] [--rounds 5] [--methods topk ...] [--results]
+Usage: python tests/benchmarks/gpu.py [--precision float16] [--batch 256] [--rounds 5] [--methods topk ...]
+           [--results [FOLDER]]
 What fails is a row that says so, and the others go on; the exit code is then 1. What --seconds leaves no time for is
-said. The last line is JSON of ratios. --results writes it all into results/ under the chip's name, --dry tries the
-script without a GPU on a model of four blocks, where numbers mean nothing.
+said. The last line is JSON of ratios. --results writes each line as it is found into FOLDER (else results/ beside this
+script) under the chip's name, so that what is killed leaves what it has measured. --dry tries the script without a GPU
+on a model of four blocks, where numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -21,16 +25,18 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import timm
 import torch
 from published_tome import PublishedToMe
 from torch import Tensor, nn
+from torch.nn import functional
 
 import tokenlens
 from tokenlens.clustering import agglomerative
@@ -58,19 +64,28 @@ Run = Callable[[], Any]
 
 
 class Report:
-    """What was found: printed, kept for a file, and as ratios for the last line."""
+    """What was found: printed, written to a file as it comes, and as ratios for the last line."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: argparse.Namespace, chip: str) -> None:
         self.given, self.began = given, time.monotonic()
         self.device = torch.device("cpu" if given.dry else "cuda")
         self.dtype: torch.dtype = torch.float32 if given.dry else getattr(torch, given.precision)
-        self.lines: list[str] = []
+        self.file: TextIO | None = None
+        if given.results:
+            given.results.mkdir(parents=True, exist_ok=True)
+            name = f"gpu_{'_'.join(chip.lower().split())}_{given.precision}.txt"
+            self.file = (given.results / name).open("w", buffering=1)
         self.found: dict[str, dict[str, float]] = {}
         self.failures: list[str] = []
 
     def say(self, line: str = "") -> None:
-        self.lines.append(line)
         print(line, flush=True)
+        if self.file:
+            print(line, file=self.file)
+
+    def part(self, title: str) -> None:
+        """A heading, and how long it took to get there."""
+        self.say(f"\n{title}   [{time.monotonic() - self.began:.0f} s]")
 
     def ratio(self, section: str, name: str, value: float, bar: float | None = None, more: str = "") -> None:
         """A row, and whether it reaches its bar."""
@@ -152,7 +167,7 @@ def kernels(report: Report) -> None:
     if report.dtype != torch.float32:  # which they leave alone
         checks["first row"] = (lambda: attended(attention.first_row, attention.plain_first_row), 1e-4)
         checks["received"] = (lambda: attended(attention.received, attention.plain_received), 1e-2)
-    report.say(f"\n{'kernels beside twins':22s}{'off by':>10s}{'at most':>10s}")
+    report.part(f"{'kernels beside twins':22s}{'off by':>10s}{'at most':>10s}")
     for name, (run, most) in checks.items():
         value = report.tried(name, run)
         if value is not None:
@@ -165,7 +180,7 @@ def kernels(report: Report) -> None:
 def agreement(report: Report) -> None:
     """Share of patches with one fate on both, largest differences of logits."""
     images = images_of(report, 16)
-    report.say(f"\n{'float32, 16 images':22s}{'same fate':>12s}{'logits off':>12s}{'by a graph':>12s}")
+    report.part(f"{'float32, 16 images':22s}{'same fate':>12s}{'logits off':>12s}{'by a graph':>12s}")
 
     def one(name: str) -> tuple[float, float, float]:
         model = reduced(report, backbone(report.given.dry), name, HALF)
@@ -234,16 +249,21 @@ def speeds(report: Report, batch: int, passes: int, setting: str) -> None:
         fast = graphed(model, inputs)
         eager[name], graphs[name] = (lambda: model(inputs)), (lambda: fast(inputs))
 
-    report.say(f"\nbatch {batch}, {setting}: x un-reduced\n{'':22s}{'graph':>10s}{'eager':>10s}{'bar':>8s}")
+    report.part(f"batch {batch}, {setting}: x un-reduced\n{'':22s}{'graph':>10s}{'eager':>10s}{'bar':>8s}")
     for name, model in sides(report, setting):
         report.tried(name, lambda name=name, model=model: ready(name, model))
     if "none" not in graphs:
         return
-    if "tome" in graphs:
+
+    def published() -> Run:
         vit = reduced(report, backbone(report.given.dry), "none", HALF).vit.to(report.device, report.dtype)
-        keep = reduced(report, backbone(report.given.dry), "tome", setting)
-        published = PublishedToMe(vit, {block: count for block, count in zip(keep.blocks, keep.keep, strict=True)})
-        eager["published"] = lambda: published(inputs)
+        asked = reduced(report, backbone(report.given.dry), "tome", setting)
+        model = PublishedToMe(vit, dict(zip(asked.blocks, asked.keep, strict=True)))
+        model(inputs)
+        return lambda: model(inputs)
+
+    if "tome" in graphs and (run := report.tried("published", published)):
+        eager["published"] = run
     took = report.tried("timing", lambda: (
         least(graphs, report.given.rounds, passes, report.device),
         least(eager, report.given.rounds, passes, report.device),
@@ -277,31 +297,39 @@ def bars_of(batch: int, setting: str) -> dict[str, float]:
 
 
 @torch.no_grad()
+def clustered(report: Report, x: Tensor, linkage: Any) -> tuple[float, bool, bool]:
+    """Milliseconds; whether labels are those of the CPU; and whether they are of distances that are the same there."""
+    there, clusters = x.to(report.device), x.shape[1] // 2
+    run = {"": lambda: agglomerative(there, clusters, linkage, check=False)}
+    took = 1e3 * least(run, 3, 1 if x.shape[1] > 1000 else 3, report.device)[""]
+    x, there = (part[: 8 if x.shape[1] < 1000 else 1] for part in (x, there))
+    unit = functional.normalize(there, dim=-1)
+    away = 1 - unit @ unit.mT
+
+    def labels(part: Tensor, metric: Any) -> Tensor:
+        return agglomerative(part, clusters, linkage, metric).cpu()
+
+    same = torch.equal(labels(there, "cosine"), labels(x, "cosine"))
+    given = torch.equal(labels(away, "precomputed"), labels(away.cpu(), "precomputed"))
+    return took, same, given
+
+
 def clustering(report: Report) -> None:
     """Features to labels of half as many clusters."""
-    report.say(f"\n{'clustering':32s}{'ms':>8s}{'at most':>9s}{'as on the CPU':>15s}")
+    report.part(f"{'clustering':32s}{'ms':>8s}{'at most':>9s}{'as on the CPU':>15s}{'of the same distances':>23s}")
     for (images, tokens, channels), bars in MILLISECONDS.items():
         tokens = min(tokens, 64) if report.given.dry else tokens
         x = torch.randn(images, tokens, channels, generator=torch.Generator().manual_seed(2))
-        there = x.to(report.device)
         for linkage in ("average", "complete", "single"):
-            name = f"{images} x {tokens} x {channels}, {linkage}"
-
-            def one(linkage: Any = linkage, there: Tensor = there) -> float:
-                run = {"": lambda: agglomerative(there, there.shape[1] // 2, linkage)}
-                return 1e3 * least(run, 3, 1 if there.shape[1] > 1000 else 3, report.device)[""]
-
-            took = report.tried(name, one)
-            if took is None:
+            name, bar = f"{images} x {tokens} x {channels}, {linkage}", bars.get(linkage)
+            row = report.tried(name, lambda x=x, linkage=linkage: clustered(report, x, linkage))
+            if row is None:
                 continue
-            few = slice(0, 8 if tokens < 1000 else 1)
-            here = agglomerative(x[few], tokens // 2, linkage)
-            alike = bool(torch.equal(agglomerative(there[few], tokens // 2, linkage).cpu(), here))
-            bar = bars.get(linkage)
+            took, same, given = row
             verdict = "" if bar is None else "  ok" if took <= bar else "  above"
             report.found.setdefault("clustering, ms", {})[name] = round(took, 3)
-            report.say(f"{name:32s}{took:8.2f}{bar or '':>9}{alike!s:>15}{verdict}")
-            report.failures += [name] * (not alike)
+            report.say(f"{name:32s}{took:8.2f}{bar or '':>9}{same!s:>15}{given!s:>23}{verdict}")
+            report.failures += [name] * (not given)
 
 
 def main() -> None:
@@ -312,29 +340,30 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=210, help="after which no further part is begun")
     study = [name for name in (*BARS, "atc-average", "atc-complete", "atc-single")]
     parser.add_argument("--methods", nargs="*", default=study, choices=[name for name in methods() if name != "none"])
-    parser.add_argument("--results", action="store_true", help="write it into results/ too")
+    beside = Path(__file__).parent / "results"
+    parser.add_argument("--results", nargs="?", type=Path, const=beside, help="a folder to write it into too")
     parser.add_argument("--dry", action="store_true", help="without a GPU")
     given = parser.parse_args()
     if not given.dry and not torch.cuda.is_available():
         sys.exit("there is no CUDA device here; try the script with --dry")
-    report = Report(given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # by way of the last line
+    torch.backends.cudnn.allow_tf32 = False  # which is the default, and not float32
     chip = "no GPU" if given.dry else torch.cuda.get_device_name()
+    report = Report(given, chip)
     report.say(f"{chip}, torch {torch.__version__}, {given.precision}, batch {given.batch}")
     try:
         kernels(report)
         speeds(report, given.batch, 3, HALF)
         speeds(report, given.batch, 3, FEWER)
-        agreement(report)
         clustering(report)
+        agreement(report)
         speeds(report, 1, 20, HALF)
         speeds(report, 1, 20, FEWER)
     finally:
+        report.part("end")
         if report.failures:
-            report.say(f"\nFAILED: {', '.join(report.failures)}")
+            report.say(f"FAILED: {', '.join(report.failures)}")
         report.say(json.dumps({"device": chip, "precision": given.precision, "batch": given.batch, **report.found}))
-        if given.results:
-            file = Path(__file__).parent / "results" / f"gpu_{'_'.join(chip.lower().split())}_{given.precision}.txt"
-            file.write_text("\n".join(report.lines) + "\n")
     sys.exit(bool(report.failures))
 
 

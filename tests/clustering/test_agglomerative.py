@@ -10,7 +10,7 @@ from scipy.cluster.hierarchy import fcluster
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from sklearn.cluster import AgglomerativeClustering
 
-from tokenlens.clustering import Linkage, agglomerative
+from tokenlens.clustering import Linkage, agglomerative, host
 from tokenlens.clustering.distance import cosine, matrix_shape
 from tokenlens.clustering.vector_instructions import LANES
 from tokenlens.errors import BadInput
@@ -86,11 +86,30 @@ def test_hundreds_of_batches_are_as_in_scikit_learn(linkage: Linkage) -> None:
         np.testing.assert_array_equal(agglomerative(features, counts, linkage), expected)
 
 
-@pytest.mark.parametrize(("kind", "tokens"), [("quantised", 1024), ("spatial", 1023), ("random", 513)])
+@pytest.mark.parametrize(("kind", "tokens"), [("quantised", host.MANY), ("spatial", 1023), ("random", 513)])
 @each_linkage
 def test_many_tokens_fall_as_in_scikit_learn(linkage: Linkage, kind: str, tokens: int) -> None:
     features = draw(kind, 1, tokens)
     np.testing.assert_array_equal(agglomerative(features, 300, linkage), fits(features, 300, linkage))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("linkage", ["complete", "average"])
+def test_columns_that_wait_change_no_merge(
+    linkage: Linkage, kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of so many tokens that rows catch up with few merges and with many, and get shorter in between."""
+    features, counts = draw(kind, 6, 300, dtype=dtype), [1, 2, 30, 100, 200, 298]
+    at_once = agglomerative(features, counts, linkage)
+    monkeypatch.setattr("tokenlens.clustering.host.MANY", 1)
+    np.testing.assert_array_equal(agglomerative(features, counts, linkage), at_once)
+    for tokens in (1, 2, 9):
+        few = draw(kind, 2, tokens, dtype=dtype)
+        monkeypatch.setattr("tokenlens.clustering.host.MANY", 1)
+        waiting = agglomerative(few, max(1, tokens // 2), linkage)
+        monkeypatch.setattr("tokenlens.clustering.host.MANY", 10)
+        np.testing.assert_array_equal(waiting, agglomerative(few, max(1, tokens // 2), linkage))
 
 
 @each_linkage

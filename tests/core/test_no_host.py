@@ -3,17 +3,24 @@
 Shown without a GPU: torch's fake tensors go through every operation of a walk on a device that is not there.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import tokenlens
+from tokenlens.core.host import HOSTS
 from tokenlens.core.plan import Plan, select
 from tokenlens.core.reduced_vit import ReducedViT
 from tokenlens.core.reducer import Reducer, Stage
@@ -24,35 +31,57 @@ from tokenlens.methods import methods
 
 
 class FromTheHost(TorchDispatchMode):
-    """Counts tensors that are made of Python's numbers or copied to another device."""
+    """Notes what is made of Python's numbers, what goes from one device to another, and masks that a GPU has to count.
+
+    What asks for a number, or for a shape that only the data know, cannot be done with fake tensors: that raises.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        moved = func.name() == "aten::_to_copy" and torch.device((kwargs or {}).get("device") or args[0].device).type
-        if func.name().startswith("aten::lift_fresh") or (moved and moved != args[0].device.type):
-            self.seen.append(func.name())
+        name, parts = func.name(), [part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)]
+        devices = {part.device.type for part in parts if part.dim()}  # a number goes along with the launch
+        if name == "aten::_to_copy":
+            devices.add(torch.device((kwargs or {}).get("device") or args[0].device).type)
+        masked = name.startswith("aten::index_put") and any(
+            part.dtype == torch.bool for part in args[1] if part is not None
+        )
+        if name.startswith("aten::lift_fresh") or len(devices) > 1 or masked:
+            self.seen.append(name)
         return func(*args, **(kwargs or {}))
 
 
-def walked(model: nn.Module, size: int = 64) -> list[str]:
+class Recorded(nn.Module):
+    """A model, and what extraction writes down of its walk."""
+
+    def __init__(self, model: ReducedViT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        logits, trace = self.model.trace(images)
+        return logits, trace.kept, trace.group, trace.tokens_left
+
+
+def walked(model: ReducedViT) -> list[str]:
     """Walk on a GPU that is not there; what came from the host."""
-    fake, watch = FakeTensorMode(), FromTheHost()
-    with torch.no_grad(), fake:
-        parts = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    watch, recorded = FromTheHost(), Recorded(model)
+    with torch.no_grad(), FakeTensorMode():
+        parts = {**dict(recorded.named_parameters()), **dict(recorded.named_buffers())}
         there = {k: torch.empty(v.shape, dtype=v.dtype, device="cuda") for k, v in parts.items()}
+        images = torch.empty(2, *model.host.image, device="cuda")
         with watch:
-            out = functional_call(model, there, (torch.empty(2, 3, size, size, device="cuda"),))
-    assert out.device.type == "cuda"
+            found = functional_call(recorded, there, (images,))
+    assert {part.device.type for part in found} == {"cuda"}
     return watch.seen
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def vit() -> nn.Module:
     return timm.create_model(
-        "vit_tiny_patch16_224", img_size=64, patch_size=8, embed_dim=32, depth=4, num_heads=2, num_classes=5
+        "vit_tiny_patch16_224", img_size=64, patch_size=8, embed_dim=32, depth=3, num_heads=2, num_classes=5
     ).eval()
 
 
@@ -62,25 +91,53 @@ def test_a_walk_needs_no_host(name: str, how: dict[str, Any], vit: nn.Module) ->
     assert walked(tokenlens.reduce(vit, name, **how)) == []
 
 
-class Asks(Reducer):
+@pytest.mark.parametrize("name", list(HOSTS))
+def test_a_walk_of_any_model_needs_no_host(name: str) -> None:
+    assert walked(tokenlens.reduce(HOSTS[name].example().eval(), "tome", blocks=(0, 1))) == []
+
+
+class Orders(Reducer):
+    """Keeps tokens in an order that a function of the scores (B, N) gives."""
+
+    order: Callable[[Tensor], Tensor]
+
     def forward(self, view: View) -> Plan:
-        best = view.x.sum(-1).topk(view.keep).indices
-        return select(view, best if bool(best.sum() > 3) else best.flip(1))
+        return select(view, self.order(view.x.sum(-1))[:, : view.keep])
 
 
-class Sends(Reducer):
-    def forward(self, view: View) -> Plan:
-        order = torch.tensor([list(range(view.keep))], device=view.x.device)
-        return select(view, order.expand(len(view.x), -1))
+def overwritten(scores: Tensor) -> Tensor:
+    scores[scores > 0] = scores.mean()
+    return scores.argsort()
 
 
-def test_the_check_sees_a_reducer_that_asks_or_sends(vit: nn.Module) -> None:
-    def put(kind: type[Reducer]) -> ReducedViT:
-        return ReducedViT(vit, {1: kind(Stage(0, 1, 9, 64, 32))}, schedule((1,), keep=(9,), depth=4))
+ASKING: dict[str, Callable[[Tensor], Tensor]] = {
+    "item": lambda scores: scores.argsort() + int(scores.sum().item() > 3),
+    "if": lambda scores: scores.argsort() if scores.sum() > 3 else scores.argsort().flip(1),
+    "tolist": lambda scores: scores.argsort()[:, : len(scores[0].tolist())],
+    "nonzero": lambda scores: (scores < torch.inf).nonzero()[:, 1].view_as(scores),
+    "mask": lambda scores: scores[scores < torch.inf].view_as(scores).argsort(),
+    "unique": lambda scores: scores.argsort() + torch.unique(scores)[0].long(),
+}
+SENDING: dict[str, Callable[[Tensor], Tensor]] = {
+    "made of numbers": lambda scores: scores.argsort()[:, torch.tensor([*range(scores.shape[1])])],
+    "list": lambda scores: scores.argsort()[:, [*range(scores.shape[1])]],
+    "made there": lambda scores: torch.arange(scores.shape[1]).to(scores.device).expand_as(scores),
+    "index": lambda scores: scores.argsort()[:, torch.arange(scores.shape[1])],
+    "cpu": lambda scores: scores.cpu().to(scores.device).argsort(),
+    "overwritten": overwritten,
+}
 
-    with pytest.raises(DataDependentOutputException):
-        walked(put(Asks))
-    assert walked(put(Sends))
+
+@pytest.mark.parametrize("way", [*ASKING, *SENDING])
+def test_the_check_sees_a_reducer_that_asks_or_sends(way: str, vit: nn.Module) -> None:
+    reducer = Orders(Stage(0, 1, 9, 64, 32))
+    reducer.order = {**ASKING, **SENDING}[way]
+    model = ReducedViT(vit, {1: reducer}, schedule((1,), keep=(9,), depth=3))
+    if way in ASKING:
+        with pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
+            walked(model)
+    else:
+        assert walked(model)
 
 
 @torch.no_grad()

@@ -119,6 +119,24 @@ def test_torch_jit_traces_it_and_its_products_are_counted(name: str, tiny_vit: n
     assert 0.25 < share < (1.25 if model.follows_rate else 1.5), share
 
 
+@pytest.mark.parametrize("name", {each.reducer.family: name for name, each in reversed(methods().items())}.values())
+@torch.no_grad()
+def test_fvcore_counts_its_products_as_torch_does(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
+    """To the last one: the first method of each family, but for what is one operator of its own, as attention."""
+    from fvcore.nn import FlopCountAnalysis
+
+    torch.manual_seed(0)
+    model = tokenlens.reduce(tiny_vit, name, blocks=(1, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        found = FlopCountAnalysis(model, images).unsupported_ops_warnings(False).by_operator()
+    with FlopCounterMode(display=False) as counter:
+        model(images)
+    products = ("aten.addmm", "aten.mm", "aten.bmm", "aten.convolution")
+    torchs = sum(count for kind, count in counter.get_flop_counts()["Global"].items() if str(kind) in products)
+    assert 2 * sum(count for kind, count in found.items() if kind != "layer_norm") == torchs > 0
+
+
 @pytest.mark.parametrize("name", ["topk", "dpcknn"])
 def test_checkpointing_changes_no_gradient(name: str, tiny_vit: nn.Module, images: Tensor) -> None:
     def gradients(checkpointed: bool) -> tuple[int, dict[str, Tensor]]:

@@ -227,6 +227,19 @@ def test_attention_received_stands_in_for_the_class_token_by_name() -> None:
                        .trace(images)[1].kept[:, 0])  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_rotations_at_hand_are_those_that_timm_makes(dtype: torch.dtype) -> None:
+    vit: Any = small("vit_small_patch16_dinov3").to(dtype)
+    kept: Any = tokenlens.reduce(vit, "none", blocks=(0,)).to(torch.float64).to(dtype).vit.rope
+    for shape in ((4, 4), (3, 5)):
+        assert torch.equal(kept.get_embed(shape), vit.rope.get_embed(shape))
+        assert torch.equal(kept.get_embed(shape, torch.bfloat16), vit.rope.get_embed(shape, torch.bfloat16))
+    jittered: Any = small("vit_small_patch16_dinov3")
+    jittered.rope.jitter_coords, jittered.rope.aug_active = 2.0, True
+    rope = tokenlens.reduce(jittered.train(), "none", blocks=(0,)).vit.rope
+    assert not torch.equal(rope.get_embed((4, 4)), rope.get_embed((4, 4)))
+
+
 def test_foreign_parts_and_patch_dropping_are_refused() -> None:
     vit: Any = small("vit_small_patch16_dinov3")
     vit.blocks[1].attn.__class__ = type("Odd", (type(vit.blocks[1].attn),), {})

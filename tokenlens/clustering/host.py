@@ -14,12 +14,14 @@ import torch
 from numba import config, njit
 from numpy.typing import NDArray
 
+from . import deferred
 from .distance import LANES, cosine, euclidean, given, matrix_shape
 from .linkage import chain, prim
 
 Array = NDArray[Any]
 
 SHARES = 4  # pieces of work per thread: enough that a slow core does not hold up the rest
+MANY = 1280  # tokens, from which on columns that wait are faster; at 1,024 it depends on the image
 KEPT = 2**28  # bytes for a worker, which the next call finds again; more is given back
 
 _spare: list[Array] = []
@@ -41,7 +43,9 @@ def cluster(x: Array, merges: NDArray[np.int64], linkage: str, precomputed: bool
             bits, top = dist.view(integer), integer(np.iinfo(integer).max)
             for piece in pieces:
                 of_piece = (x[piece], merges[piece], labels[piece], finite[piece])
-                _images(*of_piece, dist, bits, top, linkage == "single", linkage == "average", precomputed)
+                _images(
+                    *of_piece, dist, bits, top, linkage == "single", linkage == "average", tokens >= MANY, precomputed
+                )
 
     _share(work, images)
     return labels, bool(finite.all())
@@ -107,6 +111,7 @@ def _images(
     top: Any,
     single: bool,
     average: bool,
+    many: bool,
     precomputed: bool,
 ) -> None:
     """One image after the other in the same memory: what is fresh costs more than the product."""
@@ -123,6 +128,8 @@ def _images(
             continue
         if single:
             prim(bits, top, died, into, height)
+        elif many:
+            deferred.chain(dist, bits, top, average, died, into, height)
         else:
             chain(dist, bits, top, average, died, into, height)
         cut(died, into, height, merges[image], root, number, labels[image])

@@ -30,8 +30,9 @@ SMALL = 64  # rows this short are not worth closing gaps for
 
 
 @njit(cache=True, nogil=True)
-def _order(bits: Any, top: Any) -> Any:
-    return type(top)(bits ^ ((bits >> 63) & top))  # its own inverse
+def order(bits: Any, top: Any) -> Any:
+    """The rank of a float's bits, and the bits of a rank."""
+    return type(top)(bits ^ ((bits >> 63) & top))
 
 
 @njit(cache=True, nogil=True)
@@ -55,7 +56,7 @@ def _first(row: Array, value: Any, place: Array, top: Any) -> Any:
 def _least(row: Array, gone: Array, top: Any) -> Any:
     least = top
     for j in range(row.shape[0]):
-        least = min(least, max(_order(row[j], top), gone[j]))
+        least = min(least, max(order(row[j], top), gone[j]))
     return least
 
 
@@ -71,7 +72,7 @@ def prim(bits: Array, top: Any, died: Array, into: Array, height: Array) -> None
         gone[x], place[x] = top, top
         row, least = bits[x], top
         for j in range(width):  # the distance to the tree falls as it grows; what is in the tree stays out
-            rank = max(min(ranks[j], _order(row[j], top)), gone[j])
+            rank = max(min(ranks[j], order(row[j], top)), gone[j])
             ranks[j] = rank
             least = min(least, rank)
         y = np.uint32(_first(ranks, least, place, top))
@@ -80,32 +81,25 @@ def prim(bits: Array, top: Any, died: Array, into: Array, height: Array) -> None
 
 
 @njit(cache=True, nogil=True)
-def _join(dist: Array, x: int, y: int, rows: int, width: int, size: Array, average: bool) -> None:
-    """Make row and column y the distances of the cluster of x and y; means by the same formula as SciPy's."""
-    into, other = dist[y][:width], dist[x][:width]
+def join(into: Array, other: Array, of_into: float, of_other: float, average: bool) -> None:
+    """Make a row the distances of both clusters, of so many tokens; means by the same formula as SciPy's."""
     if average:
-        nx, ny = float(size[x]), float(size[y])
-        both = nx + ny
+        both = of_other + of_into
         if both in (2.0, 4.0, 8.0):  # exact, and half the time of the division
             share = 1 / both
-            for j in range(width):
-                into[j] = (nx * other[j] + ny * into[j]) * share
+            for j in range(into.shape[0]):
+                into[j] = (of_other * other[j] + of_into * into[j]) * share
         else:
-            for j in range(width):
-                into[j] = (nx * other[j] + ny * into[j]) / both
+            for j in range(into.shape[0]):
+                into[j] = (of_other * other[j] + of_into * into[j]) / both
     else:
-        for j in range(width):
+        for j in range(into.shape[0]):
             into[j] = other[j] if other[j] > into[j] else into[j]
-    into[y] = np.inf
-    for j in range(rows):
-        dist[j, y] = into[j]
-    size[y] += size[x]
-    size[x] = 0
 
 
 @njit(cache=True, nogil=True)
-def _close_gaps(dist: Array, rows: int, name: Array, size: Array, alive: Array, path: Array, length: int) -> int:
-    """Close the gaps that merges left, in order, so that rows get shorter; returns the clusters that are left."""
+def living(size: Array, rows: int, alive: Array, path: Array, length: int) -> int:
+    """Write the rows that are left into alive, and what they will be called into path; returns how many there are."""
     count = 0
     for i in range(rows):
         if size[i] > 0:
@@ -114,13 +108,14 @@ def _close_gaps(dist: Array, rows: int, name: Array, size: Array, alive: Array, 
                 if path[k] == i:
                     path[k] = count
             count += 1
-    for a in range(count):
-        i = alive[a]
-        row, to = dist[i], dist[a]
-        for b in range(count):
-            to[b] = row[alive[b]]
-        name[a], size[a] = name[i], size[i]
     return count
+
+
+@njit(cache=True, nogil=True)
+def close_gaps(row: Array, to: Array, alive: Array, count: int) -> None:
+    """Write those entries of a row that are left, in order, so that rows get shorter."""
+    for b in range(count):
+        to[b] = row[alive[b]]
 
 
 @njit(cache=True, nogil=True)
@@ -134,7 +129,10 @@ def chain(dist: Array, bits: Array, top: Any, average: bool, died: Array, into: 
     rows, length, start = tokens, 0, np.uint32(0)
     for step in range(tokens - 1):
         if rows > SMALL and 2 * (tokens - step) <= rows:
-            rows, start = _close_gaps(dist, rows, name, size, alive, path, length), np.uint32(0)
+            rows, start = living(size, rows, alive, path, length), np.uint32(0)
+            for a in range(rows):
+                close_gaps(dist[alive[a]], dist[a], alive, rows)
+                name[a], size[a] = name[alive[a]], size[alive[a]]
             width = -(-rows // STRIDE) * STRIDE
             _begin(gone, place, rows, top)
         if length == 0:
@@ -144,7 +142,7 @@ def chain(dist: Array, bits: Array, top: Any, average: bool, died: Array, into: 
         while True:  # walk to ever nearer neighbours until two are each other's nearest
             x = path[length - 1]
             least = _least(bits[x][:width], gone[:width], top)
-            value = _order(least, top)
+            value = order(least, top)
             if length > 1 and bits[x, path[length - 2]] == value:
                 break
             path[length] = _first(bits[x][:width], value, place[:width], top)
@@ -154,4 +152,10 @@ def chain(dist: Array, bits: Array, top: Any, average: bool, died: Array, into: 
         x, y = min(x, y), max(x, y)
         died[step], into[step], height[step] = name[x], name[y], least
         gone[x], place[x] = top, top
-        _join(dist, x, y, rows, width, size, average)
+        row = dist[y][:width]
+        join(row, dist[x][:width], float(size[y]), float(size[x]), average)
+        row[y] = np.inf
+        for j in range(rows):
+            dist[j, y] = row[j]
+        size[y] += size[x]
+        size[x] = 0

@@ -9,6 +9,7 @@ Shapes: B images, H heads, T tokens with the prefix, N patch tokens, C channels,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import timm
@@ -23,7 +24,7 @@ from ..core.host import Between, Decide, Ear, Tokens, host
 from ..errors import BadInput
 from .timm_attention import Given, attended_after, fused, normed
 from .timm_halves import PostNorm, Scaled
-from .timm_rope import KINDS, rotary
+from .timm_rope import KINDS, rotary, send_once
 from .timm_vit import TimmVisionTransformer
 from .twins import twin
 
@@ -137,6 +138,11 @@ class TimmEva(TimmVisionTransformer):
         if type(self.model.rope) not in (*KINDS, type(None)):
             kind = type(self.model.rope).__name__
             raise BadInput(f"{self.name} has positions of a {kind}, not timm's own; supported: {self.supported}")
+
+    def prepare(self, blocks: Sequence[int]) -> None:
+        """As its parent does; and rotations of the model's own grid are at hand."""
+        super().prepare(blocks)
+        send_once(self.model.rope, self.grid)
 
     def embed(self, images: Tensor) -> Tokens:
         """(B, 3, H, W) -> tokens, and their positions where these are rotary."""

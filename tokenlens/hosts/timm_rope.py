@@ -24,7 +24,39 @@ from torch import Tensor
 from ..core.positions import Rotary
 from ..errors import BadInput
 
-KINDS = (RotaryEmbeddingCat, RotaryEmbeddingDinoV3, RotaryEmbeddingMixed, RotaryEmbeddingMRope)
+
+class Remembering(RotaryEmbeddingDinoV3):
+    """timm's, which makes the table of a grid on the CPU at each call: here a GPU is sent that of one grid once."""
+
+    own: tuple[int, int]
+    table: Tensor
+
+    def remember(self, grid: tuple[int, int]) -> None:
+        """Keep the table of a grid, in the precision in which timm makes it."""
+        self.own = grid
+        self.register_buffer("table", self._create_embed(list(grid), no_aug=True), persistent=False)
+
+    def get_embed(self, shape: Any = None, dtype: torch.dtype | None = None) -> Tensor:
+        """As timm's."""
+        if shape is None or tuple(shape) != self.own or (self.training and self.aug_active):
+            return super().get_embed(shape, dtype)
+        return self.table if dtype is None else self.table.to(dtype)
+
+    def _apply(self, fn: Any, *args: Any, **given: Any) -> Any:
+        module = super()._apply(fn, *args, **given)
+        if self.table.dtype != self.periods.dtype:  # cast with all the rest
+            self.remember(self.own)
+        return module
+
+
+KINDS = (RotaryEmbeddingCat, RotaryEmbeddingDinoV3, Remembering, RotaryEmbeddingMixed, RotaryEmbeddingMRope)
+
+
+def send_once(rope: Any, grid: tuple[int, int]) -> None:
+    """Let the rotations of a model's own grid be made now and not in a walk."""
+    if issubclass(type(rope), RotaryEmbeddingDinoV3):
+        rope.__class__ = Remembering
+        rope.remember(grid)
 
 
 def rotary(rope: Any, table: Tensor, grid: tuple[int, int]) -> Rotary:
@@ -38,9 +70,10 @@ def places(rope: Any, grid: tuple[int, int]) -> Tensor:
         raise BadInput("position=mean has no place for what moves positions at random in training; take member")
     kind, like = type(rope), next(chain(rope.parameters(), rope.buffers()))
     every = ("grid_offset", "normalize_coords", "grid_type", "ref_feat_shape")
-    names = every if kind is RotaryEmbeddingCat else every[:2] if kind is RotaryEmbeddingDinoV3 else ()
+    centred = isinstance(rope, RotaryEmbeddingDinoV3)
+    names = every if kind is RotaryEmbeddingCat else every[:2] if centred else ()
     settings: dict[str, Any] = {name: getattr(rope, name) for name in names}
-    if kind is RotaryEmbeddingDinoV3:
+    if centred:
         settings["grid_type"] = "centered"
     made = _build_grid(list(grid), grid_indexing=rope.grid_indexing, device=like.device, ndim=2, **settings)
     return made.reshape(-1, 2)
