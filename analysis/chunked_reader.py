@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,9 @@ from tokenlens.errors import BadInput
 
 from .metrics import heatmap, overlap
 from .ragged import stretched
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[Any]
 Need = tuple[str, str]  # a run, and a form of what it holds
@@ -89,6 +92,19 @@ def identities(run: xr.Dataset) -> Array:
             "give the images of the data set distinct names and extract it again"
         )
     return ids
+
+
+def images_of(runs: Iterable[xr.Dataset]) -> list[Images]:
+    """The images of each run. Runs of the same images share them: a million ids take some fifty megabytes."""
+    known: list[tuple[pd.Index, Images]] = []
+    found = []
+    for run in runs:
+        index = run["image"].to_index()
+        same = next((images for other, images in known if other.equals(index)), None)
+        if same is None:
+            known.append((index, same := Images(identities(run))))
+        found.append(same)
+    return found
 
 
 def common(a: Images, b: Images) -> Images:

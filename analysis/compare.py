@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
-from numpy.typing import NDArray
 
 from tokenlens.errors import BadInput, check_memory
 from tokenlens.records import tables as table
@@ -22,7 +21,7 @@ from tokenlens.words import as_html
 
 from . import feature_sums, heat_maps, image_means, selection, token_statistics
 from .ceiling import with_ceiling
-from .chunked_reader import Images, common, identities
+from .chunked_reader import Images, common, images_of
 from .heat_maps import HeatMap
 from .metrics.base import Metric
 from .pairing import Card, Pair, card, pair
@@ -66,7 +65,6 @@ class _Work(NamedTuple):
 
     runs: dict[str, xr.Dataset]
     cards: dict[str, Card]
-    ids: dict[str, NDArray[Any]]
     images: dict[str, Images]
     metrics: tuple[Metric, ...]
     shared: dict[str, tuple[Images, list[Pair]]]
@@ -75,7 +73,7 @@ class _Work(NamedTuple):
 
     def of(self, images: Images) -> Source:
         """The runs, walked over these images."""
-        return Source(self.runs, self.ids, images)
+        return Source(self.runs, {name: of.ids for name, of in self.images.items()}, images)
 
     def check_memory(self) -> None:
         """Refuse more resamples than could be held: how often each draws an image, and its heat map of each run."""
@@ -156,8 +154,7 @@ def compare(
 def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metric, ...], options: Options) -> _Work:
     """Find the pairs and the images that each has in common, and say what is left out."""
     cards = {name: card(run) for name, run in runs.items()}
-    ids: dict[str, NDArray[Any]] = {name: identities(run) for name, run in runs.items()}
-    images = {name: Images(value) for name, value in ids.items()}
+    images = dict(zip(runs, images_of(runs.values()), strict=True))
     shared: dict[str, tuple[Images, list[Pair]]] = {}
     met: dict[tuple[str, str], Images] = {}
     across: list[Pair] = []
@@ -193,7 +190,7 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
     ):
         for name in filter(applies, runs if axis in axes else ()):
             shared.setdefault(images[name].key, (images[name], []))[1].append(Pair(name, beside, axis))
-    return _Work(runs, cards, ids, images, metrics, shared, across, options)
+    return _Work(runs, cards, images, metrics, shared, across, options)
 
 
 def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tokenlens.records import tables as table
 from tokenlens.records.columns import ALL_STAGES
 
-from .chunked_reader import Images, common, identities, stored
+from .chunked_reader import common, images_of, stored
 from .paired_accuracy import AXES
 from .pairing import card, pair
 from .statistics.bootstrap import Means, Resampler
@@ -39,7 +39,7 @@ def curves(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: int = 0) 
     import pandas as pd
 
     holding = {str(run.attrs["run"]): run for run in runs if WHOLE in run}
-    images = {name: Images(identities(run)) for name, run in holding.items()}
+    images = dict(zip(holding, images_of(holding.values()), strict=True))
     values = {name: _values(run) for name, run in holding.items()}
     cards = [card(run) for run in holding.values()]
     rows = [row for name in holding for row in _rows(name, "", values[name], (0, 1), resamples, seed)]

@@ -23,7 +23,7 @@ from tokenlens.records import tables as table
 from tokenlens.records.accuracy import EPSILON
 
 from .accuracy_proxy import UNREDUCED
-from .chunked_reader import Images, common, identities, stored
+from .chunked_reader import Images, common, images_of, stored
 from .metrics import ranks
 from .pairing import Card, Pair, card, pair
 from .statistics.bootstrap import Means, Resampler, noisier, percentiles, widening
@@ -48,7 +48,7 @@ def paired_accuracy(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: 
     cards = {one.run: one for one in map(card, runs)}
     judged = {str(run.attrs["run"]): run for run in runs if "label" in run and ("rank" in run or "score" in run)}
     several = {name for name, run in judged.items() if run["label"].ndim == 2}
-    images = {name: Images(identities(run)) for name, run in judged.items()}
+    images = dict(zip(judged, images_of(judged.values()), strict=True))
     ones, ons = (list(_pairs(cards, names)) for names in (judged.keys() - several, several))
     rows = [*_single(ones, judged, images, resamples, seed), *_several(ons, judged, images, seed)]
     frame = pd.DataFrame(rows)

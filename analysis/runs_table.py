@@ -11,7 +11,7 @@ import xarray as xr
 from tokenlens.records import tables as table
 from tokenlens.records.facts import facts_of
 
-from .chunked_reader import Images, identities
+from .chunked_reader import images_of
 from .pairing import card
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
     """What each run is and how accurate: the `runs` table. Accuracy is mAP if there is one, else top1, in percent."""
     import pandas as pd
 
-    rows = []
-    for run in runs:
+    runs, rows = list(runs), []
+    for run, images in zip(runs, images_of(runs), strict=True):
         one, facts, found = card(run), facts_of(run), dict(run.attrs.get("metrics") or {})
         measure = next((name for name in ("mAP", "top1") if name in found), next(iter(found), ""))
         rows.append({
@@ -35,6 +35,6 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
             "label": facts.label or one.method, "color": facts.color, "marker": facts.marker, "order": facts.order,
             "keeps": facts.keeps, "merges": facts.merges,
             "top5": float(found.get("top5", np.nan)), "blocks": ",".join(map(str, one.blocks)), "options": one.options,
-            "content": Images(identities(run)).key, "schedule": str(run.attrs.get("schedule", "")),
+            "content": images.key, "schedule": str(run.attrs.get("schedule", "")),
         })  # fmt: skip
     return table.conform(pd.DataFrame(rows), "runs")

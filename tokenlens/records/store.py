@@ -98,6 +98,13 @@ def open_run(folder: str | Path, check: Iterable[str] | None = ()) -> Patterns:
     return run
 
 
+def _sharing_images(run: Patterns, others: Iterable[Patterns]) -> Patterns:
+    """A run that holds the ids of its images together with another of the same: a million take some fifty megabytes."""
+    ids = run.indexes["image"]
+    same = next((other for other in others if other.indexes["image"].equals(ids)), None)
+    return run if same is None else run.assign_coords(same[["image"]].coords)
+
+
 def _unreadable(folder: Path, why: str | Exception) -> StoreError:
     reason = (str(why) or type(why).__name__).split("\n")[0]
     return StoreError(f"{folder} cannot be read as a run ({reason}); {AGAIN}")
@@ -179,7 +186,7 @@ def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[s
             strangers.append(folder.name)
             continue
         try:
-            runs.append(open_run(folder, check))
+            runs.append(_sharing_images(open_run(folder, check), runs))
         except StoreError as error:
             if strict:
                 raise
