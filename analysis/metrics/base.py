@@ -106,8 +106,9 @@ class Metric:
         return np.nan if self.chance is None else self.chance
 
     def takes(self, axis: str) -> bool:
-        """Whether it is taken along an axis; heat maps are along any two or more together, as dataset+capacity."""
-        return axis in self.axes or (self.of == "heatmap" and "+" in axis)
+        """Whether it is taken along an axis; heat maps of two runs are along any together, as dataset+capacity."""
+        of_two_runs = self.of == "heatmap" and set(self.axes) != {"radial"}
+        return axis in self.axes or (of_two_runs and "+" in axis)
 
     @property
     def target(self) -> str:

@@ -101,3 +101,9 @@ def test_metrics_of_other_packages_are_like_our_own_and_a_broken_one_takes_nothi
     assert "the metric broken of faulty is left out: its import failed (ModuleNotFoundError" in done.stderr
     assert "the metric iou of plain:iou is left out: iou is a metric already" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_puts_a_map_beside_the_radius_is_not_taken_of_two_runs() -> None:
+    """Along several axes together any metric of two runs' heat maps is taken; this one would be SCC by another name."""
+    assert METRICS["scc"].takes("dataset+capacity") and not METRICS["scc"].takes("radial")
+    assert METRICS["heatmap_spearman"].takes("radial") and not METRICS["heatmap_spearman"].takes("capacity+keep_rate")
