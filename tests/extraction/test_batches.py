@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ import torch
 from torch import nn
 
 import tokenlens
+from tokenlens.data import open_data
+from tokenlens.data.embedded.open import EmbeddedSet
+from tokenlens.data.loading import Loading, batches
 from tokenlens.errors import BadInput
 from tokenlens.extraction.inputs import classes_of
 from tokenlens.records.store import check_out, open_runs
@@ -77,3 +81,22 @@ def test_a_run_where_its_folder_is_meant(run_job: Any, tmp_path: Path) -> None:
 def test_an_address_is_no_folder_of_runs(place: str) -> None:
     with pytest.raises(BadInput, match="is an address to which no runs are written"):
         check_out(Path(place))
+
+
+def test_the_next_batch_is_read_beside_the_models_which_keep_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, image, enough = list[tuple[int, int]](), EmbeddedSet.image, Event()
+
+    def told(self: Any, index: int) -> Any:
+        seen.append((index, torch.get_num_threads()))
+        if len(seen) == 4:
+            enough.set()
+        return image(self, index)
+
+    monkeypatch.setattr(EmbeddedSet, "image", told)
+    torch.set_num_threads(2)
+    data = open_data("embedded:shapes", limit=6)
+    found = batches(data, Loading((3, 32, 32), (0.5,) * 3, (0.5,) * 3, batch_size=2))
+    first, *_ = next(found)
+    assert enough.wait(60) and torch.get_num_threads() == 2
+    assert [len(first), *(len(images) for images, *_ in found)] == [2, 2, 2]
+    assert seen == [(index, 1) for index in range(6)]

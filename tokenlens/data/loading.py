@@ -184,7 +184,13 @@ def _ahead(data: Pictures, rows: Iterable[range]) -> Iterator[Loaded]:
     def read(some: range) -> Loaded:
         return collate([data[row] for row in some])
 
+    threads = torch.get_num_threads()
     with ThreadPoolExecutor(1) as reader:
+        # a picture is too little for several threads, which would take the cores from the models; torch's number is
+        # that of the process, but for threads that have asked for it since they set it
+        reader.submit(torch.set_num_threads, 1)
+        reader.submit(torch.get_num_threads).result()
+        torch.set_num_threads(threads)
         waiting: deque[Future[Loaded]] = deque()
         for some in rows:
             waiting.append(reader.submit(read, some))
