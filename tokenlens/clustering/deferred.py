@@ -41,7 +41,11 @@ def _first(row: Array, value: Any, top: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _catch_up(row: Array, log: Any, since: int, until: int, average: bool, read: Array) -> None:
-    """Carry out on a row what was merged since: log is who went (N), into whom (N), and how many were in each (N)."""
+    """Carry out on a row what was merged from `since` to `until`.
+
+    log is who went (N), into whom (N), and how many tokens were in each (N); read (1) is scratch, without which the
+    compiler would not read ahead at all.
+    """
     gone, into, of_gone, of_into = log
     if until - since > FEW:  # memory hands over in its own order several times as fast as in that of the merges
         for j in range(0, row.shape[0], LINE):

@@ -143,24 +143,24 @@ def _row(dist, mate, size, x, partner, token, tokens, AVERAGE: tl.constexpr):  #
     mates = tl.load(mate + token, mask=token < tokens, other=-1)
     alive = mates >= 0
     grown = alive & (mates != token)
-    changed = grown
     of_dies = tl.load(size + mates, mask=grown, other=1.0)
     of_grows = tl.load(size + token, mask=grown, other=2.0) - of_dies
     row = dist + x * tokens
     own = tl.load(row + token, mask=alive, other=float("inf"))
     own_dies = tl.load(row + mates, mask=grown, other=0.0)  # what is dead is written by nobody
-    away = tl.where(grown, _join(own_dies, own, of_dies, of_grows, AVERAGE), own)
     if partner != x:
         row_dies = dist + partner * tokens
         other = tl.load(row_dies + token, mask=alive, other=float("inf"))
         other_dies = tl.load(row_dies + mates, mask=grown, other=0.0)
         x_dies = tl.load(size + partner)
         x_grows = tl.load(size + x) - x_dies
-        columns = tl.where(grown, _join(other_dies, other, of_dies, of_grows, AVERAGE), other)
-        columns = _join(columns, away, x_dies, x_grows, AVERAGE)
-        rows = _join(other, own, x_dies, x_grows, AVERAGE)
-        rows_dies = _join(other_dies, own_dies, x_dies, x_grows, AVERAGE)
-        rows = tl.where(grown, _join(rows_dies, rows, of_dies, of_grows, AVERAGE), rows)
-        away, changed = tl.where(x < token, rows, columns), alive
+        x_first = (x < token) | (mates == token)  # of two merges the lower cluster's; or the only one
+        dies, grows = tl.where(x_first, x_dies, of_dies), tl.where(x_first, x_grows, of_grows)
+        one = _join(tl.where(x_first, other, own_dies), own, dies, grows, AVERAGE)
+        two = _join(other_dies, tl.where(x_first, own_dies, other), dies, grows, AVERAGE)
+        dies, grows = tl.where(x_first, of_dies, x_dies), tl.where(x_first, of_grows, x_grows)
+        away, changed = tl.where(grown, _join(two, one, dies, grows, AVERAGE), one), alive
+    else:
+        away, changed = tl.where(grown, _join(own_dies, own, of_dies, of_grows, AVERAGE), own), grown
     tl.store(row + token, away, mask=changed)
     return away
