@@ -81,9 +81,7 @@ def judge(table: str, statistics: Mapping[str, Callable[[Sequence[str]], Evidenc
 
     claims = declared(table)
     evidence = [statistics[one.statistic](one.pool) for one in claims]
-    found = [
-        estimate(each.rows, one.factors, each.shared, one.range) for one, each in zip(claims, evidence, strict=True)
-    ]
+    found = [_estimated(one, each) for one, each in zip(claims, evidence, strict=True)]
     corrected = ranks.holm([each.pvalue(one.reference) for one, each in zip(claims, found, strict=True)])
     rows = [
         _row(one, each, float(p), what.detail, _sensitivity(one, statistics[one.statistic]))

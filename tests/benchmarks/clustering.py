@@ -5,10 +5,10 @@ Agglomerative, features to labels: one matrix product for the batch and one fit 
 fastcluster). Given: distances to labels. Kernel: the merges and the cut alone, without the copy of what is given.
 K-Medoids and the other methods: plain versions written from the published rules.
 Many: one image of so many tokens, each linkage in a process of its own, the first call beside the later ones.
-fastcluster gets the distances condensed, and is asked for the tree alone. The first call is that of a process which has
-its compiled code at hand and takes its memory for the first time, of a machine that has it: another process has used as
-much before. What nobody has used yet a virtual machine gets from its host page by page, at 4 ms a MB on the one that
-these numbers come from, whoever asks for it and however; that is no property of what asks.
+fastcluster gets the distances condensed, and is asked for the tree alone. The first call is that of a process which
+has its compiled code at hand and takes its memory for the first time, of a machine that has it: as much was in use a
+moment before. What nobody has used lately a virtual machine may have to ask its host for, at 2 to 4 ms a MB on the one
+that the numbers in README.md come from, whoever takes it and however; that is no property of what takes it.
 
 Usage: python tests/benchmarks/clustering.py [--threads 1] [--tokens 196 576 1024] [--rounds 7] [--methods] [--cpu]
        python tests/benchmarks/clustering.py --tokens --many 4096 [--rounds 7] [--cpu]
@@ -133,8 +133,8 @@ def agglomerative_ratios(
     return ratios
 
 
-def used(size: int) -> None:
-    """Take so many bytes, and give them back."""
+def use(size: int) -> None:
+    """Take so many bytes of the machine, and give them back."""
     np.ones(size, np.uint8)
 
 
@@ -152,6 +152,7 @@ def many(tokens: int, linkage: Linkage, rounds: int, cpu: bool) -> dict[str, tup
         "features": lambda: agglomerative(features, clusters, linkage),
         "fastcluster": lambda: fastcluster.linkage(condensed, linkage),
     }
+    use(24 * tokens**2)
     first = seconds(sides, 1, clock)
     later = seconds(sides, rounds, clock)
     return {name: (1e3 * first[name], 1e3 * later[name]) for name in sides}
@@ -163,8 +164,6 @@ def many_ratios(tokens: int, rounds: int, cpu: bool) -> dict[str, float]:
     print(f"{'linkage':>9} {'given':>16} {'features':>16} {'fastcluster':>16} {'given':>6} {'features':>8}")
     found: dict[str, float] = {}
     for linkage in get_args(Linkage):
-        with get_context("spawn").Pool(1) as before:
-            before.apply(used, (64 * tokens**2,))
         with get_context("spawn").Pool(1) as fresh:
             took = fresh.apply(many, (tokens, linkage, rounds, cpu))
         ratios = {side: took["fastcluster"][1] / took[side][1] for side in ("given", "features")}

@@ -99,17 +99,13 @@ def test_many_tokens_fall_as_in_scikit_learn(linkage: Linkage, kind: str, tokens
 def test_columns_that_wait_change_no_merge(
     linkage: Linkage, kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of so many tokens that rows catch up with few merges and with many, and get shorter in between."""
-    features, counts = draw(kind, 6, 300, dtype=dtype), [1, 2, 30, 100, 200, 298]
-    at_once = agglomerative(features, counts, linkage)
+    """Of so many tokens that rows catch up with few merges and with many, and get shorter in between; and of few."""
+    batches = [draw(kind, 6, tokens, dtype=dtype) for tokens in (300, 9, 2, 1)]
+    counts = [[min(count, batch.shape[1]) for count in (1, 2, 30, 100, 200, 298)] for batch in batches]
+    at_once = [agglomerative(*given, linkage) for given in zip(batches, counts, strict=True)]
     monkeypatch.setattr("tokenlens.clustering.host.MANY", 1)
-    np.testing.assert_array_equal(agglomerative(features, counts, linkage), at_once)
-    for tokens in (1, 2, 9):
-        few = draw(kind, 2, tokens, dtype=dtype)
-        monkeypatch.setattr("tokenlens.clustering.host.MANY", 1)
-        waiting = agglomerative(few, max(1, tokens // 2), linkage)
-        monkeypatch.setattr("tokenlens.clustering.host.MANY", 10)
-        np.testing.assert_array_equal(waiting, agglomerative(few, max(1, tokens // 2), linkage))
+    for batch, count, expected in zip(batches, counts, at_once, strict=True):
+        np.testing.assert_array_equal(agglomerative(batch, count, linkage), expected)
 
 
 @each_linkage

@@ -149,7 +149,7 @@ assert left[0][0] > 1 and left[1][0] == 1 and all(some > 1 for _, some in left) 
 """
 
 
-@pytest.mark.parametrize(("tokens", "few", "many"), [(13, 2, 9), pytest.param(260, 1, 40, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("tokens", "few", "many"), [(13, 2, 9), pytest.param(150, 1, 40, marks=pytest.mark.long)])
 def test_merging_at_once_is_what_the_cpu_does_one_by_one(
     interpreted: Interpreted, tokens: int, few: int, many: int
 ) -> None:

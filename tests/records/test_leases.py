@@ -27,6 +27,12 @@ def test_what_ends_gives_back_what_it_held(tmp_path: Path) -> None:
         assert one.take("run/0")
 
 
+def test_what_was_killed_while_it_appeared_leaves_nothing(tmp_path: Path) -> None:
+    with Leaseholder(tmp_path, TOLD) as here:
+        (here.folder / ".machine.1.00000000.json.0123456789abcdef.partial").touch()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("machine", ["here", "there"])
 def test_the_leases_of_the_dead_are_taken_over(machine: str, tmp_path: Path) -> None:
     name = os.uname().nodename if machine == "here" else "a.machine.far.away"

@@ -19,7 +19,7 @@ from .linkage import SMALL, close_gaps, join, living, order
 Array = NDArray[Any]
 
 LINE = 8  # numbers of a line of memory, of the widest type
-FEW = 16  # merges that are caught up with where the row lies
+FEW = 16  # merges, for which a row is not worth reading ahead
 
 
 @njit(cache=True, nogil=True)
@@ -41,9 +41,13 @@ def _first(row: Array, value: Any, top: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _catch_up(row: Array, log: Any, since: int, until: int, average: bool, read: Array) -> None:
-    """Carry out on a row what was merged since: log is who went (N), into whom (N), and how many were in each (N)."""
+    """Carry out on a row what was merged from `since` to `until`.
+
+    log is who went (N), into whom (N), and how many tokens were in each (N); read (1) is scratch, without which the
+    compiler would not read ahead at all.
+    """
     gone, into, of_gone, of_into = log
-    if until - since > FEW:  # memory hands over in its own order several times as fast as in that of the merges
+    if until - since > FEW:  # in its own order memory hands over several times as fast as in that of the merges
         for j in range(0, row.shape[0], LINE):
             read[0] += row[j]
     if average:

@@ -111,6 +111,8 @@ class Leaseholder:
             for lease in [*self._held]:
                 self.give(lease)
             self._file(self.name).unlink(missing_ok=True)
+            if not is_remote(self.folder):
+                atomic.clean(self.folder)  # of who was killed while it appeared
             for folder in [*(path for path in self.folder.iterdir() if path.is_dir()), self.folder]:
                 with suppress(OSError):  # not empty: others are at work
                     folder.rmdir()
