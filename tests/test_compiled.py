@@ -1,11 +1,14 @@
-"""Where compiled code is kept."""
+"""Where compiled code is kept, and for how long."""
 
+import importlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from tokenlens import compiled
+from tokenlens.clustering import machine_code
 
 
 @pytest.fixture
@@ -35,3 +38,25 @@ def test_without_any_it_is_a_private_folder(
     place = Path(os.environ["NUMBA_CACHE_DIR"])
     assert place.is_dir() and place.stat().st_mode & 0o077 == 0
     place.rmdir()
+
+
+def test_it_is_kept_until_what_it_calls_changes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A pull that changes one of two modules must not leave the machine code of the other as it was."""
+    package = tmp_path / "two_modules"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "caller.py").write_text(
+        "from tokenlens.clustering.machine_code import compiled\n"
+        "from .called import answer\n"
+        "@compiled()\ndef ask():\n    return answer()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for says in (1, 2):
+        (package / "called.py").write_text(
+            f"from tokenlens.clustering.machine_code import compiled\n@compiled()\ndef answer():\n    return {says}\n"
+        )
+        importlib.invalidate_caches()
+        for name in [name for name in sys.modules if name.startswith("two_modules")]:
+            del sys.modules[name]
+        machine_code._sources.cache_clear()  # as in a process of its own
+        assert importlib.import_module("two_modules.caller").ask() == says

@@ -20,6 +20,7 @@ from .shapes import Between, Maps, Spectrum, Square, Values
 
 AT_ONCE = 2048  # images that are multiplied at a time: a copy of all would be memory that nobody has used yet
 MANY, SAMPLE = 32, 4  # images a feature from which on float32 is thought of, and those of them that are looked at
+LARGE = 300  # standard deviations: a mean beyond, rounded to float32, would be taken off with an error that counts
 FAR = 1e-3  # least variance in any direction, of features with a variance of 1, for products in float32
 Root = tuple[Square, Maps]  # eigenvectors V (..., F, F) and roots r (..., 1, F) of a matrix whose power 1/2 is V r V'
 
@@ -65,9 +66,10 @@ def _far_from_dependent(x: NDArray[Any]) -> bool:
     if x.dtype != np.float32 or images < MANY * width:
         return False
     some = x[..., :: images // (SAMPLE * width)].astype(np.float64)
-    some -= some.mean(axis=-1, keepdims=True)
+    mean = some.mean(axis=-1, keepdims=True)
+    some -= mean
     size = np.linalg.norm(some, axis=-1, keepdims=True)
-    if not size.all():
+    if not size.all() or (np.abs(mean) * np.sqrt(some.shape[-1]) > LARGE * size).any():
         return False
     some /= size
     try:

@@ -10,11 +10,11 @@ Shapes: N tokens, W the row length of the distances (`distance.matrix_shape`).
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from .distance import STRIDE
 from .linkage import SMALL, close_gaps, join, living, order
+from .machine_code import compiled
 
 Array = NDArray[Any]
 
@@ -22,7 +22,7 @@ LINE = 8  # numbers of a line of memory, of the widest type
 FEW = 16  # merges, for which a row is not worth reading ahead
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _least(row: Array, top: Any) -> Any:
     least = top
     for j in range(row.shape[0]):
@@ -30,7 +30,7 @@ def _least(row: Array, top: Any) -> Any:
     return least
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _first(row: Array, value: Any, top: Any) -> Any:
     """The first place of a value."""
     found = top
@@ -39,7 +39,7 @@ def _first(row: Array, value: Any, top: Any) -> Any:
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _catch_up(row: Array, log: Any, since: int, until: int, average: bool, read: Array) -> None:
     """Carry out on a row what was merged from `since` to `until`.
 
@@ -62,7 +62,7 @@ def _catch_up(row: Array, log: Any, since: int, until: int, average: bool, read:
             row[x] = np.inf
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def chain(dist: Array, bits: Array, top: Any, average: bool, died: Array, into: Array, height: Array) -> None:
     """As `linkage.chain`."""
     tokens, width = died.shape[0] + 1, bits.shape[1]

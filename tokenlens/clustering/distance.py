@@ -10,9 +10,9 @@ Shapes: N tokens, D channels, W the row length (at least N, see `matrix_shape`).
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .machine_code import compiled
 from .vector_instructions import LANES, ROWS, distance_tile, transposed_tile
 
 Array = NDArray[Any]
@@ -26,7 +26,7 @@ def matrix_shape(tokens: int) -> tuple[int, int]:
     return -(-tokens // LANES) * LANES, STRIDE * (columns + (columns % 16 == 0))
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _squared_length(row: Array) -> Any:
     total = row[0] * row[0]
     for c in range(1, row.shape[0]):
@@ -34,7 +34,7 @@ def _squared_length(row: Array) -> Any:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _pack(x: Array, scale: Array, panels: Array) -> None:
     """Put x (N, D), each token times its scale (P * LANES; 0 for what is no token), into panels (P, D * LANES)."""
     tokens, channels = x.shape
@@ -50,7 +50,7 @@ def _pack(x: Array, scale: Array, panels: Array) -> None:
                 panels[p, c * LANES + j] = row[c] * factor
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _unit(x: Array, scale: Array) -> bool:
     """Put what makes tokens unit vectors into scale; False if a length is not finite."""
     tiny, finite = np.finfo(x.dtype).tiny, True
@@ -62,7 +62,7 @@ def _unit(x: Array, scale: Array) -> bool:
     return finite
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _mirror(dist: Array, q: int, p: int) -> None:
     """Copy the block of panels q, p (q < p) below the diagonal."""
     for j in range(p * LANES, (p + 1) * LANES):
@@ -71,7 +71,7 @@ def _mirror(dist: Array, q: int, p: int) -> None:
             row[i] = dist[i, j]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _products(panels: Array, origin: Any, dist: Array) -> None:
     """Fill dist (`matrix_shape`) with origin - a·b of panels (P, D * LANES), symmetric to the last bit."""
     flat, size = panels.reshape(-1), panels.shape[1]
@@ -84,7 +84,7 @@ def _products(panels: Array, origin: Any, dist: Array) -> None:
                 )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _frame(dist: Array, tokens: int) -> None:
     for i in range(tokens):
         row = dist[i]
@@ -92,7 +92,7 @@ def _frame(dist: Array, tokens: int) -> None:
         row[tokens:] = np.inf
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def cosine(x: Array, panels: Array, dist: Array) -> bool:
     """Fill dist (`matrix_shape`) with 1 - cos of x (N, D); False if a value is not finite or overflows when squared.
 
@@ -107,14 +107,14 @@ def cosine(x: Array, panels: Array, dist: Array) -> bool:
     return finite
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _roots(row: Array, own: Any, square: Array, out: Array) -> None:
     zero = own * 0
     for j in range(out.shape[0]):
         out[j] = np.sqrt(max(own + square[j] + row[j] + row[j], zero))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def euclidean(x: Array, panels: Array, products: Array, out: Array) -> None:
     """Fill out (N, N) with the Euclidean distances of x (N, D), 0 on the diagonal, symmetric to the last bit.
 
@@ -132,7 +132,7 @@ def euclidean(x: Array, panels: Array, products: Array, out: Array) -> None:
         _roots(products[i], square[i], square, out[i])
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc"})
+@compiled(fastmath={"reassoc"})
 def _finite(row: Array) -> bool:
     total = row[0] * 0
     for j in range(row.shape[0]):
@@ -140,14 +140,14 @@ def _finite(row: Array) -> bool:
     return total == 0
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _copy(row: Array, out: Array) -> None:
     zero = out.dtype.type(0)
     for j in range(row.shape[0]):
         out[j] = row[j] + zero  # -0 becomes 0, or they would not tie
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def given(x: Array, dist: Array) -> bool:
     """Fill dist (`matrix_shape`) with what stands above the diagonal of x (N, N); False if a value is not finite."""
     tokens, finite = x.shape[0], True

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import config, njit
+from numba import config
 from numpy.typing import NDArray
 
 from . import deferred
 from .distance import LANES, cosine, euclidean, given, matrix_shape
 from .linkage import chain, prim
+from .machine_code import compiled
 
 Array = NDArray[Any]
 
@@ -93,14 +94,14 @@ def _share(work: Callable[[Iterator[slice]], None], images: int) -> None:
                 done.result()
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _distances(x: Array, products: Array, out: Array) -> None:
     panels = np.empty((products.shape[0] // LANES, x.shape[2] * LANES), x.dtype)
     for image in range(x.shape[0]):
         euclidean(x[image], panels, products, out[image])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _images(
     x: Array,
     merges: Array,
@@ -135,7 +136,7 @@ def _images(
         cut(died, into, height, merges[image], root, number, labels[image])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def cut(died: Array, into: Array, height: Array, merges: int, root: Array, number: Array, labels: Array) -> None:
     """Carry out the first `merges` of the merges by (rank, order found) and write labels (N,) by first member.
 

@@ -19,23 +19,23 @@ Shapes: N tokens, W the row length of the distances (`distance.matrix_shape`).
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from .distance import STRIDE
+from .machine_code import compiled
 
 Array = NDArray[Any]
 
 SMALL = 64  # rows this short are not worth closing gaps for
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def order(bits: Any, top: Any) -> Any:
     """The rank of a float's bits, and the bits of a rank."""
     return type(top)(bits ^ ((bits >> 63) & top))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _begin(gone: Array, place: Array, tokens: int, top: Any) -> None:
     """Fill gone (W,), the least rank a token may have, and place (W,), the token itself; top for both if gone."""
     for j in range(gone.shape[0]):
@@ -43,7 +43,7 @@ def _begin(gone: Array, place: Array, tokens: int, top: Any) -> None:
         place[j] = j if j < tokens else top
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _first(row: Array, value: Any, place: Array, top: Any) -> Any:
     """The first token that is not gone and has the value."""
     found = top
@@ -52,7 +52,7 @@ def _first(row: Array, value: Any, place: Array, top: Any) -> Any:
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _least(row: Array, gone: Array, top: Any) -> Any:
     least = top
     for j in range(row.shape[0]):
@@ -60,7 +60,7 @@ def _least(row: Array, gone: Array, top: Any) -> Any:
     return least
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def prim(bits: Array, top: Any, died: Array, into: Array, height: Array) -> None:
     """Single linkage: write N - 1 merges as the tree grows; bits is the distances seen as integers."""
     tokens, width = died.shape[0] + 1, bits.shape[1]
@@ -80,7 +80,7 @@ def prim(bits: Array, top: Any, died: Array, into: Array, height: Array) -> None
         x = y
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def join(into: Array, other: Array, of_into: float, of_other: float, average: bool) -> None:
     """Make a row the distances of both clusters, of so many tokens; means by the same formula as SciPy's."""
     if average:
@@ -97,7 +97,7 @@ def join(into: Array, other: Array, of_into: float, of_other: float, average: bo
             into[j] = other[j] if other[j] > into[j] else into[j]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def living(size: Array, rows: int, alive: Array, path: Array, length: int) -> int:
     """Write the rows that are left into alive, and what they will be called into path; returns how many there are."""
     count = 0
@@ -111,14 +111,14 @@ def living(size: Array, rows: int, alive: Array, path: Array, length: int) -> in
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def close_gaps(row: Array, to: Array, alive: Array, count: int) -> None:
     """Write those entries of a row that are left, in order, so that rows get shorter."""
     for b in range(count):
         to[b] = row[alive[b]]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def chain(dist: Array, bits: Array, top: Any, average: bool, died: Array, into: Array, height: Array) -> None:
     """Complete or average linkage: write N - 1 merges as found; dist is overwritten, bits is dist seen as integers."""
     tokens, width = died.shape[0] + 1, bits.shape[1]

@@ -178,7 +178,7 @@ def open_runs(path: str | Path = "runs", strict: bool = False, check: Iterable[s
         raise BadInput(f"there is no folder of runs {path}; make one with `tokenlens extract`")
     if (path / ROOT).is_file():
         return [open_run(path, check)]
-    runs, strangers = [], []
+    runs, strangers = list[Patterns](), list[str]()
     for folder in sorted(path.iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):
             continue

@@ -83,6 +83,12 @@ def test_the_rounding_of_single_precision_is_no_direction(least: float) -> None:
     assert int(sums.ranks[0]) == (5 if least == 0 else 6)
 
 
+def test_a_mean_that_is_large_beside_the_spread_is_taken_off_exactly() -> None:
+    a, b = (np.random.default_rng(2).normal(size=(2, 4, 2000)) + 1e5).astype(np.float32)
+    x, y = centred(a), centred(b)
+    assert gram.gram(a, b).ab == pytest.approx(x @ y.T, rel=1e-9)
+
+
 def test_images_may_be_permuted_together_but_not_alone() -> None:
     rng = np.random.default_rng(1)
     a = rng.normal(size=(5, 40))
