@@ -51,7 +51,7 @@ def test_it_is_kept_until_what_it_calls_changes(monkeypatch: pytest.MonkeyPatch,
         "@compiled()\ndef ask():\n    return answer()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    for says in (1, 2):
+    for says in (1, 22):  # of two lengths: Python sees changes of a module by its size and its second
         (package / "called.py").write_text(
             f"from tokenlens.clustering.machine_code import compiled\n@compiled()\ndef answer():\n    return {says}\n"
         )

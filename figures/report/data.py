@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from ..select.images import chosen_of
-from ..select.runs import ids_with_pictures
+from ..select.images import chosen_of, ids_with_pictures
 from ..theme.style import label, order_key, place
 from .opening import most_apart, opening
 from .patterns import labels

@@ -13,6 +13,7 @@ from tokenlens.errors import BadInput
 
 from ..parts.patch_painter import Picture
 from ..select.classes import in_words
+from ..select.images import rows_holding
 from ..select.runs import open_images, read_pictures
 from ..select.synthesized import read_drawn
 from .data import CHUNK, PictureSet
@@ -52,7 +53,7 @@ def drawn(one: PictureSet, run: xr.Dataset) -> list[str | None]:
             found.append(uri(read_drawn(run, [name])[0]))
         except BadInput as error:
             found.append(None)
-            if name in run["image"].values:
+            if rows_holding(run, [name])[0] >= 0:
                 one.note = f"Pictures cannot be shown: {error}."
     return found
 

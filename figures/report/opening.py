@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tokenlens.analysis.metrics.overlap import iou
 from tokenlens.records.facts import Facts, facts_of
 
+from ..select.images import rows_holding
 from ..select.setting import DEFAULT_RATE
 
 SHOWN = 3  # runs
@@ -59,13 +60,14 @@ def _both(
 
     None where they hold no image in common, or are not compared by what they keep.
     """
-    held = {str(name) for name in run["image"].values} & {str(name) for name in other["image"].values}
-    shared = [name for name in ids if name in held]
+    rows = np.stack([rows_holding(one, ids) for one in (run, other)])
+    there = (rows >= 0).all(0)
+    shared = [ids[i] for i in np.flatnonzero(there).tolist()]
     comparable = all(facts_of(one).keeps and "step" not in one.dims for one in (run, other))
     if not shared or not comparable or list(run.attrs["grid"]) != list(other.attrs["grid"]):
         return None
     a, b = (
-        one["kept"].sel(image=shared).isel(stage=-1).transpose("image", "patch").values.astype(bool)
-        for one in (run, other)
+        one["kept"].isel(image=own[there], stage=-1).transpose("image", "patch").values.astype(bool)
+        for one, own in zip((run, other), rows, strict=True)
     )
     return shared, a, b

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tokenlens.records.facts import facts_of
 
 from ..select.classes import predicted
+from ..select.images import rows_holding
 
 OUTSIDE = 65535  # the code of a place that an image does not have
 SURE = 0.5  # score from which on a detection is shown
@@ -119,9 +120,9 @@ def _error(part: xr.Dataset, rank: NDArray[np.integer]) -> NDArray[np.float64]:
 
 def _rows(run: xr.Dataset, ids: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Where the run holds those of the images that it holds, and which of the images these are, (I,) bool."""
-    where = {str(name): i for i, name in enumerate(run["image"].values)}
-    there = np.array([name in where for name in ids])
-    return np.array([where[name] for name in ids if name in where], np.intp), there
+    where = rows_holding(run, ids)
+    there = where >= 0
+    return where[there], there
 
 
 def _spread(values: list[Any], there: NDArray[np.bool_]) -> list[Any]:

@@ -16,7 +16,7 @@ from tokenlens.records.facts import facts_of
 
 from ..parts.patch_painter import Panel, Picture
 from ..theme.style import few, label, order_key
-from .images import chosen_of
+from .images import chosen_of, ids_with_pictures, rows_holding
 from .setting import DEFAULT_RATE
 from .where import matching
 
@@ -124,27 +124,20 @@ def choose_images(runs: Sequence[xr.Dataset], wanted: int | Sequence[str]) -> li
     Of a run in memory the ids are those whose pictures it holds, if it holds any.
     """
     ids = [ids_with_pictures(run) for run in runs]
-    shared = set(ids[0]).intersection(*ids[1:])
-    common = [i for i in ids[0] if i in shared]
-    if not common:
+    common = ids[0]
+    for other in ids[1:]:
+        common = common if other.equals(common) else common[common.isin(other)]
+    if not len(common):
         names = ", ".join(str(run.attrs["run"]) for run in runs[:3])
         raise BadInput(f"the runs ({names}, ...) have no image in common: choose some of them with --where")
     return chosen_of(common, wanted)
 
 
-def ids_with_pictures(run: xr.Dataset) -> list[str]:
-    """The images of a run that can be drawn on: those that it holds itself, or else all that are written."""
-    if "picture" in run:
-        return [str(one) for one in run["pictured"].values]
-    return [str(one) for one in run["image"].values[: int(run.attrs.get("written", run.sizes["image"]))]]
-
-
 def read_panel(run: xr.Dataset, ids: Sequence[str], stage: int | None, tell_block: bool = False) -> Panel:
     """Read one column: a run's patterns of the images `ids`, at block `stage` (None: its last stage)."""
-    place = {str(name): i for i, name in enumerate(run["image"].values)}
     block = last_block(run) if stage is None else stage
     names = ["kept", "group", *(["valid"] if "valid" in run else [])]
-    part = run[names].isel(image=[place[i] for i in ids]).sel(stage=block).load()
+    part = run[names].isel(image=rows_holding(run, ids)).sel(stage=block).load()
     method, rows_columns = str(run.attrs["method"]), run.attrs["grid"]
     detail = f"keep {_rate(run)}" + (f", block {block}" if tell_block else "")
     return Panel(
