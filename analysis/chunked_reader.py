@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[Any]
+Name = TypeVar("Name")
 Need = tuple[str, str]  # a run, and a form of what it holds
 BUDGET = 192 * 2**20  # bytes of arrays of all runs that are in memory at once
 
@@ -94,16 +95,16 @@ def identities(run: xr.Dataset) -> Array:
     return ids
 
 
-def images_of(runs: Iterable[xr.Dataset]) -> list[Images]:
+def images_of(runs: Mapping[Name, xr.Dataset]) -> dict[Name, Images]:
     """The images of each run. Runs of the same images share them: a million ids take some fifty megabytes."""
     known: list[tuple[pd.Index, Images]] = []
-    found = []
-    for run in runs:
+    found = {}
+    for name, run in runs.items():
         index = run["image"].to_index()
         same = next((images for other, images in known if other.equals(index)), None)
         if same is None:
             known.append((index, same := Images(identities(run))))
-        found.append(same)
+        found[name] = same
     return found
 
 

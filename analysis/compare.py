@@ -154,7 +154,7 @@ def compare(
 def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metric, ...], options: Options) -> _Work:
     """Find the pairs and the images that each has in common, and say what is left out."""
     cards = {name: card(run) for name, run in runs.items()}
-    images = dict(zip(runs, images_of(runs.values()), strict=True))
+    images = images_of(runs)
     shared: dict[str, tuple[Images, list[Pair]]] = {}
     met: dict[tuple[str, str], Images] = {}
     across: list[Pair] = []

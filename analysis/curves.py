@@ -39,7 +39,7 @@ def curves(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: int = 0) 
     import pandas as pd
 
     holding = {str(run.attrs["run"]): run for run in runs if WHOLE in run}
-    images = dict(zip(holding, images_of(holding.values()), strict=True))
+    images = images_of(holding)
     values = {name: _values(run) for name, run in holding.items()}
     cards = [card(run) for run in holding.values()]
     rows = [row for name in holding for row in _rows(name, "", values[name], (0, 1), resamples, seed)]

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 SUPPORTED, CONTRADICTED = "supported for these data", "contradicted"
 UNDECIDED, OPEN = "undecided", "not enough runs"
 LEVEL = 0.05
-NORMAL = 1.96  # standard errors from a mean to the end of its 95 % interval
 PROXIES = ("procrustes", "vmeasure", "iou")
 BIASED = r"(embedded:\w+)@bias=(.+)"  # a set, and how far its objects are moved to the centre
 SETTING = ["dataset", "split", "model", "capacity", "blocks", "content"]  # what runs must share to be compared
@@ -172,7 +171,7 @@ def above_chance(pairs: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
         part.loc[rows, "above"] = base.above_chance(value, chance, name)
         furthest = np.maximum(value - low, high - value)  # at the end of a range one of them is 0
         room = np.abs(base.as_metric(name).best - chance)
-        part.loc[rows, "error"] = (furthest / NORMAL / room).where(room > 1e-12, 0.0).fillna(0.0)
+        part.loc[rows, "error"] = (furthest / ranks.NORMAL / room).where(room > 1e-12, 0.0).fillna(0.0)
     return part
 
 

@@ -30,6 +30,7 @@ from .metrics.base import Metric
 from .metrics.gram import Gram
 from .metrics.influence import Centred, Geometry
 from .metrics.influence import Chunk as Influences
+from .metrics.ranks import NORMAL
 from .pairing import Pair
 from .streaming import Chunk, Row, Source, row
 
@@ -147,7 +148,7 @@ class Cross:
         else:
             chance = float(metric.expected(self.sums))
         half = float(np.mean([metric.value(part) for part in halves])) if halves else np.nan
-        estimate, reach, reason = np.nan, 1.96 * error, ""
+        estimate, reach, reason = np.nan, NORMAL * error, ""
         if np.isnan(value):
             low, high, reason = least, most, f"{n} images do not determine it"
         elif np.isnan(half):

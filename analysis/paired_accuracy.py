@@ -48,7 +48,7 @@ def paired_accuracy(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: 
     cards = {one.run: one for one in map(card, runs)}
     judged = {str(run.attrs["run"]): run for run in runs if "label" in run and ("rank" in run or "score" in run)}
     several = {name for name, run in judged.items() if run["label"].ndim == 2}
-    images = dict(zip(judged, images_of(judged.values()), strict=True))
+    images = images_of(judged)
     ones, ons = (list(_pairs(cards, names)) for names in (judged.keys() - several, several))
     rows = [*_single(ones, judged, images, resamples, seed), *_several(ons, judged, images, seed)]
     frame = pd.DataFrame(rows)

@@ -22,8 +22,9 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
     """What each run is and how accurate: the `runs` table. Accuracy is mAP if there is one, else top1, in percent."""
     import pandas as pd
 
-    runs, rows = list(runs), []
-    for run, images in zip(runs, images_of(runs), strict=True):
+    rows, numbered = [], dict(enumerate(runs))
+    images = images_of(numbered)
+    for number, run in numbered.items():
         one, facts, found = card(run), facts_of(run), dict(run.attrs.get("metrics") or {})
         measure = next((name for name in ("mAP", "top1") if name in found), next(iter(found), ""))
         rows.append({
@@ -35,6 +36,6 @@ def describe(runs: Iterable[xr.Dataset]) -> pd.DataFrame:
             "label": facts.label or one.method, "color": facts.color, "marker": facts.marker, "order": facts.order,
             "keeps": facts.keeps, "merges": facts.merges,
             "top5": float(found.get("top5", np.nan)), "blocks": ",".join(map(str, one.blocks)), "options": one.options,
-            "content": images.key, "schedule": str(run.attrs.get("schedule", "")),
+            "content": images[number].key, "schedule": str(run.attrs.get("schedule", "")),
         })  # fmt: skip
     return table.conform(pd.DataFrame(rows), "runs")

@@ -19,6 +19,8 @@ from scipy.stats import rankdata
 
 from .shapes import Maps, Values
 
+NORMAL = 1.96  # standard errors from an estimate to the ends of its 95 % interval
+
 
 def ranks(values: ArrayLike) -> Maps:
     """Rank along the last axis from 1, ties sharing their mean rank: (..., P) -> (..., P) float64."""
@@ -159,7 +161,7 @@ def correlation_interval(value: float, n: int, statistic: Any = spearman) -> tup
         return -1.0, 1.0
     at = math.atanh(math.copysign(min(abs(value), 1 - step / 2), value))
     error = math.sqrt((0.437 if statistic is kendall else 1 + value * value / 2) / room)
-    low, high = (math.tanh(at + side * 1.96 * error) for side in (-1, 1))
+    low, high = (math.tanh(at + side * NORMAL * error) for side in (-1, 1))
     return (low if value > -1 else -1.0), (high if value < 1 else 1.0)
 
 

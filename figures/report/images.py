@@ -53,7 +53,7 @@ def drawn(one: PictureSet, run: xr.Dataset) -> list[str | None]:
             found.append(uri(read_drawn(run, [name])[0]))
         except BadInput as error:
             found.append(None)
-            if rows_holding(run, [name])[0] >= 0:
+            if rows_holding(run["image"], [name])[0] >= 0:
                 one.note = f"Pictures cannot be shown: {error}."
     return found
 

@@ -60,7 +60,7 @@ def _both(
 
     None where they hold no image in common, or are not compared by what they keep.
     """
-    rows = np.stack([rows_holding(one, ids) for one in (run, other)])
+    rows = np.stack([rows_holding(one["image"], ids) for one in (run, other)])
     there = (rows >= 0).all(0)
     shared = [ids[i] for i in np.flatnonzero(there).tolist()]
     comparable = all(facts_of(one).keeps and "step" not in one.dims for one in (run, other))

@@ -120,7 +120,7 @@ def _error(part: xr.Dataset, rank: NDArray[np.integer]) -> NDArray[np.float64]:
 
 def _rows(run: xr.Dataset, ids: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """Where the run holds those of the images that it holds, and which of the images these are, (I,) bool."""
-    where = rows_holding(run, ids)
+    where = rows_holding(run["image"], ids)
     there = where >= 0
     return where[there], there
 

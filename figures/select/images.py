@@ -25,12 +25,12 @@ def chosen_of(ids: Sequence[str] | pd.Index, wanted: int | Sequence[str]) -> lis
     return list(wanted)
 
 
-def rows_holding(run: xr.Dataset, ids: Sequence[str]) -> NDArray[np.intp]:
-    """The rows at which a run holds these images, (I,); -1 where it does not.
+def rows_holding(names: xr.DataArray, ids: Sequence[str]) -> NDArray[np.intp]:
+    """The rows at which these images are, (I,), by the names that a run gives its images or pictures; -1: nowhere.
 
-    Its ids are held against these few: a table of a million would be half a gigabyte, and come anew in each look.
+    The names are held against these few: a table of a million would be half a gigabyte, and come anew in each look.
     """
-    index = _names(run["image"])
+    index = _names(names)
     at = np.flatnonzero(index.isin(list(ids)))
     row = dict(zip(index[at], at, strict=True))
     return np.array([row.get(name, -1) for name in ids], np.intp)

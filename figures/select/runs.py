@@ -137,7 +137,7 @@ def read_panel(run: xr.Dataset, ids: Sequence[str], stage: int | None, tell_bloc
     """Read one column: a run's patterns of the images `ids`, at block `stage` (None: its last stage)."""
     block = last_block(run) if stage is None else stage
     names = ["kept", "group", *(["valid"] if "valid" in run else [])]
-    part = run[names].isel(image=rows_holding(run, ids)).sel(stage=block).load()
+    part = run[names].isel(image=rows_holding(run["image"], ids)).sel(stage=block).load()
     method, rows_columns = str(run.attrs["method"]), run.attrs["grid"]
     detail = f"keep {_rate(run)}" + (f", block {block}" if tell_block else "")
     return Panel(
@@ -156,9 +156,9 @@ def last_block(run: xr.Dataset) -> int:
 def read_pictures(run: xr.Dataset, ids: Sequence[str], allow_remote: bool = False) -> list[Picture]:
     """Read the images `ids` of a run's data set, each as the model saw it, (H, W, 3) uint8."""
     if "picture" in run:
-        held = {str(name): i for i, name in enumerate(run["pictured"].values)}
-        if set(ids) <= set(held):
-            return [run["picture"].values[held[name]] for name in ids]
+        rows = rows_holding(run["pictured"], ids)
+        if (rows >= 0).all():
+            return [*run["picture"].values[rows]]
     images = open_images(run, allow_remote)
     place = {name: i for i, name in enumerate(images.ids)}
     gone = [i for i in ids if i not in place]

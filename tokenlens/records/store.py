@@ -100,8 +100,8 @@ def open_run(folder: str | Path, check: Iterable[str] | None = ()) -> Patterns:
 
 def _sharing_images(run: Patterns, others: Iterable[Patterns]) -> Patterns:
     """A run that holds the ids of its images together with another of the same: a million take some fifty megabytes."""
-    ids = run.indexes["image"]
-    same = next((other for other in others if other.indexes["image"].equals(ids)), None)
+    ids = run["image"].to_index()
+    same = next((other for other in others if other["image"].to_index().equals(ids)), None)
     return run if same is None else run.assign_coords(same[["image"]].coords)
 
 
