@@ -78,6 +78,27 @@ def test_a_run_in_memory_is_the_one_on_disk_also_when_it_was_stopped(
         store.open_run(folders[0])
 
 
+@pytest.mark.parametrize("parts", [1, 5, 40])
+def test_a_run_that_has_come_in_part_hinders_nobody(parts: int, run_job: Any, memory: str, tmp_path: Path) -> None:
+    """What a process finds while another puts a new run there, or where one was killed at that."""
+    (made,) = run_job(tmp_path / "runs", **{**SETTINGS, "methods": ["topk"]})
+    files = sorted((path for path in made.rglob("*") if path.is_file()), key=lambda path: -len(path.parts))
+    patterns = {"kept", "group", "tokens_left", "label", "prediction", "rank", "object", "score"}
+    arriving = [path for path in files if path.parent == made or not ({*path.parts} & patterns and "c" in path.parts)]
+    assert len(arriving) > 10
+    for path in arriving[: min(parts, len(arriving) - 1)]:
+        (place(memory) / "runs" / path.relative_to(made.parent).as_posix()).write_bytes(path.read_bytes())
+    run_job(f"{memory}/runs", **{**SETTINGS, "methods": ["topk"]})
+    assert_same_runs(tmp_path / "runs", f"{memory}/runs")
+
+
+def test_a_run_there_that_lost_its_description_is_told(run_job: Any, memory: str) -> None:
+    (made,) = run_job(f"{memory}/runs", **{**SETTINGS, "methods": ["topk"]})
+    (made / "zarr.json").unlink()
+    with pytest.raises(BadInput, match=r"is a run that has lost its zarr\.json; move it away"):
+        run_job(f"{memory}/runs", **{**SETTINGS, "methods": ["l2"]})
+
+
 def test_many_chunks_become_few_objects(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tokenlens.records.run import Run
 

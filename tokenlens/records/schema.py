@@ -68,7 +68,7 @@ DIMS = {
     "box_mask": ("detection", "mask_row", "mask_column"),
     "pixels": ("class", "counted"),
 }
-
+COORDINATES = ("image", "stage", "patch", "row", "column", "layer", "step", "branch")
 PICTURE = ("pictured", "pixel_row", "pixel_column", "colour")
 OF_STEPS = ("step", "branch")  # what a pattern has besides, in synthesis
 LARGE = ("feature", "attention", "box_mask")

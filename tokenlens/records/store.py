@@ -20,8 +20,8 @@ from .facts import say_which_are_gone
 from .layout import ROOT, Layout
 from .out import check_folder
 from .patterns import Patterns
-from .place import Unreachable, place
-from .schema import DIMS, READABLE, SCHEMA, malformed
+from .place import Unreachable, is_remote, place
+from .schema import COORDINATES, DIMS, READABLE, SCHEMA, malformed
 from .zarr_stores import complete, store_of
 
 CHUNKS_AT_ONCE = 16  # unpacked to see whether they can be; each alone takes three times as long
@@ -42,12 +42,26 @@ def check_out(folder: Path) -> None:
     runs = [name for name in strangers if (folder / name / ROOT).is_file()]
     strangers = sorted(set(strangers) - set(runs))
     for name in strangers:
-        if any((folder / name / array / ROOT).is_file() for array in DIMS):
+        if _lost_description(folder / name):
             raise BadInput(f"{folder / name} is a run that has lost its {ROOT}; {AGAIN}")
+    strangers = [name for name in strangers if not _arriving(folder / name)]
     if strangers and not runs:
         raise BadInput(
             f"{folder} is not a folder of runs: it holds {strangers[0]}; give a new or empty folder with --out"
         )
+
+
+def _lost_description(run: Path) -> bool:
+    """Whether patterns lie there without the description that is written before them."""
+    arrays = [run / name for name in DIMS if (run / name / ROOT).is_file()]
+    if _arriving(run):
+        arrays = [array for array in arrays if any(part.name != ROOT for part in array.iterdir())]
+    return bool(arrays) and not (run / ROOT).is_file()
+
+
+def _arriving(run: Path) -> bool:
+    """Whether it may be a run of which a store has only a part, its maker being at it still, or killed."""
+    return is_remote(run) and any(path.name in {*DIMS, *COORDINATES} for path in run.iterdir())
 
 
 def open_run(folder: str | Path, check: Iterable[str] | None = ()) -> Patterns:
