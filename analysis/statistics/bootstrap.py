@@ -114,7 +114,8 @@ class Means:
         spread = self.std()[few]
         third = self.cubes[few] / n - 3 * mean * self.squares[few] / n + 2 * mean**3
         skew = np.divide(third, spread**3, out=np.zeros_like(third), where=spread > 1e-9 * (1 + np.abs(mean)))
-        below = (drawn[:, few] < mean).mean(axis=0) + (drawn[:, few] == mean).mean(axis=0) / 2
+        tied = np.abs(drawn[:, few] - mean) <= 1e-12 * (1 + np.abs(mean))  # but for rounding, as sums are batched
+        below = ((drawn[:, few] < mean) & ~tied).mean(axis=0) + tied.mean(axis=0) / 2
         shift = ndtri(np.clip(below, 0.1, 0.9))
         out = np.sqrt(n / np.maximum(n - 1, 1)) * stdtrit(np.maximum(n - 1, 1), (1 + LEVEL) / 2)
         at = shift + np.stack([-out, out])
