@@ -10,6 +10,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -31,29 +32,52 @@ Need = tuple[str, str]  # a run, and a form of what it holds
 BUDGET = 192 * 2**20  # bytes of arrays of all runs that are in memory at once
 
 
-def _packed(_: xr.Dataset, patterns: Array, valid: Array | None) -> overlap.Packed:
+Also = Callable[[str], Array | None]
+
+
+def _packed(_: xr.Dataset, patterns: Array, also: Also) -> overlap.Packed:
+    valid = also("valid")
     bits = overlap.Packed.of(patterns, None if valid is None else valid.sum(-1))
     bits.size  # noqa: B018  # counted once, and not by every pair
     return bits
 
 
-def _depth(run: xr.Dataset, kept: Array, valid: Array | None) -> Array:
+def _depth(run: xr.Dataset, kept: Array, also: Also) -> Array:
+    valid = also("valid")
     depths = heatmap.depth(kept, run["stage"].values, int(run.attrs.get("depth", 12)))
     return depths if valid is None else stretched(depths, valid, run)
 
 
-def _bounded(_: xr.Dataset, mask: Array, valid: Array | None) -> Array:
+def _bounded(_: xr.Dataset, mask: Array, also: Also) -> Array:
+    valid = also("valid")
     return mask if valid is None else np.where(valid, mask, np.int8(-1))
+
+
+def _curve(run: xr.Dataset, heights: Array, also: Also) -> Array:
+    whole = also("whole")
+    assert whole is not None, f"{run.attrs['run']} has curves without their last point"
+    return np.concatenate([heights, whole[:, None]], axis=1)
+
+
+def _inserted(_: xr.Dataset, kept: Array, also: Also) -> Array:
+    valid = also("valid")
+    patches = kept.shape[2] if valid is None else valid.sum(axis=1, keepdims=True)
+    return np.concatenate([kept.sum(axis=2) / patches, np.ones((len(kept), 1))], axis=1)
+
+
+def _deleted(run: xr.Dataset, kept: Array, also: Also) -> Array:
+    inside = _inserted(run, kept, also)[:, :-1]
+    return np.concatenate([1 - inside, np.ones((len(kept), 1))], axis=1)
 
 
 class Form(NamedTuple):
     """How arrays of a run are handed over: of which variable, made how, and how much wider than it while in use.
 
-    `make` takes the run, the array, and which places of the grid each image has, where grids are ragged.
+    `make` takes the run, the array, and what gives any other array of the same images, None where there is none.
     """
 
     variable: str
-    make: Callable[[xr.Dataset, Array, Array | None], Any] | None = None
+    make: Callable[[xr.Dataset, Array, Also], Any] | None = None
     width: int = 1
 
 
@@ -62,6 +86,8 @@ FORMS = {
     "object": Form("object"), "packed object": Form("object", _packed), "bounded object": Form("object", _bounded),
     "group": Form("group"), "valid": Form("valid"),
     "feature": Form("feature", width=3), "attention": Form("attention", width=4),
+    "insertion": Form("insertion", _curve), "deletion": Form("deletion", _curve),  # up to where all is shown
+    "insertion share": Form("kept", _inserted), "deletion share": Form("kept", _deleted),  # at each point
 }  # fmt: skip
 
 
@@ -165,8 +191,12 @@ class Reader:
     def _forms(self, run: str, variable: str, forms: Iterable[str], span: tuple[int, int]) -> dict[Need, Any]:
         array = self._slice(run, variable, span)
         made = {form: FORMS[form].make for form in forms}
-        valid = self._slice(run, "valid", span) if any(made.values()) and "valid" in self.runs[run] else None
-        return {(run, form): array if make is None else make(self.runs[run], array, valid)
+
+        @cache
+        def also(other: str) -> Array | None:
+            return self._slice(run, other, span) if other in self.runs[run] else None
+
+        return {(run, form): array if make is None else make(self.runs[run], array, also)
                 for form, make in made.items()}  # fmt: skip
 
     def _slice(self, run: str, variable: str, span: tuple[int, int]) -> Array:

@@ -19,7 +19,7 @@ from tokenlens.errors import BadInput, check_memory
 from tokenlens.records import tables as table
 from tokenlens.words import as_html
 
-from . import feature_sums, heat_maps, image_means, selection, token_statistics
+from . import curves, feature_sums, heat_maps, image_means, selection, token_statistics
 from .ceiling import with_ceiling
 from .chunked_reader import Images, common, images_of
 from .heat_maps import HeatMap
@@ -70,6 +70,7 @@ class _Work(NamedTuple):
     shared: dict[str, tuple[Images, list[Pair]]]
     across: list[Pair]
     options: Options
+    asked_by_name: bool
 
     def of(self, images: Images) -> Source:
         """The runs, walked over these images."""
@@ -103,8 +104,8 @@ def compare(
 
     Args:
         runs: xarray Datasets as the store opens them.
-        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout, attention, change; and of heat
-            maps several together, such as dataset+capacity.
+        axes: method, capacity, keep_rate, dataset, seed, radial, object, layout, attention, curve, change; and of
+            heat maps several together, such as dataset+capacity.
         metrics: names, or functions of two arrays: of bool sets of kept patches, (image, stage, patch) each, unless
             `metrics.base.metric` says more of them.
         chunk: images in memory at a time.
@@ -144,14 +145,16 @@ def compare(
         raise BadInput("chunk, workers and resamples must be at least 1; leave them out for what is usual")
     if workers > MOST_WORKERS:
         raise BadInput(f"{workers} threads are too many, {MOST_WORKERS} are the most; as many as cores are enough")
-    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed, null, cluster))
+    work = _plan(opened, chosen, asked, Options(chunk, workers, resamples, seed, null, cluster), bool(metrics))
     work.check_memory()
     found = _carry_out(work, "radial" in chosen, progress)
-    selection.say_what_is_missing(found.comparison, asked, chosen, by_name=bool(metrics))
+    selection.say_what_is_missing(found.comparison, asked, chosen, work.asked_by_name)
     return found
 
 
-def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metric, ...], options: Options) -> _Work:
+def _plan(
+    runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metric, ...], options: Options, by_name: bool
+) -> _Work:
     """Find the pairs and the images that each has in common, and say what is left out."""
     cards = {name: card(run) for name, run in runs.items()}
     images = images_of(runs)
@@ -187,10 +190,11 @@ def _plan(runs: dict[str, xr.Dataset], axes: Sequence[str], metrics: tuple[Metri
         ("object", "object", lambda name: "object" in runs[name]),
         ("layout", "grid", lambda name: cards[name].keeps),
         ("attention", "attention", lambda name: cards[name].keeps and "attention" in runs[name]),
+        ("curve", "shown", lambda name: cards[name].keeps),
     ):
         for name in filter(applies, runs if axis in axes else ()):
             shared.setdefault(images[name].key, (images[name], []))[1].append(Pair(name, beside, axis))
-    return _Work(runs, cards, images, metrics, shared, across, options)
+    return _Work(runs, cards, images, metrics, shared, across, options, by_name)
 
 
 def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
@@ -212,6 +216,7 @@ def _carry_out(work: _Work, with_radial: bool, progress: bool) -> Comparison:
                 stream([means], source, work.options, bar.update)
                 rows += means.rows()
             rows += _global(work, images, pairs, maps)
+            rows += curves.lacking(pairs, work.runs, work.metrics) if work.asked_by_name else []
             featured = [p for p in pairs if p.b in work.runs and all("feature" in work.runs[n] for n in (p.a, p.b))]
             for crosses in feature_sums.batches(featured, work.runs, work.metrics):
                 sums = feature_sums.FeatureSums(crosses, source, null)

@@ -1,17 +1,15 @@
 """Do the patches matter that a method keeps? The `curves` table, of runs of `tokenlens swap --curves`.
 
-Insertion shows the model the kept patches alone, deletion the others alone, each at every stage: the more of what the
-class rests on is kept, the higher the one and the lower the other. Both are put beside all patches (`whole`). The area
-below each curve, image by image, is one number of it (`insertion_auc`, `deletion_auc`): over the share of the patches
-that is shown, from the least that a stage shows to all, and divided by its width, so that it is a mean probability.
-Rows of two runs hold how far the first is above the second on the images that both hold.
-Source: Petsiuk, Das & Saenko, BMVC 2018, arXiv:1806.07421. Departs: there pixels go one by one, from all to none.
+Insertion, deletion and the areas below them are those of `metrics.causal`, image by image; both are put beside all
+patches (`whole`). Areas are of one run in the table `comparison` too. Rows of two runs hold how far the first is above
+the second on the images that both hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -20,18 +18,21 @@ from numpy.typing import NDArray
 from tokenlens.records import tables as table
 from tokenlens.records.columns import ALL_STAGES
 
-from .chunked_reader import common, images_of, stored
+from .chunked_reader import Reader, common, images_of
+from .metrics.base import METRICS, Metric
+from .metrics.kinds import CURVES
 from .paired_accuracy import AXES
-from .pairing import card, pair
+from .pairing import Pair, card, pair
 from .statistics.bootstrap import Means, Resampler
+from .streaming import Row, row
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[Any]
 Key = tuple[str, int]  # a curve, or its area, and a stage
-CURVES = ("insertion", "deletion")
 WHOLE = "whole"
+NO_CURVES = "the run holds no curves; write such a one with `tokenlens swap --curves`"
 
 
 def curves(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -40,9 +41,10 @@ def curves(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: int = 0) 
 
     holding = {str(run.attrs["run"]): run for run in runs if WHOLE in run}
     images = images_of(holding)
-    values = {name: _values(run) for name, run in holding.items()}
+    drawn = {name: _Curves.of(run) for name, run in holding.items()}
+    values = {name: of.values() for name, of in drawn.items()}
     cards = [card(run) for run in holding.values()]
-    rows = [row for name in holding for row in _rows(name, "", values[name], (0, 1), resamples, seed)]
+    rows = [one for name in holding for one in _rows(name, "", values[name], (0, 1), resamples, seed)]
     for one in (found for axis in AXES for found in pair(cards, axis)):
         both = common(images[one.a], images[one.b])
         if len(both):
@@ -50,67 +52,61 @@ def curves(runs: Sequence[xr.Dataset], *, resamples: int = 1000, seed: int = 0) 
             other = values[one.b]
             apart = {key: own[at_a] - other[key][at_b] for key, own in values[one.a].items() if key in other}
             rows += _rows(one.a, one.b, apart, (-1, 1), resamples, seed)
-    shown = {name: _shown(run) for name, run in holding.items()}
-    for row in rows:
-        row["shown"] = np.nan if row["run_b"] else shown[row["run_a"]][row["curve"], row["stage"]]
+    shown = {name: of.shown() for name, of in drawn.items()}
+    for each in rows:
+        each["shown"] = np.nan if each["run_b"] else shown[each["run_a"]][each["curve"], each["stage"]]
     return table.conform(pd.DataFrame(rows), "curves")
 
 
-def _values(run: xr.Dataset) -> dict[Key, Array]:
-    """What each image gives, (n,), by curve and stage."""
-    name, n = str(run.attrs["run"]), run.sizes["image"]
-    whole, shares = stored(run[WHOLE], 0, n, name), _shares(run)
-    found: dict[Key, Array] = {(WHOLE, ALL_STAGES): whole}
-    for curve in CURVES:
-        heights = stored(run[curve], 0, n, name)
-        found |= {(curve, int(stage)): column for stage, column in zip(run["stage"].values, heights.T, strict=True)}
-        found[f"{curve}_auc", ALL_STAGES] = area(shares[curve], heights, whole)
-    return found
+def lacking(pairs: Iterable[Pair], runs: Mapping[str, xr.Dataset], metrics: Iterable[Metric]) -> list[Row]:
+    """Rows that say of runs without curves that there are none."""
+    return [
+        row(pair, metric, ALL_STAGES, np.nan, np.nan, (np.nan, np.nan), 0, reason=NO_CURVES)
+        for metric in metrics
+        for pair in pairs
+        if pair.axis in metric.axes and metric.of in CURVES and metric.of not in runs[pair.a]
+    ]
 
 
-def area(shown: Array, height: Array, whole: Array) -> Array:
-    """The mean height of curves over the shares that they span, up to all patches.
-
-    Args:
-        shown: (n, S) the share of the patches that is shown, 0 to 1.
-        height: (n, S) of the curve there.
-        whole: (n,) the height where all are shown.
-
-    Returns:
-        (n,) float64; `whole` of a curve that shows all at every stage.
-
-    Examples:
-        >>> area(np.array([[0.5, 0.0]]), np.array([[1.0, 0.0]]), np.array([1.0]))
-        array([0.75])
+class _Curves(NamedTuple):
+    """The curves of a run's images by name: how probable its class is and the share shown, (n, S + 1), at the stages
+    and where all is shown.
     """
-    at = np.concatenate([np.asarray(shown, dtype=np.float64), np.ones((len(shown), 1))], axis=1)
-    order = np.argsort(at, axis=1, kind="stable")
-    at = np.take_along_axis(at, order, axis=1)
-    up = np.take_along_axis(np.concatenate([height, whole[:, None]], axis=1).astype(np.float64), order, axis=1)
-    width = 1 - at[:, 0]
-    return np.where(width > 0, np.trapezoid(up, at, axis=1) / np.where(width > 0, width, 1), whole)
 
+    stages: list[int]
+    heights: dict[str, Array]
+    shares: dict[str, Array]
 
-def _shares(run: xr.Dataset) -> dict[str, Array]:
-    """The share of each image's patches that each curve shows at each stage, (n, S)."""
-    name, n = str(run.attrs["run"]), run.sizes["image"]
-    patches = stored(run["valid"], 0, n, name).sum(axis=1, keepdims=True) if "valid" in run else run.sizes["patch"]
-    inside = stored(run["kept"], 0, n, name).sum(axis=2) / patches
-    return {"insertion": inside, "deletion": 1 - inside}
+    @classmethod
+    def of(cls, run: xr.Dataset) -> _Curves:
+        name, n = str(run.attrs["run"]), run.sizes["image"]
+        forms = [curve + of for curve in CURVES for of in ("", " share")]
+        with Reader({name: run}, {name: np.arange(n)}, n, n) as reader, ThreadPoolExecutor(1) as pool:
+            arrays = reader.read([(name, form) for form in forms], (0, n), pool)
+        heights: dict[str, Array] = {curve: arrays[name, curve] for curve in CURVES}
+        shares: dict[str, Array] = {curve: arrays[name, f"{curve} share"] for curve in CURVES}
+        return cls([int(stage) for stage in run["stage"].values], heights, shares)
 
+    def values(self) -> dict[Key, Array]:
+        """What each image gives, (n,), by curve and stage."""
+        found: dict[Key, Array] = {(WHOLE, ALL_STAGES): self.heights[CURVES[0]][:, -1]}
+        for curve, heights in self.heights.items():
+            found |= {(curve, stage): heights[:, i] for i, stage in enumerate(self.stages)}
+            found[f"{curve}_auc", ALL_STAGES] = METRICS[f"{curve}_auc"](heights, self.shares[curve])
+        return found
 
-def _shown(run: xr.Dataset) -> dict[Key, float]:
-    """The mean share of the patches that was shown; of an area, where it begins."""
-    found: dict[Key, float] = {(WHOLE, ALL_STAGES): 1.0}
-    for curve, shares in _shares(run).items():
-        found |= {(curve, int(stage)): float(shares[:, i].mean()) for i, stage in enumerate(run["stage"].values)}
-        found[f"{curve}_auc", ALL_STAGES] = float(shares.min(axis=1).mean())
-    return found
+    def shown(self) -> dict[Key, float]:
+        """The mean share of the patches that was shown; of an area, where it begins."""
+        found: dict[Key, float] = {(WHOLE, ALL_STAGES): 1.0}
+        for curve, shares in self.shares.items():
+            found |= {(curve, stage): float(shares[:, i].mean()) for i, stage in enumerate(self.stages)}
+            found[f"{curve}_auc", ALL_STAGES] = float(shares.min(axis=1).mean())
+        return found
 
 
 def _rows(
     a: str, b: str, values: dict[Key, Array], ends: tuple[float, float], resamples: int, seed: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     numbers = np.stack(list(values.values()), axis=1).astype(np.float64)
     means = Means(numbers.shape[1], resamples)
     means.add(numbers, Resampler(len(numbers), resamples, seed).counts(len(numbers)))

@@ -22,6 +22,7 @@ from . import nulls
 from .chunked_reader import FORMS, Need
 from .metrics import radial
 from .metrics.base import Metric
+from .metrics.kinds import CURVES
 from .pairing import Card, Pair, shown
 from .ragged import grid_of_maps, is_ragged, places_of_maps
 from .statistics.bootstrap import Means
@@ -131,7 +132,8 @@ def tasks(
 ) -> list[Task]:  # fmt: skip
     """What is to be computed for each pair, at the stages that both runs have.
 
-    `object` pairs a run with its masks, `layout` with its grid, `attention` with what was paid to its patches.
+    `object` pairs a run with its masks, `layout` with its grid, `attention` with what was paid to its patches, `curve`
+    what a model makes of them with the shares that it is shown, over all stages.
     """
     found = []
     for pair in pairs:
@@ -153,6 +155,8 @@ def tasks(
             "object": (kept, mask, keep),
             "segments": (group, replace(mask, variable="bounded object"), merge), "layout": (kept, grid, keep),
             "attention": (kept, Side(pair.a, "attention", first), keep),
+            **{curve: (Side(pair.a, curve, np.s_[:, None]), Side(pair.a, f"{curve} share", np.s_[:, None]), keep)
+               for curve in CURVES},
             "kept": (replace(kept, order=order), Side(pair.b, "kept", second), keep),
             "group": (replace(group, order=order), Side(pair.b, "group", second), merge),
         }  # fmt: skip
@@ -164,7 +168,7 @@ def tasks(
                         f"the images of {pair.a} have grids of several sizes, so one cannot be put beside another by "
                         f"the null {null!r}; leave it out"
                     )
-                columns = tuple((pair, stage) for stage in stages)
+                columns = tuple((pair, stage) for stage in ([ALL_STAGES] if of in CURVES else stages))
                 found.append(Task(left, right, chosen, columns, _grid(a)[1], null))
     return found
 
@@ -240,21 +244,10 @@ class ImageMeans:
         )  # fmt: skip
         z, p = self.above.test()
         return [
-            row(
-                pair,
-                metric,
-                stage,
-                value[i],
-                levels[i],
-                (low[i], high[i]),
-                self.means.n[i],
-                std[i],
-                z=z[i],
-                p=p[i],
-                null=beside[i],
-            )
+            row(pair, metric, stage, value[i], levels[i], (low[i], high[i]), self.means.n[i], std[i], z=z[i], p=p[i],
+                null=beside[i])
             for i, (pair, metric, stage) in enumerate(columns)
-        ]
+        ]  # fmt: skip
 
 
 def _at(run: xr.Dataset, stages: Sequence[int]) -> Any:

@@ -15,12 +15,20 @@ from .pairing import AXES, SINGLE, combined
 if TYPE_CHECKING:
     import pandas as pd
 
-OWN = ("radial", "object", "layout", "attention")  # a run beside something: distances from the centre, masks, ...
+OWN = (
+    "radial",
+    "object",
+    "layout",
+    "attention",
+    "curve",
+)  # a run beside something: distances from the centre, masks, ...
 ALL_AXES = AXES + OWN
 WHAT = {
     "kept": "sets of kept patches", "group": "groups of merged patches", "object": "kept patches and object masks",
     "segments": "groups of merged patches and object masks", "layout": "kept patches on their grid",
     "attention": "kept patches and recorded attention",
+    "insertion": "what a model makes of the kept patches alone",
+    "deletion": "what a model makes of the patches that go",
     "depth": "depths of kept patches", "heatmap": "heat maps of kept patches", "feature": "class-token features",
 }  # fmt: skip
 
@@ -60,7 +68,7 @@ def say_what_is_missing(found: pd.DataFrame, asked: Sequence[Metric], along: Seq
     Of the last only where they were asked for `by_name`.
     """
     there = set(found["metric"])
-    if unknown := [one.name for one in asked if one.chance is None and one.name in there]:
+    if unknown := [one.name for one in asked if one.chance is None and NULLS[one.of] and one.name in there]:
         warnings.warn(
             f"what chance gives is not known of {', '.join(unknown)}, so it is NaN there; say it with @metric(chance=)",
             stacklevel=3,

@@ -33,7 +33,7 @@ class Metric:
     of: Of
     """what it is taken of: bool sets of kept patches, integer groups, bool kept patches, or integer groups
     (segments), beside object masks, kept patches alone beside the grid's own (layout), or beside the attention
-    that was paid to them, depths of each image beside the
+    that was paid to them, curves of what a model makes of them beside the shares shown, depths of each image beside the
     distance from the centre, mean-depth heat maps, sums of class-token features"""
     range: tuple[float, float] = (0.0, 1.0)
     """least and greatest value"""
@@ -127,11 +127,11 @@ class Metric:
 
     def null(self, asked: str = "") -> str:
         """The null that is asked for, where it knows it; else that of its kind, empty where it does not know that."""
-        return next((null for null in (asked, NULLS[self.of][0]) if null in self.nulls), "")
+        return next((null for null in (asked, *NULLS[self.of][:1]) if null in self.nulls), "")
 
     @property
     def few_nulls(self) -> str:
-        """Why it can be put beside the analytic level alone; empty where it can be beside more."""
+        """Why it can be put beside the analytic level alone, or nothing; empty where it can be beside more."""
         return ONE_NULL.get(self.of, "")
 
     @property

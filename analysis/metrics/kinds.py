@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-Of = Literal["kept", "group", "object", "segments", "layout", "attention", "depth", "heatmap", "feature"]
-MEANS: tuple[Of, ...] = ("kept", "group", "object", "segments", "layout", "attention", "depth")
+Of = Literal[
+    "kept", "group", "object", "segments", "layout", "attention", "insertion", "deletion", "depth", "heatmap", "feature"
+]  # fmt: skip
+CURVES: tuple[Of, ...] = ("insertion", "deletion")
+"""curves of what a model makes of a part of the patches, beside the share of them that it is shown"""
+MEANS: tuple[Of, ...] = ("kept", "group", "object", "segments", "layout", "attention", *CURVES, "depth")
 """taken image by image, and averaged"""
 PAIRS: tuple[Of, ...] = ("kept", "group")
 """those of them that put two runs beside each other, and not one run beside something"""
@@ -13,7 +17,8 @@ IMAGE_BY_IMAGE = ("method", "capacity", "keep_rate", "seed", "change")  # of run
 CROSSED = "capacity+keep_rate"  # what lower keep rates keep of higher ones', which few metrics can tell
 AXES: dict[Of, tuple[str, ...]] = {
     **dict.fromkeys((*PAIRS, "feature"), IMAGE_BY_IMAGE), **dict.fromkeys(("object", "segments"), ("object",)),
-    "layout": ("layout",), "attention": ("attention",), "depth": ("radial",),
+    "layout": ("layout",), "attention": ("attention",), **dict.fromkeys(CURVES, ("curve",)),
+    "depth": ("radial",),
     "heatmap": ("method", "capacity", "keep_rate", "dataset", "seed"),
 }  # fmt: skip
 """along which they are taken if not told"""
@@ -21,18 +26,20 @@ MORE_AXES: dict[Of, tuple[str, ...]] = {"kept": (CROSSED,), "group": (CROSSED,),
 """along which they can be taken too"""
 NULLS: dict[Of, tuple[str, ...]] = {
     **dict.fromkeys(MEANS, ("analytic", "other-image", "torus", "permutation")),
-    **dict.fromkeys(("depth", "layout", "attention"), ("analytic",)), "heatmap": ("torus", "permutation", "analytic"),
-    "feature": ("analytic", "permutation"),
+    **dict.fromkeys(("depth", "layout", "attention"), ("analytic",)), **dict.fromkeys(CURVES, ()),
+    "heatmap": ("torus", "permutation", "analytic"), "feature": ("analytic", "permutation"),
 }  # fmt: skip
 """what they can be put beside, what it is if not told first; see `analysis.nulls`"""
 ONE_NULL: dict[Of, str] = {
     "layout": "a pattern is beside its own grid, for which nothing else can stand",
     "attention": "which patches are still there to be attended to is another question on every image",
     "depth": "the distance from the centre is the same on every image",
+    **dict.fromkeys(CURVES, "what other patches tell a model is another run, such as one of the method random"),
 }
-"""why the analytic null is the only one"""
+"""why the analytic null is the only one, or there is none"""
 TESTS: dict[Of, str] = {
     **dict.fromkeys(MEANS, "of the mean of value less chance over images, by Student's t"),
+    **dict.fromkeys(CURVES, "none, since what chance gives is not known; the table curves has differences of two runs"),
     "heatmap": "of the value among those with one map moved or shuffled; of EMD, a transport each, only with --null",
     "feature": "of the value among those of 19 permutations, only with --null permutation, which decompose all anew",
 }
@@ -51,7 +58,8 @@ TARGETS: dict[Of, str] = {
 }
 """what an estimate, and its interval, are of"""
 READS: dict[Of, str] = {
-    **dict.fromkeys((*MEANS, "heatmap", "feature"), "more alike"), **dict.fromkeys(("object", "segments"), "better"),
+    **dict.fromkeys((*MEANS, "heatmap", "feature"), "more alike"),
+    **dict.fromkeys(("object", "segments", *CURVES), "better"),
     **dict.fromkeys(("layout", "depth"), ""),
 }  # fmt: skip
 """what a value that is nearer to the best is; empty: neither end is better"""

@@ -33,6 +33,7 @@ def build_run(
     features: int = 0,
     objects: bool = False,
     attention: bool = False,
+    curves: bool = False,
     first: int = 0,
     **attrs: Any,
 ) -> xr.Dataset:
@@ -62,6 +63,10 @@ def build_run(
         coords["layer"] = [6, 11]
     if attention:
         data["attention"] = (("image", "stage", "patch"), rng.random((images, size, patches)).astype(np.float16))
+    if curves:
+        data |= {name: (("image", "stage"), rng.random((images, size)).astype(np.float32))
+                 for name in ("insertion", "deletion")}  # fmt: skip
+        data["whole"] = ("image", rng.random(images).astype(np.float32))
     if objects:
         data["object"] = (("image", "patch"), rng.random((images, patches)) < 0.3)
     family = FAMILY[method]

@@ -251,7 +251,7 @@ def test_requests_that_make_no_sense_are_refused(make_run: MakeRun) -> None:
 
 
 def test_no_metric_is_computed_twice_or_forgotten(make_run: MakeRun) -> None:
-    runs = [make_run(m, features=4, objects=True, attention=True) for m in ("topk", "evit", "tome", "sit")]
+    runs = [make_run(m, features=4, objects=True, attention=True, curves=True) for m in ("topk", "evit", "tome", "sit")]
     runs += [make_run("topk", rate=0.7, features=4), make_run("topk", dataset="x", run="x")]
     found = compare(runs, **QUICK).comparison
     assert set(found["metric"]) == set(METRICS)

@@ -29,7 +29,9 @@ def test_patterns_are_as_extracted_and_other_weights_follow_them(call: Any, tmp_
     for name in ("kept", "group", "tokens_left"):
         assert np.array_equal(run[name], own[name]) and np.array_equal(run[name], followed[name]), name
     assert np.array_equal(run["score"], own["score"]) and np.allclose(-run["score"], followed["score"], atol=1e-5)
-    assert call("compare", tmp_path / "swapped", "--metric", "iou", "--out", tmp_path / "results").code == 0
+    assert (
+        call("compare", tmp_path / "swapped", "--metric", "iou,insertion_auc", "--out", tmp_path / "results").code == 0
+    )
     accuracy = pd.read_parquet(tmp_path / "results" / "accuracy.parquet")
     assert len(accuracy) == 1 and abs(accuracy["difference"][0]) > 50 and accuracy["p"][0] < 0.05
     curves = pd.read_parquet(tmp_path / "results" / "curves.parquet").set_index(["run_a", "run_b", "curve", "stage"])
@@ -49,6 +51,8 @@ def test_patterns_are_as_extracted_and_other_weights_follow_them(call: Any, tmp_
     assert row["value"] == pytest.approx(np.mean(under), rel=1e-3)
     assert row["shown"] == pytest.approx(shares[:, -1].mean())
     assert row["low"] < row["value"] < row["high"] and row["n"] == 8
+    rows = pd.read_parquet(tmp_path / "results" / "comparison.parquet").set_index(["run_a", "metric"])
+    assert rows.loc[(name, "insertion_auc"), "value"] == pytest.approx(row["value"])
     apart = curves.loc[(*sorted([name, str(followed.attrs["run"])]), "deletion_auc", -1)]
     each = [curves.loc[(run, "", "deletion_auc", -1), "value"] for run in sorted([name, str(followed.attrs["run"])])]
     assert apart["value"] == pytest.approx(each[0] - each[1]) and np.isnan(apart["shown"])

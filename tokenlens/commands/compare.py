@@ -31,7 +31,7 @@ EXAMPLES = examples(
     "axes",
     metavar="AXIS,...",
     help="Pairs along these axes only: method, capacity, keep_rate, dataset, seed, radial, object, layout, attention, "
-    "change; heat maps along several together too, as dataset+capacity.",
+    "curve, change; heat maps along several together too, as dataset+capacity.",
 )
 @list_option("--metric", "metrics", metavar="NAME,...", help="These metrics only, as `tokenlens metrics` lists them.")
 @where_option()

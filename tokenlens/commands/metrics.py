@@ -65,7 +65,7 @@ def page() -> str:
             continue
         nulls = ", ".join(dict.fromkeys(null for metric in kind for null in metric.nulls))
         only = f"; {kind[0].few_nulls}" if kind[0].few_nulls else ""
-        facts = (f"Target: {kind[0].target}.", f"Nulls: {nulls}{only}.", f"z and p: {kind[0].test}.",
+        facts = (f"Target: {kind[0].target}.", f"Nulls: {nulls or 'none'}{only}.", f"z and p: {kind[0].test}.",
                  f"Ceiling: {kind[0].ceiling}.")  # fmt: skip
         said = "\n\n".join((*facts, _sources(kind))).rstrip()
         head = "| name | what it is | range | alike is | chance | estimate | along |\n|---|---|---|---|---|---|---|"
@@ -77,7 +77,8 @@ def _line(metric: Metric) -> str:
     said = " ".join((inspect.getdoc(metric.value) or metric.title).split("\n\n")[0].split()).replace("|", "\\|")
     low, high = (f"{bound:g}".replace("inf", "∞") for bound in metric.range)
     alike = "higher" if metric.direction == "similarity" else "lower"
-    level = f"{metric.chance:g}" if isinstance(metric.chance, int | float) else "stated for each pair"
+    level = "not known" if metric.chance is None else "stated for each pair"
+    level = f"{metric.chance:g}" if isinstance(metric.chance, int | float) else level
     cells = (f"`{metric.name}`", said, f"{low} .. {high}", alike, level, metric.estimator, ", ".join(metric.axes))
     return f"\n| {' | '.join(cells)} |"
 

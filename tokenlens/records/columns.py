@@ -31,7 +31,7 @@ _JUDGED = {  # a claim, and what speaks for or against it
 }  # fmt: skip
 COLUMNS: dict[str, dict[str, str]] = {
     # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object",
-    # for "layout" it is "grid".
+    # for "layout" it is "grid", for "curve" it is "shown".
     # value is of these very images, estimate of all of which they are some, low to high the 95 % interval of that; z
     # and p say how far from chance it is, ceiling what two seeds or halves of one run give, reason why none is told;
     # null names what z and p are beside, and where it was chosen chance too (see tokenlens.analysis.nulls)

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from tokenlens.analysis.metrics import radial
 from tokenlens.analysis.metrics.base import METRICS, Metric
+from tokenlens.analysis.metrics.kinds import CURVES
 
 Array = NDArray[Any]
 PATCHES, IMAGES = 36, 400
 METRIC = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
-APART = ("layout", "segments", "attention")  # whose two sides are two things
+APART = ("layout", "segments", "attention", *CURVES)  # whose two sides are two things
 ALIKE = pytest.mark.parametrize("metric", [m for m in METRICS.values() if m.of not in APART],
                                 ids=lambda m: m.name)  # fmt: skip
 
@@ -36,6 +37,11 @@ def whole(rng: np.random.Generator, *leading: int) -> Array:
     return np.ones((*leading, PATCHES), dtype=bool)
 
 
+def shares(rng: np.random.Generator, *leading: int) -> Array:
+    """Shares of patches shown, at the last point all."""
+    return np.concatenate([rng.random((*leading, 3)), np.ones((*leading, 1))], axis=-1)
+
+
 # one side at random, by what a metric is of: leading axes, then what is reduced
 SIDES: dict[str, Callable[..., Array]] = {
     "kept": patterns, "object": patterns, "feature": features,
@@ -43,11 +49,17 @@ SIDES: dict[str, Callable[..., Array]] = {
     "depth": lambda rng, *leading: rng.choice([3, 6, 9, 12], (*leading, PATCHES)).astype(np.int16),
     "heatmap": lambda rng, *leading: rng.random((*leading, PATCHES)) + 0.1,
 }  # fmt: skip
-SIDES |= {"layout": patterns, "segments": SIDES["group"], "attention": patterns}
+SIDES |= {
+    "layout": patterns,
+    "segments": SIDES["group"],
+    "attention": patterns,
+    **dict.fromkeys(CURVES, lambda rng, *leading: rng.random((*leading, 4))),
+}
 SECOND = {
     "layout": whole,
     "segments": patterns,
     "attention": SIDES["heatmap"],
+    **dict.fromkeys(CURVES, shares),
 }  # where it is another thing than the first
 
 
@@ -62,7 +74,7 @@ def chance(metric: Metric, a: Array, b: Array) -> Any:
     return metric.expected(*metric.arguments(a, b, 6))
 
 
-@METRIC
+@pytest.mark.parametrize("metric", [m for m in METRICS.values() if m.nulls], ids=lambda m: m.name)
 def test_chance_is_met_on_random_arrays(metric: Metric) -> None:
     some = 40 if metric.grid and metric.of == "heatmap" else 300
     a, b = sides(metric, some)
@@ -125,5 +137,5 @@ def test_it_batches_over_leading_axes(metric: Metric) -> None:
 def test_it_says_what_it_is(metric: Metric) -> None:
     assert METRICS[metric.name] is metric
     assert metric.title and metric.axes
-    assert metric.chance is not None
+    assert metric.chance is not None or (not metric.nulls and metric.few_nulls)
     assert metric.value.__doc__
