@@ -164,8 +164,9 @@ def test_the_detector_agrees(
         pyramid = detector.neck(detector.backbone(images))
         for level, found in enumerate(pyramid):
             recorded = data[f"{name}__fpn{level}"]
-            near = 2e-3 * np.abs(recorded).max() if recorded.dtype == np.float16 else 5 * FEATURES
-            assert np.abs(found[0].numpy() - recorded).max() <= near, f"{name}, level {level}"
+            near = 2e-3 if recorded.dtype == np.float16 else FEATURES  # of its largest; processors round otherwise
+            off = np.abs(found[0].numpy() - recorded).max() / np.abs(recorded).max()
+            assert off <= near, f"{name}, level {level}: {off}"
         if not data[f"{name}__stable"]:
             continue
         compared += 1
