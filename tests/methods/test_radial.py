@@ -1,6 +1,7 @@
 """Radial patterns are the same for all images, centred, nested, and defined on any grid."""
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import tokenlens
-from tokenlens.methods.radial import radii
+from tokenlens.methods.radial import line, radii
 
 NORMS = pytest.mark.parametrize("norm", ["l1", "l2", "linf"])
 
@@ -72,10 +73,21 @@ def test_contiguous_patterns_end_at_the_middle_patch_or_further_out(tiny_vit: nn
     assert ways[0.0] == ways[middle] != ways[2.0]
 
 
+@pytest.mark.parametrize("side", [2, 3, 7, 14, 24, 37])
+def test_a_line_is_torchs_and_no_processor_rounds_it_otherwise(side: int) -> None:
+    start, end = -side // 2, side // 2
+    step = Fraction(float(np.float32(end - start) / np.float32(side - 1)))
+    found = line(start, end, side)
+    exact = [start + step * i if i < side // 2 else end - step * (side - 1 - i) for i in range(side)]
+    assert found.tolist() == [float(np.float32(float(one))) for one in exact]
+    assert np.abs(found - torch.linspace(start, end, side).numpy()).max() <= 2e-6 * side
+    assert line(2, 3, 1).tolist() == [2.0]
+
+
 @torch.no_grad()
 def test_rings_of_the_study(images: Tensor) -> None:
-    """Of 14 x 14 patches: l1 at 0.5 leaves 92, 40, 24, linf at 0.9 196, 144, 144, and l2 at 0.45 88, 36, 16."""
-    for norm, rate, expected in (("l1", 0.5, [92, 40, 24]), ("linf", 0.9, [196, 144, 144]), ("l2", 0.45, [88, 36, 16])):
+    """Of 14 x 14 patches: l1 at 0.5 leaves 92, 40, 24, linf at 0.9 196, 144, 144, and l2 at 0.45 88, 44, 16."""
+    for norm, rate, expected in (("l1", 0.5, [92, 40, 24]), ("linf", 0.9, [196, 144, 144]), ("l2", 0.45, [88, 44, 16])):
         distance = radii((14, 14), norm)
         rings = np.unique(distance)
         sizes = (distance[:, None] <= rings).sum(0)

@@ -22,22 +22,32 @@ from ..core.view import View
 from ..errors import BadInput
 from .registry import register
 
-NORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": lambda y, x: x.abs() + y.abs(),
-    "l2": lambda y, x: (x * x + y * y).sqrt(),
-    "linf": lambda y, x: torch.maximum(x.abs(), y.abs()),
+NORMS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "l1": lambda y, x: np.abs(x) + np.abs(y),
+    "l2": lambda y, x: np.sqrt(x * x + y * y),
+    "linf": lambda y, x: np.maximum(np.abs(x), np.abs(y)),
 }
+
+
+def line(start: float, end: float, count: int) -> np.ndarray:
+    """(count,) float32: `torch.linspace`, rounded alike by every processor: from each end, and once a number."""
+    if count == 1:
+        return np.array([start], np.float32)
+    start, end = float(np.float32(start)), float(np.float32(end))
+    step = float(np.float32(end - start) / np.float32(count - 1))
+    place = np.arange(count)
+    return np.where(place < count // 2, start + step * place, end - step * (count - 1 - place)).astype(np.float32)
 
 
 def radii(grid: tuple[int, int], norm: str) -> np.ndarray:
     """(patches,) float32: the distance of each patch from the centre, on a grid `linspace(-side // 2, side // 2)`.
 
     In the published arithmetic, operation by operation: its rounding splits some rings (l1 at 0.5 leaves 92 patches,
-    where 84 or 112 are even), and `-side // 2` puts the centre of an odd side half a patch off.
+    where 84 or 112 are even), and `-side // 2` puts the centre of an odd side half a patch off. Not by torch, which
+    rounds a line and a root by the processor, so that one splits rings that another does not.
     """
-    rows, columns = (torch.linspace(-side // 2, side // 2, side) for side in grid)
-    y, x = torch.meshgrid(rows, columns, indexing="ij")
-    return NORMS[norm](y, x).flatten().numpy()
+    rows, columns = (line(-side // 2, side // 2, side) for side in grid)
+    return NORMS[norm](rows[:, None], columns[None, :]).ravel()
 
 
 def ring(grid: tuple[int, int], norm: str, keep: int) -> list[bool]:
@@ -100,7 +110,7 @@ class Radial(Reducer):
         distance = radii(grid, options.get("norm", "l2"))
         blocks = tuple(range(asked.blocks[0], asked.blocks[-1] + 1))
         centre = distance.reshape(grid)[grid[0] // 2, grid[1] // 2]
-        radius = torch.linspace(float(distance[0]), options.get("min_radius", 1.0) or centre, len(blocks) + 2).numpy()
+        radius = line(distance[0], options.get("min_radius", 1.0) or centre, len(blocks) + 2)
         first = min(blocks[0], 1)  # from block 0 on the published code is a step behind: all patches stay there
         limits = radius[first : first + len(blocks)]
         counts = tuple(int((distance <= limit).sum()) for limit in limits)
