@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,7 @@ class Claim(NamedTuple):
     pool: Sequence[str]
     needs: str
     range: tuple[float, float] = EVERYTHING
+    given: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass
@@ -61,7 +63,8 @@ class Evidence:
     shared: float = 0.0
 
 
-Statistic = Callable[..., Evidence]
+Statistic = Callable[[Sequence[str]], Evidence]
+"""from a pool of families"""
 
 
 def declared(table: str) -> list[Claim]:
@@ -72,8 +75,8 @@ def declared(table: str) -> list[Claim]:
     return [Claim(number, **facts) for number, facts in yaml.safe_load(text)[table].items()]
 
 
-def judge(table: str, statistics: Mapping[str, Callable[[Sequence[str]], Evidence]]) -> pd.DataFrame:
-    """Judge the claims of a table, as in `tokenlens.records.tables`; `statistics` give each from a pool of families."""
+def judge(table: str, statistics: Mapping[str, Statistic]) -> pd.DataFrame:
+    """Judge the claims of a table, as in `tokenlens.records.tables`, by the statistics that they name."""
     import pandas as pd
 
     from tokenlens.records import tables
@@ -83,7 +86,7 @@ def judge(table: str, statistics: Mapping[str, Callable[[Sequence[str]], Evidenc
     found = [_estimated(one, each) for one, each in zip(claims, evidence, strict=True)]
     corrected = ranks.holm([each.pvalue(one.reference) for one, each in zip(claims, found, strict=True)])
     rows = [
-        _row(one, each, float(p), what.detail, _sensitivity(one, statistics[one.statistic]))
+        _row(one, each, float(p), what.detail, _sensitivity(one, statistics))
         for one, each, p, what in zip(claims, found, corrected, evidence, strict=True)
     ]
     return tables.conform(pd.DataFrame(rows), table)
@@ -93,16 +96,14 @@ def _estimated(claim: Claim, evidence: Evidence) -> Estimate:
     return estimate(evidence.rows, claim.factors, evidence.shared, claim.range)
 
 
-def _sensitivity(claim: Claim, statistic: Callable[[Sequence[str]], Evidence]) -> str:
-    """The statistic without one family at a time."""
-    if len(claim.pool) < 2:
-        return ""
-    said = []
-    for family in claim.pool:
-        rest = _estimated(claim, statistic([other for other in claim.pool if other != family]))
-        if rest.n:
-            said.append(f"without {family} {_shown(rest)}")
-    return "; ".join(said)
+def _sensitivity(claim: Claim, statistics: Mapping[str, Statistic]) -> str:
+    """The statistic without one family at a time, and given what else may explain it."""
+    families = claim.pool if len(claim.pool) > 1 else ()
+    said = [(f"without {family}", claim.statistic, [other for other in claim.pool if other != family])
+            for family in families]  # fmt: skip
+    said += [(f"given {words}", statistic, list(claim.pool)) for words, statistic in claim.given.items()]
+    found = [(words, _estimated(claim, statistics[statistic](pool))) for words, statistic, pool in said]
+    return "; ".join(f"{words} {_shown(one)}" for words, one in found if one.n)
 
 
 def _shown(found: Estimate) -> str:

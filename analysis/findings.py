@@ -36,6 +36,7 @@ from .pairing import CROSSED
 if TYPE_CHECKING:
     import pandas as pd
 
+GIVEN_CENTRE = ("scc_given_centre",)
 FEWEST_OTHERS = 3  # below which it says nothing how many of them are beaten
 
 
@@ -51,9 +52,11 @@ def findings(comparison: pd.DataFrame, runs: pd.DataFrame, accuracy: pd.DataFram
         {
             "share_beaten": partial(share_beaten, runs, accuracy=accuracy),
             "lost_between_capacities": partial(lost_between_capacities, merged),
+            "lost_given_centre": partial(lost_between_capacities, merged, measures=GIVEN_CENTRE),
             "overlap_with_radial": partial(overlap_with_radial, merged, comparison, runs),
             "correlated_across_datasets": partial(correlated_across_datasets, merged),
             "proxy_within_families": partial(proxy_within_families, beside(comparison, runs)),
+            "proxy_given_centre": partial(proxy_given_centre, beside(comparison, runs, GIVEN_CENTRE)),
         },
     )
 
@@ -105,12 +108,14 @@ def _told_apart(used: pd.DataFrame, accuracy: pd.DataFrame | None) -> str:
             "(table accuracy, q <= 0.05).")  # fmt: skip
 
 
-def lost_between_capacities(merged: pd.DataFrame, pool: Sequence[str]) -> Evidence:
+def lost_between_capacities(
+    merged: pd.DataFrame, pool: Sequence[str], measures: tuple[str, ...] = ("ioa", "completeness")
+) -> Evidence:
     """Containment across two keep rates within each of two capacities, less that from one capacity to the other.
 
     All four pairs are of the same two rates and sizes, so that capacity is all that differs.
     """
-    own = above_chance(merged[merged["family_a"].isin(pool)], ("ioa", "completeness"))
+    own = above_chance(merged[merged["family_a"].isin(pool)], measures)
     same = [f"{name}_a" for name in ("dataset", "method", "options", "keep_rate", "blocks", "content")]
     same += ["keep_rate_b", "stage", "metric"]
     within = own[own["axis"] == "keep_rate"].groupby([*same, "capacity_a"])["above"].mean().reset_index()
@@ -154,7 +159,7 @@ def correlated_across_datasets(merged: pd.DataFrame, pool: Sequence[str]) -> Evi
     neighbourhoods come by chance, by the shifts of one (see `heat_maps.shifted`), is then shared by all cells.
     """
     own = merged[(merged["axis"] == "dataset") & merged["family_a"].isin(pool)]
-    part = own[own["metric"] == "scc_given_centre"]
+    part = own[own["metric"].isin(GIVEN_CENTRE)]
     names = {"dataset_a": "dataset", "capacity_a": "capacity", "method_a": "method"}
     rows = part.rename(columns=names)[["dataset", "dataset_b", "capacity", "method", "value"]]
     spread = (part["value"] / part["z"]).abs().median()
@@ -177,10 +182,10 @@ class Beside(NamedTuple):
     family: NDArray[Any]
 
 
-def beside(comparison: pd.DataFrame, runs: pd.DataFrame) -> list[Beside]:
-    """All anchors at all stages by all measures of the proxy."""
+def beside(comparison: pd.DataFrame, runs: pd.DataFrame, measures: Sequence[str] = PROXIES) -> list[Beside]:
+    """All anchors at all stages by these measures of the proxy."""
     family, found = runs.set_index("run")["family"], []
-    for setting, part in beside_anchors(comparison[comparison["metric"].isin(PROXIES)], runs):
+    for setting, part in beside_anchors(comparison[comparison["metric"].isin(measures)], runs):
         part = part.assign(apart=as_distance(part), family=part["run_b"].map(family))
         for (_, metric), group in part.dropna(subset=["difference", "apart"]).groupby(["stage", "metric"]):
             arrays = (group[name].to_numpy() for name in ("difference", "apart", "family"))
@@ -209,3 +214,8 @@ def proxy_within_families(groups: Sequence[Beside], pool: Sequence[str]) -> Evid
             f"by measure, that in brackets: {by_metric}."
         )
     return Evidence(found, detail)
+
+
+def proxy_given_centre(groups: Sequence[Beside], pool: Sequence[str]) -> Evidence:
+    """The same by what maps share beyond the centre, of which radial patterns have nothing."""
+    return proxy_within_families(groups, [family for family in pool if family != "radial"])

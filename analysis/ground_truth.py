@@ -53,16 +53,27 @@ def truth(comparison: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         "truth",
         {
             "on_the_object": partial(on_the_object, comparison, natural),
+            "on_the_object_given_centre": partial(on_the_object, comparison, natural, given_centre=True),
             "moved_by_a_bias": partial(moved_by_a_bias, comparison, runs),
             "proxy_beyond_the_hit": partial(proxy_beyond_the_hit, beside_hits(comparison, natural)),
         },
     )
 
 
-def on_the_object(comparison: pd.DataFrame, runs: pd.DataFrame, pool: Sequence[str]) -> Evidence:
-    """Share of the patches kept that lie on the object, above chance; other families are told beside it."""
+def on_the_object(
+    comparison: pd.DataFrame, runs: pd.DataFrame, pool: Sequence[str], given_centre: bool = False
+) -> Evidence:
+    """Share of the patches kept that lie on the object, above chance; other families are told beside it.
+
+    Given the distance from the centre, what radial patterns of that rate and stage hit takes the place of chance.
+    """
     masked = comparison[(comparison["axis"] == "object") & (comparison["metric"] == PRECISION)]
-    part = above_chance(with_attributes(masked, runs, "a"), (PRECISION,))
+    rows = with_attributes(masked, runs, "a")
+    if given_centre:
+        place = [*(f"{name}_a" for name in ("dataset", "content", "capacity", "blocks", "keep_rate")), "stage"]
+        discs = rows[rows["family_a"] == "radial"].groupby(place)["value"].mean().rename("chance")
+        rows = rows.drop(columns="chance").join(discs, on=place)
+    part = above_chance(rows, (PRECISION,))
     family = part["family_a"].where(~part["merges_a"].astype(bool), CENTRES)
     part = part.assign(dataset=part["dataset_a"], capacity=part["capacity_a"], method=part["method_a"], family=family)
     unit = ["dataset", "capacity", "method", "family"]

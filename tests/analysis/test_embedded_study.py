@@ -1,5 +1,6 @@
 """The embedded study that lies in the repository: its tables are those of its runs."""
 
+import re
 import tarfile
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def test_what_is_written_of_it_says_the_numbers_of_its_tables() -> None:
         (line,) = (line for line in lines if line.startswith(f"| {row.finding} |"))
         interval = "" if pd.isna(row.low) else f" [{row.low:.3f}, {row.high:.3f}]"
         assert f"| {row.value:.3f}{interval} | {row.n} | {row.verdict} |" in line
+        _, given, rest = row.sensitivity.partition("given the distance from the centre")
+        assert not given or re.findall(r"\S+ \[.*?\]", rest)[-1] in "\n".join(lines)
 
 
 def test_what_is_written_of_dynamicvit_holds_unit_by_unit_and_seed_by_seed() -> None:

@@ -191,6 +191,22 @@ def test_families_apart_are_no_proxy_and_one_family_out_is_told(supported: Table
     assert "without pruning" in fifth["sensitivity"] and fifth["verdict"] != judging.SUPPORTED
 
 
+def test_what_the_centre_explains_is_told_beside_it(supported: Tables) -> None:
+    """What capacity changes here lies in the distance from the centre alone, and so does what tells accuracy."""
+    comparison, runs = supported
+    rates = comparison[comparison["axis"].isin(["keep_rate", "capacity+keep_rate"])]
+    near = comparison[comparison["metric"] == "procrustes"]
+    noise = np.random.default_rng(3).random(len(near))
+    given = pd.concat([rates.assign(value=0.4), near.assign(value=noise)]).assign(metric="scc_given_centre")
+    before, judged = (study.findings(rows, runs).set_index("finding") for rows in
+                      (comparison, pd.concat([comparison, given])))  # fmt: skip
+    assert judged["value"].equals(before["value"]) and not before["sensitivity"].str.contains("given").any()
+    assert "given the distance from the centre, by Spearman of heat maps 0.000" in judged["sensitivity"][2]
+    alone = re.search(r"given the distance from the centre, by Spearman of heat maps (\S+)", judged["sensitivity"][5])
+    assert alone and abs(float(alone[1])) < 0.3 < judged["value"][5]
+    assert judged["sensitivity"][[1, 3, 4]].str.contains("given").sum() == 0
+
+
 def test_text_has_a_row_and_a_paragraph_for_each(supported: Tables) -> None:
     judged = study.findings(*supported)
     lines = judging.report(judged).splitlines()

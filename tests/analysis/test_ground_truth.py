@@ -99,6 +99,21 @@ def test_what_is_explained_leaves_nothing_however_few_and_noisy() -> None:
     assert ranks.left_beyond(a + more, b + more, seen, share).mean() > 0.2
 
 
+@pytest.mark.parametrize(("hit", "left"), [(0.3, 0.222), (0.1, 0.0)])
+def test_what_discs_hit_is_told_beside_what_pruning_hits(hit: float, left: float) -> None:
+    """Discs hit the object by 0.1 above chance here, so that who does no better has seen nothing but the middle."""
+    sixth = truth.truth(*world(hit=hit)).set_index("finding").loc[6]
+    found = re.search(
+        r"given the distance from the centre, above radial patterns of that rate (\S+)", sixth["sensitivity"]
+    )
+    assert (
+        found and float(found[1]) == pytest.approx(left, abs=0.002) and sixth["value"] == pytest.approx(hit, abs=0.002)
+    )
+    comparison, runs = world(hit=hit)
+    kept = runs["family"] != "radial"
+    assert "given" not in truth.truth(comparison, runs[kept]).set_index("finding").loc[6, "sensitivity"]
+
+
 def test_each_claim_can_be_supported_and_contradicted() -> None:
     judged = truth.truth(*world(told=False))
     assert judged["verdict"].tolist() == [judging.SUPPORTED] * 3, judged["paragraph"].tolist()
