@@ -15,9 +15,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first import
 import pytest
 import timm
 import torch
+from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
 from tokenlens.errors import BadInput
+
+# nothing hangs on how fast this machine is, or on what was drawn another time
+settings.register_profile(
+    "here", deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("here")
 
 SIZE: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": 32, "depth": 6, "num_heads": 2, "num_classes": 10}
 MakeViT = Callable[..., nn.Module]

@@ -8,11 +8,6 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from hypothesis import settings
-
-# the first call of a kernel compiles it, which no deadline should count
-settings.register_profile("analysis", deadline=None, max_examples=40, derandomize=True)
-settings.load_profile("analysis")
 
 FAMILY = {"topk": "pruning", "evit": "pruning", "ats": "pruning", "tome": "merging", "kmedoids": "merging",
           "sit": "soft", "l2": "radial", "random": "random", "none": "none"}  # fmt: skip
