@@ -12,17 +12,21 @@ from tokenlens.records.writer import AHEAD
 
 pytest.importorskip("pycocotools", reason="the extra detection is not installed")
 
-# tokenlens, but for its second rank, which is gone as soon as it has written something
+# tokenlens, whose second rank is gone as soon as it has written something, for which the first waits after one chunk
 KILLED = """
-import os, signal, sys
+import os, pathlib, signal, sys, time
 from tokenlens.cli import main
 from tokenlens.records.shared_writer import SharedWriter
-put = SharedWriter.put
+put, written = SharedWriter.put, pathlib.Path(__file__).with_name("written")
 def gone(self, *given):
     put(self, *given)
+    written.touch()
     os.kill(os.getpid(), signal.SIGKILL)
-if os.environ["RANK"] == "1":
-    SharedWriter.put = gone
+def waiting(self, *given):
+    put(self, *given)
+    while not written.exists():
+        time.sleep(0.05)
+SharedWriter.put = gone if os.environ["RANK"] == "1" else waiting
 sys.exit(main())
 """
 

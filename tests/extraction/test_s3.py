@@ -112,7 +112,7 @@ def test_a_server_that_goes_away_for_a_while_is_waited_for_and_else_told(
         if len(puts) == 3:
             server.stop()
             if returns:
-                Timer(1.0, server.start).start()
+                Timer(0.2, server.start).start()
         put(self, first)
 
     monkeypatch.setattr(Feed, "put", away)

@@ -135,7 +135,7 @@ def several(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TwoProcesses = Callable[..., None]
 DISTRIBUTED = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 import yaml
 from tokenlens.training import finetune
@@ -143,7 +143,11 @@ from tokenlens.training.load_recipe import load_recipe
 out, changes, stop = Path(sys.argv[1]), yaml.safe_load(sys.argv[2]), int(sys.argv[3])
 step = finetune.Training._step
 def stopping(self, number):
-    if number == stop:
+    if number == stop:  # and what was sent to the other has arrived there
+        here, other = (Path(f"{sys.argv[0]}.{rank}") for rank in (os.environ["RANK"], 1 - int(os.environ["RANK"])))
+        here.touch()
+        while not other.exists():
+            time.sleep(0.05)
         os._exit(0)
     step(self, number)
 finetune.Training._step = stopping
