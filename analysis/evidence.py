@@ -1,11 +1,15 @@
-"""How a claim about runs is judged: one number with an interval, beside a reference that it should lie above or below.
+"""How a claim about runs is judged: one number with an interval, beside a reference that it should be above or below.
 
 The claims stand in `claims.yaml`. The number is a mean over crossed factors (`statistics.crossed`); p-values of all
 claims of a table are corrected together, by Holm. Supported for these data: the number lies on the claim's side of the
 reference, and its corrected p is at most 0.05. Contradicted: likewise on the other side. Undecided: neither. Not enough
-runs: there are fewer than three cells, or they do not differ and nothing bounds how far others might. Here too are the
-rows that several claims rest on; all are taken of runs with one keep rate. A set with a photographer's bias is the set
-without, its objects moved, and a changed set its very pictures; neither is a data set of its own.
+runs: there are fewer than three cells, or they do not differ and nothing bounds how far others might.
+A claim of equivalence wants the number within a bound of the reference: supported where the 95 % interval lies between
+both ends, contradicted where it lies outside of them. That is two one-sided tests (TOST) at 0.025 each, by the interval
+of 1 - 2 x 0.025; p is that of the nearer end.
+Here too are the rows that several claims rest on; all are taken of runs with one keep rate. A set with a photographer's
+bias is the set without, its objects moved, and a changed set its very pictures; neither is a data set of its own.
+Source of the tests: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987.
 """
 
 from __future__ import annotations
@@ -49,7 +53,28 @@ class Claim(NamedTuple):
     pool: Sequence[str]
     needs: str
     range: tuple[float, float] = EVERYTHING
+    bound: float = 0.0
     given: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """What the number has to be told from: the reference, or both ends about it."""
+        return (self.reference - self.bound, self.reference + self.bound) if self.bound else (self.reference,)
+
+    @property
+    def wanted(self) -> str:
+        """Where the claim wants the number."""
+        return f"within {self.bound:g} of {self.reference:g}" if self.bound else f"{self.side} {self.reference:g}"
+
+    def fits(self, value: float) -> bool:
+        """Whether a number is on the claim's side."""
+        if self.bound:
+            return abs(value - self.reference) < self.bound
+        return (value > self.reference) == (self.side == "above")
+
+    def pvalue(self, found: Estimate) -> float:
+        """Two-sided p-value of the number being at the end that it is nearest to; NaN where there is no interval."""
+        return float(np.max([found.pvalue(end) for end in self.ends]))
 
 
 @dataclass
@@ -84,7 +109,7 @@ def judge(table: str, statistics: Mapping[str, Statistic]) -> pd.DataFrame:
     claims = declared(table)
     evidence = [statistics[one.statistic](one.pool) for one in claims]
     found = [_estimated(one, each) for one, each in zip(claims, evidence, strict=True)]
-    corrected = ranks.holm([each.pvalue(one.reference) for one, each in zip(claims, found, strict=True)])
+    corrected = ranks.holm([one.pvalue(each) for one, each in zip(claims, found, strict=True)])
     rows = [
         _row(one, each, float(p), what.detail, _sensitivity(one, statistics))
         for one, each, p, what in zip(claims, found, corrected, evidence, strict=True)
@@ -113,7 +138,6 @@ def _shown(found: Estimate) -> str:
 
 def _row(claim: Claim, found: Estimate, p: float, detail: str, sensitivity: str) -> dict[str, Any]:
     levels = ", ".join(f"{count} of {name}" for name, count in found.levels.items())
-    beyond = (found.value > claim.reference) == (claim.side == "above")
     verdict = UNDECIDED
     if np.isnan(p):
         verdict = OPEN
@@ -121,20 +145,20 @@ def _row(claim: Claim, found: Estimate, p: float, detail: str, sensitivity: str)
         if found.n >= FEWEST:
             missing = f"a spread: all {found.n} cells give {found.value:g}, or one alone of each factor ({levels})"
     elif p <= LEVEL:
-        verdict, missing = (SUPPORTED if beyond else CONTRADICTED), ""
+        verdict, missing = (SUPPORTED if claim.fits(found.value) else CONTRADICTED), ""
     else:
-        inside = found.low <= claim.reference <= found.high
-        why = f"the interval contains {claim.reference:g}" if inside else "after Holm's correction it may be chance"
+        inside = [f"{end:g}" for end in claim.ends if found.low <= end <= found.high]
+        why = f"the interval contains {' and '.join(inside)}" if inside else "after Holm's correction it may be chance"
         missing = f"{why}: more levels of what varies most ({levels})"
     shown = "not known yet" if np.isnan(found.value) else f"{found.value:.3f}"
     if not np.isnan(found.low):
         shown += f", interval {found.low:.3f} to {found.high:.3f} over {levels}; p = {p:.2g} after Holm"
-    text = f"{claim.claim}: {verdict}. The statistic, {claim.says}, is {shown}; the claim wants it {claim.side} "
-    text += f"{claim.reference:g}." + (f" {detail}" if detail else "")
+    text = f"{claim.claim}: {verdict}. The statistic, {claim.says}, is {shown}; the claim wants it "
+    text += f"{claim.wanted}." + (f" {detail}" if detail else "")
     text += (f" Sensitivity: {sensitivity}." if sensitivity else "") + (f" Missing: {missing}." if missing else "")
     return {"finding": claim.number, "claim": claim.claim, "statistic": claim.says, "value": found.value,
-            "low": found.low, "high": found.high, "reference": claim.reference, "n": found.n, "p": p,
-            "verdict": verdict, "missing": missing, "sensitivity": sensitivity, "paragraph": text}  # fmt: skip
+            "low": found.low, "high": found.high, "reference": claim.reference, "bound": claim.bound, "n": found.n,
+            "p": p, "verdict": verdict, "missing": missing, "sensitivity": sensitivity, "paragraph": text}  # fmt: skip
 
 
 def report(judged: pd.DataFrame) -> str:

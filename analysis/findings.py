@@ -1,4 +1,4 @@
-"""The statistics of the study's five findings, as `claims.yaml` declares them and `evidence` judges them.
+"""The statistics of the study's five findings, and of what seeds change, as `claims.yaml` declares them.
 
 Each gives rows with a `value` and the factors that its cells are crossed over; stages, keep rates, seeds, norms and
 anchors are averaged over within a cell. Runs are compared within one setting: data set, split, images, model, capacity,
@@ -41,7 +41,7 @@ FEWEST_OTHERS = 3  # below which it says nothing how many of them are beaten
 
 
 def findings(comparison: pd.DataFrame, runs: pd.DataFrame, accuracy: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Judge the five findings from the tables of `compare`: the `findings` table, one row each.
+    """Judge the findings from the tables of `compare`: the `findings` table, one row each.
 
     With the table `accuracy` the first also says how many methods Top-K can be told from, image by image.
     """
@@ -56,6 +56,7 @@ def findings(comparison: pd.DataFrame, runs: pd.DataFrame, accuracy: pd.DataFram
             "overlap_with_radial": partial(overlap_with_radial, merged, comparison, runs),
             "correlated_across_datasets": partial(correlated_across_datasets, merged),
             "proxy_within_families": partial(proxy_within_families, beside(comparison, runs)),
+            "lost_between_seeds": partial(lost_between_seeds, merged),
             "proxy_given_centre": partial(proxy_given_centre, beside(comparison, runs, GIVEN_CENTRE)),
         },
     )
@@ -219,3 +220,18 @@ def proxy_within_families(groups: Sequence[Beside], pool: Sequence[str]) -> Evid
 def proxy_given_centre(groups: Sequence[Beside], pool: Sequence[str]) -> Evidence:
     """The same by what maps share beyond the centre, of which radial patterns have nothing."""
     return proxy_within_families(groups, [family for family in pool if family != "radial"])
+
+
+def lost_between_seeds(merged: pd.DataFrame, pool: Sequence[str]) -> Evidence:
+    """How far heat maps of two seeds are from one map: of all images, since noise of few makes any two unlike.
+
+    Where noise hides a correlation there is no row.
+    """
+    pairs = merged[(merged["axis"] == "seed") & (merged["metric"] == "scc") & merged["family_a"].isin(pool)]
+    pairs = pairs.dropna(subset="estimate")
+    furthest = np.maximum(pairs["estimate"] - pairs["low"], pairs["high"] - pairs["estimate"])
+    named = {"dataset_a": "dataset", "capacity_a": "capacity", "method_a": "method"}
+    rows = pairs.rename(columns=named).assign(value=1 - pairs["estimate"], error=furthest / ranks.NORMAL)
+    by_method = rows.groupby("method")["value"].mean().sort_values(kind="stable")
+    detail = f"By method: {', '.join(f'{name} {value:.3f}' for name, value in by_method.items())}." if len(rows) else ""
+    return Evidence(rows[["dataset", "capacity", "method", "value", "error"]], detail)

@@ -62,7 +62,7 @@ def test_options_choose(runs: Path, tmp_path: Path) -> None:
 def test_findings_are_printed_and_written(runs: Path, tmp_path: Path) -> None:
     result = call(runs, "--out", tmp_path / "out", "--findings")
     assert result.output.count("not enough runs") >= 5
-    assert len(table.read(tmp_path / "out", "findings")) == 5
+    assert len(table.read(tmp_path / "out", "findings")) == 6
 
 
 @pytest.mark.filterwarnings("ignore:20 images do not determine")

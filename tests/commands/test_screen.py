@@ -78,7 +78,7 @@ def test_verdicts_and_measurements_come_as_json(call: Call, here: Path) -> None:
     assert "--json prints the verdicts of --findings; give both" in call("compare", "--json").sentence
     words = ("--metric", "iou", "--resamples", 5, "--out", "judged")
     rows = json.loads(call("compare", "--findings", "--json", *words).out)
-    assert [row["finding"] for row in rows] == [1, 2, 3, 4, 5] and rows[0]["value"] is None
+    assert [row["finding"] for row in rows] == [1, 2, 3, 4, 5, 9] and rows[0]["value"] is None
     small = ("--batch-size", 2, "--repeats", 1, "--warmup", 1, "--out", "timed")
     timed = json.loads(call("bench", "--method", "topk", "--json", *small).out)
     assert [row["method"] for row in timed] == ["none", "topk"] and timed[1]["images_per_second"] > 0

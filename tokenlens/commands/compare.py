@@ -70,7 +70,9 @@ EXAMPLES = examples(
     "--anchor", "anchors", metavar="NAME,...", help="Anchors of the accuracy proxy: best, topk, none or a run."
 )
 @click.option(
-    "--findings", is_flag=True, help="Print the verdict on each of the study's five findings, and on what masks tell."
+    "--findings",
+    is_flag=True,
+    help="Print the verdict on each of the study's five findings, and on what seeds and masks tell.",
 )
 @click.option("--strict", is_flag=True, help="Refuse runs that cannot be read instead of leaving them out.")
 @json_option("With --findings: the verdicts")

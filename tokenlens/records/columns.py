@@ -24,10 +24,10 @@ KEYS = {  # what tells a row from the others of its table, and what they are ord
     "tokens": ("run", "statistic", "stage"),
 }
 
-_JUDGED = {  # a claim, and what speaks for or against it
+_JUDGED = {  # a claim, and what speaks for or against it; bound is of an equivalence with the reference, 0 of others
     "finding": "int64", "claim": "str", "statistic": "str", "value": "float64", "low": "float64", "high": "float64",
-    "reference": "float64", "n": "int64", "p": "float64", "verdict": "str", "missing": "str", "sensitivity": "str",
-    "paragraph": "str",
+    "reference": "float64", "bound": "float64", "n": "int64", "p": "float64", "verdict": "str", "missing": "str",
+    "sensitivity": "str", "paragraph": "str",
 }  # fmt: skip
 COLUMNS: dict[str, dict[str, str]] = {
     # one row a pair of runs x stage x metric; for axis "radial" run_b is l1, l2 or linf, for "object" it is "object",
@@ -152,8 +152,7 @@ ADDED: dict[str, dict[str, Callable[[pd.DataFrame], Any]]] = {
         **dict.fromkeys(("practical_speedup", "deciding", "enqueue_ms", "gpu_ms"), _nan),
     },
     "quality": {"steps": lambda rows: -1, "seed": lambda rows: -1, "guidance": _nan},
-    "findings": {"p": _nan, "sensitivity": _empty},
-    "truth": {"p": _nan, "sensitivity": _empty},
+    "findings": (judged := {"p": _nan, "sensitivity": _empty, "bound": lambda rows: 0.0}), "truth": judged,
     "runs": {
         "label": lambda runs: runs["method"], "color": lambda runs: "", "marker": lambda runs: "",
         "order": lambda runs: UNORDERED, "keeps": lambda runs: runs["family"].isin(KEEPING),
