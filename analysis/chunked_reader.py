@@ -55,7 +55,11 @@ def _bounded(_: xr.Dataset, mask: Array, also: Also) -> Array:
 
 def _curve(run: xr.Dataset, heights: Array, also: Also) -> Array:
     whole = also("whole")
-    assert whole is not None, f"{run.attrs['run']} has curves without their last point"
+    if whole is None:
+        raise BadInput(
+            f"run {run.attrs.get('run')!r} holds curves without `whole`, the point at which they end; "
+            "write it anew with `tokenlens swap --curves`"
+        )
     return np.concatenate([heights, whole[:, None]], axis=1)
 
 

@@ -31,6 +31,7 @@ from .streaming import Chunk, Options, Row, row
 Array = NDArray[Any]
 COLUMNS_AT_ONCE = 4096  # bounds what the bootstrap holds: 1,000 resamples x columns x 16 bytes
 WHOLE = ...
+NOTHING = "it is not defined on any of these images"
 OTHERS, MOVED = "other-image", ("torus", "permutation")  # nulls for which the second side is another
 
 
@@ -245,7 +246,7 @@ class ImageMeans:
         z, p = self.above.test()
         return [
             row(pair, metric, stage, value[i], levels[i], (low[i], high[i]), self.means.n[i], std[i], z=z[i], p=p[i],
-                null=beside[i])
+                null=beside[i], reason="" if self.means.n[i] else NOTHING)
             for i, (pair, metric, stage) in enumerate(columns)
         ]  # fmt: skip
 

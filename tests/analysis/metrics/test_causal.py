@@ -10,6 +10,7 @@ import xarray as xr
 from tokenlens.analysis.compare import compare
 from tokenlens.analysis.curves import curves
 from tokenlens.analysis.metrics.causal import deletion_auc, insertion_auc
+from tokenlens.errors import BadInput
 
 MakeRun = Callable[..., xr.Dataset]
 
@@ -52,3 +53,20 @@ def test_grids_of_several_sizes_show_the_share_of_the_patches_that_there_are(mak
     shown = np.concatenate([run["kept"].values.sum(2) / valid.sum(1)[:, None], np.ones((6, 1))], axis=1)
     height = np.concatenate([run["insertion"].values, run["whole"].values[:, None]], axis=1)
     assert row["value"] == pytest.approx(insertion_auc(height, shown).mean())
+
+
+def test_what_is_not_defined_on_any_image_says_so(make_run: MakeRun) -> None:
+    """Where all patches stay there are no others to show, and no neighbours to differ."""
+    run = make_run("topk", curves=True)
+    run["kept"][:] = True
+    run["deletion"][:] = np.nan
+    found = compare([run], metrics=["deletion_auc", "insertion_auc", "moran"], resamples=5).comparison
+    nothing = found["value"].isna()
+    assert set(found["metric"][nothing]) == {"deletion_auc", "moran"} and (found["n"][nothing] == 0).all()
+    assert (found["reason"][nothing] == "it is not defined on any of these images").all()
+    assert (found["reason"][~nothing] == "").all()
+
+
+def test_curves_that_do_not_end_are_refused_in_a_sentence(make_run: MakeRun) -> None:
+    with pytest.raises(BadInput, match=r"holds curves without `whole`.*swap --curves"):
+        compare([make_run("topk", curves=True).drop_vars("whole")], metrics=["insertion_auc"], resamples=5)
