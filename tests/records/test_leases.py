@@ -2,10 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tokenlens.errors import BadInput
+from tokenlens.records import leases
+from tokenlens.records.atomic import write
 from tokenlens.records.leases import EXPIRY, LEASES, Leaseholder, check_alike
 
 TOLD = {"job": [2, ""], "settings": {"keep_rates": [0.5], "methods": ("topk",)}}
@@ -29,7 +32,7 @@ def test_what_ends_gives_back_what_it_held(tmp_path: Path) -> None:
 
 def test_what_was_killed_while_it_appeared_leaves_nothing(tmp_path: Path) -> None:
     with Leaseholder(tmp_path, TOLD) as here:
-        (here.folder / ".machine.1.00000000.json.0123456789abcdef.partial").touch()
+        (here.folder / f"{os.uname().nodename}.1.00000000.json").touch()
     assert not list(tmp_path.iterdir())
 
 
@@ -48,6 +51,57 @@ def test_the_leases_of_the_dead_are_taken_over(machine: str, tmp_path: Path) -> 
         lease.write_text("")  # its holder died while writing it
         assert not here.take("run/0")
         os.utime(lease, (0, lease.stat().st_mtime - EXPIRY - 1))
+        assert here.take("run/0")
+
+
+@pytest.mark.parametrize("on", ["disk", "store"])
+def test_only_one_takes_over_what_several_find(
+    on: str, tmp_path: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path if on == "disk" else bucket
+    with Leaseholder(out, TOLD) as one, Leaseholder(out, TOLD) as other:
+        write(out / LEASES / "run" / "0", "a.dead.one.1.00000000")
+        lives = one.lives
+
+        def overtaken(name: str) -> bool:
+            """The other finds it too, and takes it, before the one does what follows."""
+            found = lives(name)
+            monkeypatch.setattr(one, "lives", lives)
+            assert not found and other.take("run/0")
+            return found
+
+        monkeypatch.setattr(one, "lives", overtaken)
+        assert not one.take("run/0") and (out / LEASES / "run" / "0").read_text() == other.name
+        write(out / LEASES / "run" / "1", "a.dead.one.1.00000000")
+        assert other.take("run/1@00000000") and not one.take("run/1")  # while another is about to take it over
+    assert not [*out.rglob("*@*")]
+
+
+def test_a_lease_that_was_just_given_back_and_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Leaseholder(tmp_path, TOLD) as one, Leaseholder(tmp_path, TOLD) as other:
+        assert other.take("run/0")
+        read = Path.read_text
+
+        def given_back(path: Path, *given: Any, **more: Any) -> str:
+            if path.name != "0":
+                return read(path, *given, **more)
+            monkeypatch.setattr(Path, "read_text", read)
+            raise FileNotFoundError(path)
+
+        monkeypatch.setattr(Path, "read_text", given_back)
+        assert not one.take("run/0") and (tmp_path / LEASES / "run" / "0").read_text() == other.name
+
+
+def test_one_appears_while_the_last_of_the_others_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = leases.create
+
+    def left(path: Path, content: str) -> None:
+        monkeypatch.setattr(leases, "create", make)
+        path.parent.rmdir()
+        make(path, content)
+
+    monkeypatch.setattr(leases, "create", left)
+    with Leaseholder(tmp_path, TOLD) as here:
         assert here.take("run/0")
 
 

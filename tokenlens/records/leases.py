@@ -56,13 +56,10 @@ class Leaseholder:
         """whether leases are to be had"""
 
     def __enter__(self) -> Self:
-        with disk_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
         self._stack.callback(self._leave)
-        self._appear()
-        for other in self._others():
-            if not self.lives(other):
-                self._file(other).unlink(missing_ok=True)
+        with disk_errors(self.folder):
+            self._appear()
+            self._remove_dead()
         ended = threading.Event()
 
         def beat() -> None:
@@ -83,13 +80,22 @@ class Leaseholder:
                 self.exclusive = self._created(self._file(self.name), json.dumps(self.told)) == expected
             return
         while True:
-            own, held = write(self._file(self.name), json.dumps(self.told)), ExitStack()
-            with suppress(FileNotFoundError):  # in the instant before it is locked, it may be taken for a dead one's
+            own, held = self._file(self.name), ExitStack()
+            # another that leaves may remove the empty folder, or take what is not locked yet for a dead one's
+            with suppress(FileNotFoundError):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                create(own, json.dumps(self.told))
                 held.enter_context(locked(own))
                 if own.exists():
                     self._stack.push(held)
                     return
             held.close()
+
+    def _remove_dead(self) -> None:
+        """Remove by what the dead showed that they lived."""
+        for other in self._others():
+            if not self.lives(other):
+                self._file(other).unlink(missing_ok=True)
 
     def _touch(self) -> None:
         """Give a sign of life."""
@@ -110,9 +116,8 @@ class Leaseholder:
         with suppress(OSError, BadInput):
             for lease in [*self._held]:
                 self.give(lease)
+            self._remove_dead()
             self._file(self.name).unlink(missing_ok=True)
-            if not is_remote(self.folder):
-                atomic.clean(self.folder)  # of who was killed while it appeared
             for folder in [*(path for path in self.folder.iterdir() if path.is_dir()), self.folder]:
                 with suppress(OSError):  # not empty: others are at work
                     folder.rmdir()
@@ -136,12 +141,28 @@ class Leaseholder:
                     if self._created(path, self.name) or self._answered_twice(lease):
                         self._held.add(lease)
                         return True
-                    if self._valid(path):
+                    holder = path.read_text()
+                    if self._valid(path, holder) or not self._removed(lease, holder):
                         return False
-                    path.unlink(missing_ok=True)
-                except FileNotFoundError:  # the folder has just been removed, being empty
+                except FileNotFoundError:  # it has just been given back, or the folder been removed, being empty
                     continue
         return False
+
+    def _removed(self, lease: str, dead: str) -> bool:
+        """Remove a lease of the dead; False where another is about to, who may have taken it meanwhile.
+
+        The right to remove it is a lease itself. Without that, two that find it would each remove what they find later:
+        the second one that of the first.
+        """
+        right = f"{lease}@{dead.split('.')[-1]}"
+        if not self.take(right):
+            return False
+        try:
+            if (self.folder / lease).read_text() == dead:
+                (self.folder / lease).unlink()
+        finally:
+            self.give(right)
+        return True
 
     def _answered_twice(self, lease: str) -> bool:
         """Whether this process has created a lease, and a store's answer was lost: asked again, it says it is there."""
@@ -182,13 +203,9 @@ class Leaseholder:
     def _others(self) -> list[str]:
         return [path.stem for path in sorted(self.folder.glob("[!.]*.json")) if path.stem != self.name]
 
-    def _valid(self, path: Path) -> bool:
+    def _valid(self, path: Path, holder: str) -> bool:
         """Whether the holder of a lease lives; one that is just being written has no name in it yet."""
-        try:
-            name = path.read_text()
-            return self.lives(name) if name else self._age(path) < EXPIRY
-        except FileNotFoundError:
-            return False
+        return self.lives(holder) if holder else self._age(path) < EXPIRY
 
     def lives(self, name: str) -> bool:
         """Whether a process that is called so is still at work."""
