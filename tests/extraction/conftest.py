@@ -136,6 +136,16 @@ def same_run() -> SameRun:
     return assert_same
 
 
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """A place on a store in memory, which is empty."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    MemoryFileSystem.store.clear()
+    yield "memory://bucket"
+    MemoryFileSystem.store.clear()
+
+
 Photos = Callable[..., Path]
 
 

@@ -1,6 +1,5 @@
 """Runs on an object store are those on disk, bit for bit, and are gone on with, compared and refused as these are."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +27,6 @@ def assert_same_runs(one: Any, other: Any) -> None:
         xr.testing.assert_identical(a.drop_attrs(), b.drop_attrs())
         assert {**a.attrs, "digest": ""} == {**b.attrs, "digest": ""} and a.attrs["complete"]
         assert store.content(a) == store.content(b)
-
-
-@pytest.fixture
-def memory() -> Iterator[str]:
-    from fsspec.implementations.memory import MemoryFileSystem
-
-    MemoryFileSystem.store.clear()
-    yield "memory://bucket"
-    MemoryFileSystem.store.clear()
 
 
 def test_a_run_in_memory_is_the_one_on_disk_also_when_it_was_stopped(

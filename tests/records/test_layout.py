@@ -14,7 +14,7 @@ import zarr
 from tokenlens.errors import BadInput
 from tokenlens.records import atomic, packing
 from tokenlens.records import writer as writing
-from tokenlens.records.layout import contents
+from tokenlens.records.layout import Layout, contents
 from tokenlens.records.run import Run
 from tokenlens.records.store import StoreError, content, open_run, open_runs
 from tokenlens.records.writer import RunWriter
@@ -209,8 +209,38 @@ def test_many_chunks_become_few_files_which_plain_readers_open(grown: RunWriter)
     ):
         assert one.load().equals(before)
         assert one["label"][5].item() == 5  # of a part of a file
-    with pytest.raises(FileNotFoundError, match="has gone"):  # opened before: never zeros
-        opened["kept"].load()
+    assert opened["kept"].load().equals(before["kept"])  # opened before
+    (grown.folder / "group" / "c.0.0.0").unlink()
+    with pytest.raises(FileNotFoundError, match=r"group/c/\d/0/0 has gone"):  # never zeros
+        opened["group"].load()
+
+
+@pytest.mark.parametrize("moment", ["lost", "damaged"])
+def test_a_run_whose_chunks_are_packed_while_it_is_opened(
+    moment: str, grown: RunWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, look = open_run(grown.folder).load(), getattr(Layout, moment)
+
+    def packed(*given: Any) -> Any:
+        grown.finish({})
+        return look(*given)
+
+    monkeypatch.setattr(Layout, moment, packed)
+    there = open_run(grown.folder, check=None)
+    assert there.equals(before) and there.attrs["complete"]
+
+
+def test_chunks_that_are_packed_on_a_store_after_a_run_was_opened(bucket: Path, grown: RunWriter) -> None:
+    made = RunWriter(bucket, grown.run, {"grid": [2, 2]}, grown.ids, 4)
+    for first in (0, 4):
+        made.add(batch(first))
+    opened = open_run(made.folder)
+    made.finish({})
+    assert opened.load().equals(open_run(grown.folder))
+
+
+def test_the_digest_of_packed_runs(grown: RunWriter) -> None:
+    grown.finish({})
     (other,) = open_runs(grown.folder.parent)
     assert len(content(other)) == 16
 

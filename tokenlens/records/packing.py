@@ -67,6 +67,14 @@ def pack(chunks: list[Path], target: Path) -> None:
         file.write(_crc(index.tobytes()))
 
 
+def chunk(folder: Path, key: str) -> bytes:
+    """A chunk of a run, by the name that it had before it was packed; FileNotFoundError where it is not there."""
+    name, _, number, *rest = key.split("/")
+    file = folder / name / ".".join(["c", str(int(number) // TOGETHER), *rest])
+    start, length = _chunks(file)[int(number) % TOGETHER]
+    return pieces(file, [(start, start + length)])[0]
+
+
 def damaged(file: Path) -> bool:
     """Whether a file of packed chunks, or one of these, does not match its checksum."""
     content = file.read_bytes()
@@ -81,8 +89,7 @@ def intact(chunk: bytes) -> bool:
 
 def checksums(file: Path) -> Iterator[bytes]:
     """Where each packed chunk of a file is, and its checksum."""
-    end = size(file)
-    chunks = _index(pieces(file, [(max(0, end - _END), end)])[0]) or []
+    chunks = _chunks(file)
     ends = [start + length for start, length in chunks]
     found = pieces(file, [(end - CRC, end) for end in ends])
     yield from (f"{start} {length} ".encode() + crc for (start, length), crc in zip(chunks, found, strict=True))
@@ -91,6 +98,12 @@ def checksums(file: Path) -> Iterator[bytes]:
 def remove_chunks(folder: Path) -> None:
     """Remove the chunks of an array that are in packed files now."""
     remove_tree(folder / "c")
+
+
+def _chunks(file: Path) -> list[tuple[int, int]]:
+    """First byte and size of each chunk of a file; none where it is damaged."""
+    end = size(file)
+    return _index(pieces(file, [(max(0, end - _END), end)])[0]) or []
 
 
 _END = 16 * TOGETHER + CRC  # bytes of an index

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore
 
+from . import packing
 from .place import SETTINGS, answers, is_remote
 
 
@@ -30,23 +32,28 @@ class _Remote(FsspecStore):
 class _Complete:
     """A run of which a chunk that is not there has gone: zarr would read zeros in its place."""
 
+    folder: Path
+
     async def get(self, key: str, *given: Any, **more: Any) -> Buffer | None:
-        return _found(key, await super().get(key, *given, **more))  # type: ignore[misc]
+        found = await super().get(key, *given, **more)  # type: ignore[misc]
+        return await asyncio.to_thread(self._packed, key) if found is None and "/c" in key else found
+
+    def _packed(self, key: str) -> Buffer:
+        """A chunk that was put into a file with others since the run was opened."""
+        try:
+            return default_buffer_prototype().buffer.from_bytes(packing.chunk(self.folder, key))
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{key} has gone") from None
 
 
 class _CompleteHere(_Complete, LocalStore):
     def get_sync(self, key: str, *given: Any, **more: Any) -> Buffer | None:
-        return _found(key, super().get_sync(key, *given, **more))
+        found = super().get_sync(key, *given, **more)
+        return self._packed(key) if found is None and "/c" in key else found
 
 
 class _CompleteRemote(_Complete, _Remote):
     pass
-
-
-def _found(key: str, content: Buffer | None) -> Buffer | None:
-    if content is None and "/c" in key:
-        raise FileNotFoundError(f"{key} has gone")
-    return content
 
 
 def store_of(folder: Path, read_only: bool = False) -> Store:
@@ -58,6 +65,10 @@ def store_of(folder: Path, read_only: bool = False) -> Store:
 
 def complete(folder: Path) -> Store:
     """The store of a run to be read, whose chunks are all written: one that is not there has gone."""
-    if is_remote(folder):
-        return _CompleteRemote.from_url(str(folder), dict(SETTINGS), read_only=True)
-    return _CompleteHere(folder, read_only=True)
+    made: Any = (
+        _CompleteRemote.from_url(str(folder), dict(SETTINGS), read_only=True)
+        if is_remote(folder)
+        else _CompleteHere(folder, read_only=True)
+    )
+    made.folder = folder
+    return made  # type: ignore[no-any-return]
