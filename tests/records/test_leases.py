@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from tokenlens.errors import BadInput
+from tokenlens.extraction.shard import check_alike
 from tokenlens.records import leases
 from tokenlens.records.atomic import write
-from tokenlens.records.leases import EXPIRY, LEASES, Leaseholder, check_alike
+from tokenlens.records.leases import EXPIRY, LEASES, Leaseholder
 
 TOLD = {"job": [2, ""], "settings": {"keep_rates": [0.5], "methods": ("topk",)}}
 

@@ -10,11 +10,11 @@ from typing import Any
 import xarray as xr
 from tqdm import tqdm
 
-from ..records.leases import Leaseholder, check_alike
+from ..records.leases import Leaseholder
 from ..records.shared_writer import SharedWriter
 from ..records.store import open_run
 from ..records.writer import Batch
-from .shard import Shard
+from .shard import Shard, check_alike
 
 POLL = 0.5  # seconds between looks at what others are doing
 

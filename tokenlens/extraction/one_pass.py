@@ -20,11 +20,11 @@ from ..data import ImageSet
 from ..data.loading import Loading, batches_of
 from ..errors import BadInput, memory
 from ..records import writer as records
-from ..records.leases import Leaseholder, check_alike, check_exclusive
+from ..records.leases import Leaseholder, check_exclusive
 from ..records.run import Run
 from .feed import Extracted, Feed
 from .passes import Passes
-from .shard import Shard
+from .shard import Shard, check_alike
 
 NAMED = 5  # runs that failed, in a message
 PART = 4  # of all memory, one part may be patterns that wait for their chunk to be whole

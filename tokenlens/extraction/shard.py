@@ -11,6 +11,7 @@ from typing import Self
 import torch
 
 from ..errors import BadInput
+from ..records.leases import Leaseholder
 
 # what launchers and schedulers call one job, which is the same for all of its processes
 JOBS = ("TORCHELASTIC_RUN_ID", "SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID", "PBS_ARRAY_ID", "LSB_JOBID", "MASTER_PORT")
@@ -82,3 +83,24 @@ class Shard:
     def shows(self) -> bool:
         """Whether it is the one that shows how far it is, of those that write to one terminal."""
         return self.local == 0
+
+
+def check_alike(here: Leaseholder) -> None:
+    """Refuse to be one of several processes of one job that were given different settings.
+
+    What a process tells of itself has to have `job`, which is the same for all of one job, and `settings`.
+
+    Raises:
+        BadInput: naming the other, and the first setting that differs.
+    """
+    mine = here.told
+    for who, theirs in here.others().items():
+        if theirs.get("job") != mine["job"]:
+            continue
+        for name, value in mine["settings"].items():
+            other = theirs["settings"].get(name, value)
+            if other != value:
+                raise BadInput(
+                    f"{who} is another part of this job, and its {name} is {other} where here it is {value}; "
+                    "give all parts the same options, or this job another --out"
+                )

@@ -264,24 +264,3 @@ def check_exclusive(here: Leaseholder, many: bool) -> None:
         "that no other process writes there meanwhile",
         stacklevel=3,
     )
-
-
-def check_alike(here: Leaseholder) -> None:
-    """Refuse to be one of several processes of one job that were given different settings.
-
-    What a process tells of itself has to have `job`, which is the same for all of one job, and `settings`.
-
-    Raises:
-        BadInput: naming the other, and the first setting that differs.
-    """
-    mine = here.told
-    for who, theirs in here.others().items():
-        if theirs.get("job") != mine["job"]:
-            continue
-        for name, value in mine["settings"].items():
-            other = theirs["settings"].get(name, value)
-            if other != value:
-                raise BadInput(
-                    f"{who} is another part of this job, and its {name} is {other} where here it is {value}; "
-                    "give all parts the same options, or this job another --out"
-                )
