@@ -242,10 +242,12 @@ def _spectrum(symmetric: Square) -> tuple[Square, Spectrum]:
 
 
 def _root(symmetric: Square, most: int) -> Between:
-    """A matrix (F, K) with R R' = symmetric (F, F), K its rank, at most `most`."""
+    """A matrix (F, K) with R R' = symmetric (F, F), K its rank, at most `most`; the largest of a column is positive."""
     vectors, root = _spectrum(symmetric)
     rank = min(int((root > 0).sum()), most)
-    return (vectors * root)[:, len(root) - rank :]
+    # LAPACK chooses the signs, by the processor, and what is drawn in this basis would turn with them
+    sign = np.sign(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0, keepdims=True), axis=0))
+    return (vectors * sign * root)[:, len(root) - rank :]
 
 
 def _rotation(rows: int, columns: int, size: int, random: np.random.Generator) -> Between:

@@ -179,3 +179,18 @@ def test_functions_that_went_say_what_takes_their_place() -> None:
     assert found["pwcca_reverse"] == features.pwcca_reverse(a, b)
     with pytest.warns(DeprecationWarning, match="heatmap.expected goes with the next release"):
         assert heatmap.expected("pcc", a**2, b**2).shape == () and heatmap.expected("js", a[0] ** 2, b[0] ** 2) > 0
+
+
+def test_what_chance_gives_does_not_hang_on_signs_of_eigenvectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LAPACK chooses them, by the processor."""
+    rng = np.random.default_rng(0)
+    sums = gram.gram(rng.standard_normal((6, 50)), rng.standard_normal((8, 50)))
+    expected = sums.turned(0).pwcca()
+    eigh = np.linalg.eigh
+
+    def flipped(symmetric: Any) -> Any:
+        values, vectors = eigh(symmetric)
+        return values, vectors * rng.choice([-1, 1], vectors.shape[-1])
+
+    monkeypatch.setattr(np.linalg, "eigh", flipped)
+    assert np.allclose(sums.turned(0).pwcca(), expected, rtol=1e-9)
