@@ -18,7 +18,7 @@ from .test_stores import assert_same_runs
 pytestmark = [pytest.mark.long, pytest.mark.skipif(find_spec("gcsfs") is None, reason="needs the extra gs")]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)  # as that of S3
 def server() -> Iterator[Server]:
     """A server with a bucket, to which the client in this process is pointed."""
     import fsspec.config

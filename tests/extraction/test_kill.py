@@ -23,8 +23,9 @@ def counted(self, target):
     return replace(self, target)
 pathlib.Path.replace = counted
 """
-# after five batches of each of two runs
+# after five batches of each of two runs; what a shell put into the background ignores Ctrl-C
 WAITS_TO_BE_STOPPED = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import time, tokenlens.extraction.feed as module
 record, calls = module.record, [0]
 def waiting(*given, **more):

@@ -39,7 +39,9 @@ class Server:
         self.made.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(
+    scope="session"
+)  # its clients keep the server that they began with, also where other tests come between
 def server() -> Iterator[Server]:
     """A server with a bucket, to which this process's environment points."""
     made = Server()
