@@ -15,13 +15,8 @@ from .pairing import AXES, SINGLE, combined
 if TYPE_CHECKING:
     import pandas as pd
 
-OWN = (
-    "radial",
-    "object",
-    "layout",
-    "attention",
-    "curve",
-)  # a run beside something: distances from the centre, masks, ...
+# a run beside something: distances from the centre, masks, ...
+OWN = ("radial", "object", "layout", "attention", "curve")
 ALL_AXES = AXES + OWN
 WHAT = {
     "kept": "sets of kept patches", "group": "groups of merged patches", "object": "kept patches and object masks",

@@ -39,9 +39,8 @@ class Server:
         self.made.stop()
 
 
-@pytest.fixture(
-    scope="session"
-)  # its clients keep the server that they began with, also where other tests come between
+# clients keep the server that they began with, also where tests of other modules come between
+@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A server with a bucket, to which this process's environment points."""
     made = Server()
